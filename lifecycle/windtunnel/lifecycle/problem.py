@@ -1,0 +1,386 @@
+"""A problem: what a team registers, in one YAML file, for Windtunnel to keep a model fit for it.
+
+The file is a contract with a published JSON Schema (`json_schema`); a wrong one is a `ProblemError` that names the file, the field and
+the allowed values, which Airflow shows as an import error of that file alone.
+"""
+
+import datetime as dt
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from windtunnel.lifecycle.errors import ProblemError
+from windtunnel.lifecycle.fingerprint import fingerprint
+
+__all__ = [
+    "Approval",
+    "Budget",
+    "ColumnType",
+    "EventTime",
+    "Features",
+    "Gate",
+    "Kpi",
+    "Label",
+    "Limits",
+    "Model",
+    "Monitoring",
+    "Positive",
+    "Problem",
+    "Serving",
+    "Source",
+    "Splits",
+    "Task",
+    "Windows",
+    "json_schema",
+    "load",
+    "parse",
+]
+
+Task = Literal["binary", "multiclass", "regression", "anomaly"]
+ColumnType = Literal["bool", "int32", "int64", "float32", "float64", "string", "date", "timestamp", "decimal"]
+Promotion = Literal["auto", "ask", "never"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+DottedName = Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Kpi(_Part):
+    """The business figure that the model is for."""
+
+    name: str
+    description: str = ""
+    function: DottedName | None = Field(None, description="module:function(truth, prediction) -> float, larger is better")
+
+
+class Source(_Part):
+    """Where raw rows come from."""
+
+    format: Literal["csv", "parquet", "jsonl", "arrow", "iceberg", "sql", "python"]
+    path: str = Field("", description="path or URL; {landing} and the window's {day}, {year}, {month}, {dom} are filled in; globs too")
+    table: str = Field("", description="format iceberg or sql: the table")
+    query: str = Field("", description="format sql: a query; {start} and {end} are filled in with the window's bounds")
+    connection: str = Field("", description="format sql: an Airflow connection id")
+    generator: DottedName | None = Field(None, description="format python: module:function(start, end) -> iterable of Arrow batches")
+    options: dict[str, Any] = Field(default_factory=dict, description="reader options: delimiter, encoding, nulls, decimal_point, ...")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needed = {"iceberg": self.table, "sql": self.table or self.query, "python": self.generator}.get(self.format, self.path)
+        if not needed:
+            field = {"iceberg": "table", "sql": "table or query", "python": "generator"}.get(self.format, "path")
+            raise ValueError(f"a source of format {self.format!r} needs {field}")
+        return self
+
+
+class EventTime(_Part):
+    """The columns that say when a row happened: one timestamp or date column, or year, month and day."""
+
+    column: str | None = None
+    year: str | None = None
+    month: str | None = None
+    day: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.column is None) == (None in {self.year, self.month, self.day}):
+            raise ValueError("give either column, or all of year, month and day")
+        return self
+
+
+class Positive(_Part):
+    """Which label values are the positive class of a binary task: give exactly one."""
+
+    above: float | None = None
+    at_least: float | None = None
+    equals: str | int | bool | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(value is not None for value in (self.above, self.at_least, self.equals)) != 1:
+            raise ValueError("give exactly one of above, at_least, equals")
+        return self
+
+
+class Label(_Part):
+    """What is predicted."""
+
+    column: str
+    positive: Positive | None = Field(None, description="binary: how the column becomes a yes or a no")
+    delay_days: int = Field(0, ge=0, description="a row's label is known this many days after its event")
+    classes: list[str] | None = Field(None, description="multiclass: the allowed values")
+
+
+class Features(_Part):
+    """The columns that a model may see, and how they become numbers."""
+
+    numeric: list[str] = Field(default_factory=list)
+    categorical: list[str] = Field(default_factory=list)
+    text: list[str] = Field(default_factory=list)
+    transformer: DottedName | None = Field(None, description="module:function() that returns any ColumnTransformer or Pipeline")
+    scale: bool = Field(True, description="standardise numeric columns")
+    impute: Literal["mean", "median", "most_frequent", "none"] = "median"
+    min_frequency: int | None = Field(None, ge=1, description="rarer categories are one 'infrequent' column")
+    max_categories: int | None = Field(None, ge=2)
+
+    @property
+    def columns(self) -> list[str]:
+        """All feature columns, in order."""
+        return [*self.numeric, *self.categorical, *self.text]
+
+
+class Splits(_Part):
+    """How rows are divided: by a stable hash of a key, which never crosses splits, or by time."""
+
+    by: Literal["key", "time"] = "key"
+    key: list[str] = Field(default_factory=list, description="by key: these columns; empty means the problem's keys")
+    test: Share = Field(0.2, description="by key: the share of keys; by time: the newest share of the window's days")
+    salt: str = ""
+
+
+class Windows(_Part):
+    """Which time a run is about."""
+
+    train_days: int = Field(28, ge=1)
+    history_start: dt.date | None = Field(None, description="no data before this day")
+    history_end: dt.date | None = Field(None, description="no data on or after this day: a closed history")
+
+
+class Model(_Part):
+    """What learns."""
+
+    family: Literal["hist_gradient_boosting", "random_forest", "linear", "isolation_forest"] = "hist_gradient_boosting"
+    estimator: DottedName | None = Field(None, description="module:function(**parameters) that returns a scikit-learn estimator")
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, Any] = Field(default_factory=dict, description="name: [choices] or {low, high, log}")
+    class_balance: Literal["none", "weights", "downsample"] = "none"
+    seed: int = 0
+
+
+class Budget(_Part):
+    """What a search and a training may cost."""
+
+    trials: int = Field(4, ge=0)
+    seconds: int = Field(600, ge=1)
+    memory_mb: int = Field(2048, ge=64)
+    workers: int = Field(1, ge=1)
+
+
+class Gate(_Part):
+    """One condition on a candidate: exactly one bound."""
+
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+    above_baseline_by: float | None = None
+    above_champion_by: float | None = None
+    slices: bool = Field(False, description="must hold in every declared slice with enough rows")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        bounds = (self.at_least, self.at_most, self.above_baseline_by, self.above_champion_by)
+        if sum(bound is not None for bound in bounds) != 1:
+            raise ValueError("give exactly one of at_least, at_most, above_baseline_by, above_champion_by")
+        return self
+
+
+class Approval(_Part):
+    """Who lets a model through."""
+
+    promotion: Promotion = Field("ask", description="auto: every gate passed is enough; ask: a person decides; never: no promotion")
+    approvers: list[str] = Field(default_factory=list)
+    timeout_hours: float = Field(72, gt=0)
+    default: Literal["approve", "reject"] = "reject"
+
+
+class Limits(_Part):
+    """What data may look like before a run stops."""
+
+    quarantine_share: Share = 0.01
+    rows_min: int = Field(1, ge=0, description="rows of a training window")
+    label_shift: Share = Field(0.1, description="largest change of a class's share against the reference")
+    drift: float = Field(0.25, ge=0, description="largest population stability index of a feature against the reference")
+
+
+class Serving(_Part):
+    """How the model is served."""
+
+    threshold: float = Field(0.5, ge=0, le=1)
+    abstain_below: float | None = Field(None, ge=0, le=1, description="confidence under which a person is asked")
+    latency_p99_ms: float = Field(100.0, gt=0)
+    size_mb: float = Field(200.0, gt=0)
+    canary_share: Share = 0.0
+    bake_seconds: float = Field(0.0, ge=0)
+    redact: list[str] = Field(default_factory=list, description="columns that the prediction log leaves out")
+    log_sample: Share = 1.0
+
+
+class Monitoring(_Part):
+    """When a live model is no longer fit."""
+
+    schedule: str | None = Field(None, description="cron; None: only by hand")
+    stale_days: int = Field(14, ge=1)
+    drift: float = Field(0.25, ge=0)
+    retrain: bool = Field(False, description="start a retraining run when there is a reason")
+
+
+class Problem(_Part):
+    """A problem, as its file says it.
+
+    Example:
+        >>> problem = parse({
+        ...     "name": "churn", "owner": "crm@example.org", "task": "binary",
+        ...     "source": {"format": "csv", "path": "/data/churn.csv"},
+        ...     "columns": {"tenure": "int64", "plan": "string", "churned": "string"},
+        ...     "label": {"column": "churned", "positive": {"equals": "Yes"}},
+        ...     "features": {"numeric": ["tenure"], "categorical": ["plan"]},
+        ... })
+        >>> problem.features.columns
+        ['tenure', 'plan']
+    """
+
+    name: Name
+    owner: str
+    title: str = ""
+    description: str = ""
+    kpi: Kpi | None = None
+    task: Task
+    source: Source
+    columns: dict[str, ColumnType] = Field(description="the pinned schema: name -> type; what else a source has is dropped")
+    optional_columns: list[str] = Field(default_factory=list, description="columns that a source may lack: filled with null")
+    event_time: EventTime | None = None
+    keys: list[str] = Field(default_factory=list, description="columns that together name a row")
+    sensitive: list[str] = Field(default_factory=list, description="columns that must not be discriminated by or logged")
+    label: Label
+    features: Features
+    slices: list[list[str]] = Field(default_factory=list, description="columns, or crossings of two, to look into")
+    splits: Splits = Field(default_factory=Splits)
+    windows: Windows = Field(default_factory=Windows)
+    model: Model = Field(default_factory=Model)
+    budget: Budget = Field(default_factory=Budget)
+    gates: list[Gate] = Field(default_factory=list)
+    limits: Limits = Field(default_factory=Limits)
+    approval: Approval = Field(default_factory=Approval)
+    serving: Serving = Field(default_factory=Serving)
+    monitoring: Monitoring = Field(default_factory=Monitoring)
+    suite: str | None = Field(None, description="the Great Expectations suite, a JSON file beside the problem file")
+    schedule: str | None = Field(None, description="cron of the retraining DAG; None: by hand and by backfill only")
+    start_date: dt.date = dt.date(2024, 1, 1)
+    tags: list[str] = Field(default_factory=list)
+    directory: str = Field("", exclude=True, description="the folder of the problem file; filled in by load()")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_slices(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("slices"), list):
+            return {**values, "slices": [[entry] if isinstance(entry, str) else entry for entry in values["slices"]]}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        known = set(self.columns)
+        named = {
+            "label.column": [self.label.column],
+            "keys": self.keys,
+            "sensitive": self.sensitive,
+            "optional_columns": self.optional_columns,
+            "features": self.features.columns,
+            "slices": [column for crossing in self.slices for column in crossing],
+            "splits.key": self.splits.key,
+            "event_time": [c for c in (self.event_time or EventTime(column="")).model_dump().values() if c],
+        }
+        for field, columns in named.items():
+            for column in columns:
+                if column not in known:
+                    raise ValueError(f"{field} names column {column!r}, which columns does not declare; declared: {sorted(known)}")
+        if not self.features.columns and self.features.transformer is None:
+            raise ValueError("features needs at least one column or a transformer")
+        if self.label.column in self.features.columns:
+            raise ValueError(f"the label column {self.label.column!r} is among the features: the model would see the answer")
+        if self.task == "binary" and self.label.positive is None:
+            raise ValueError("a binary task needs label.positive: one of above, at_least, equals")
+        if self.schedule is not None and self.event_time is None and "{" not in self.source.path.replace("{landing}", ""):
+            raise ValueError("a scheduled problem needs event_time, or a source path with the window's {day}")
+        return self
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of everything that the file says."""
+        return fingerprint(self)
+
+    def part_fingerprint(self, *parts: str) -> str:
+        """The fingerprint of some parts only: what one stage depends on."""
+        return fingerprint({part: getattr(self, part) for part in parts})
+
+    @property
+    def training_columns(self) -> list[str]:
+        """The columns that learning and judging need: features, label, keys, slices, sensitive ones, event time."""
+        event = [c for c in (self.event_time.model_dump().values() if self.event_time else []) if c]
+        extra = [self.label.column, *self.keys, *self.splits.key, *self.sensitive, *(c for s in self.slices for c in s), *event]
+        if self.features.transformer is not None and not self.features.columns:
+            return list(self.columns)
+        return list(dict.fromkeys([*self.features.columns, *extra]))
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a problem file."""
+    return Problem.model_json_schema()
+
+
+def load(path: str | Path) -> Problem:
+    """Read a problem file.
+
+    Raises:
+        ProblemError: names the file, the field and what is allowed.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ProblemError(f"{path}: cannot be read: {error.strerror}", path=str(path)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ProblemError(f"{path}: is not YAML: {error}", path=str(path)) from error
+    return parse(values, path=path)
+
+
+def parse(values: Any, path: Path | None = None) -> Problem:
+    """A problem from plain data, with errors that a person can act on."""
+    where = str(path) if path else "problem"
+    if not isinstance(values, Mapping):
+        raise ProblemError(f"{where}: must be a mapping of fields but is a {type(values).__name__}", path=where)
+    given = {**values, "directory": str(path.parent.resolve())} if path else dict(values)
+    try:
+        return Problem.model_validate(given)
+    except ValidationError as error:
+        lines, fields = [], []
+        for entry in error.errors(include_url=False):
+            field = ".".join(str(part) for part in entry["loc"]) or "(the whole file)"
+            fields.append(field)
+            lines.append(f"{field}: {_explain(entry)}")
+        raise ProblemError(f"{where}: " + "; ".join(lines), path=where, fields=fields) from error
+
+
+def _explain(entry: Mapping[str, Any]) -> str:
+    message = re.sub(r"^Value error, ", "", entry["msg"])
+    if entry["type"] == "extra_forbidden":
+        part: Any = Problem
+        for name in entry["loc"][:-1]:
+            part = _field_type(part, name) or part
+        allowed = sorted(set(getattr(part, "model_fields", {})) - {"directory"})
+        return f"is not a field; allowed: {', '.join(allowed)}"
+    given = entry.get("input")
+    return f"{message} but got {given!r}" if isinstance(given, str | int | float | bool) else message
+
+
+def _field_type(part: Any, name: Any) -> Any:
+    field = getattr(part, "model_fields", {}).get(name)
+    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -1,0 +1,1 @@
+"""What Airflow's UI and CLI show of Windtunnel."""

@@ -1,0 +1,1 @@
+"""The model server; its environment has neither Airflow nor Beam."""

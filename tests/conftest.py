@@ -1,0 +1,16 @@
+"""Fixtures that every folder of tests shares."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the project; tests that need it are skipped, saying so, where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data: {SHARED} is absent")
+    return SHARED
