@@ -1,0 +1,51 @@
+"""What ``airflow providers`` and ``airflow config`` know of Windtunnel.
+
+Airflow reads this at the start of every process, so it imports nothing but the standard library.
+"""
+
+from importlib import metadata
+from typing import Any
+
+__all__ = ["get_provider_info"]
+
+_OPTIONS: dict[str, tuple[str, str]] = {
+    "catalog_uri": ("The Iceberg catalog: a SQLAlchemy URL (SQL catalog) or an http(s) URL (REST catalog).", ""),
+    "warehouse": ("Where the catalog keeps data files: a path, or a URL that fsspec knows.", ""),
+    "artifacts": ("Where statistics, reports, features and model bundles are kept: a path, or a URL that fsspec knows.", ""),
+    "tracking_uri": ("MLflow's tracking and registry server.", ""),
+    "studies_uri": ("Optuna's storage, a SQLAlchemy URL; empty means in memory.", ""),
+    "ledger_uri": ("The database of the ledger of decisions, a SQLAlchemy URL; empty means the catalog's.", ""),
+    "server_url": ("The model server's base URL, where the connection windtunnel_server does not say it.", ""),
+    "landing": ("The folder or URL where sources land: fills {landing} in the paths of problem files.", ""),
+    "runner": ("The Beam runner: in-process, or any name that Beam knows.", "in-process"),
+    "runner_options": ("Options for that runner, as on a command line.", ""),
+    "workers": ("Processes of the in-process runner.", "1"),
+    "preload": ("Modules that the scheduler imports before it starts workers, separated by spaces: tasks then start at once.", ""),
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Airflow's provider metadata (schema ``provider_info.schema.json``)."""
+    version = metadata.version("windtunnel")
+    return {
+        "package-name": "windtunnel",
+        "name": "Windtunnel",
+        "description": "Schedules the whole life of a machine-learning model as ordinary DAGs.",
+        "versions": [version],
+        "config": {
+            "windtunnel": {
+                "description": "Where Windtunnel keeps things, and which servers it uses.",
+                "options": {
+                    name: {
+                        "description": description,
+                        "version_added": "0.1.0",
+                        "type": "integer" if name == "workers" else "string",
+                        "example": None,
+                        "default": default,
+                        **({"sensitive": True} if name in {"catalog_uri", "studies_uri", "ledger_uri"} else {}),
+                    }
+                    for name, (description, default) in _OPTIONS.items()
+                },
+            }
+        },
+    }
