@@ -1,0 +1,1 @@
+"""How models are judged: metrics from mergeable state, slices, fairness, explanations, costs, gates, and the report."""

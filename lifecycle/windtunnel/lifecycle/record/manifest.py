@@ -1,0 +1,177 @@
+"""The manifest of a run: for each stage, what went in, what came out, and the environment it ran in.
+
+Operators write it (`record`), one small file a stage, so that stages of one run never write the same file; ``windtunnel replay`` and
+``windtunnel diff`` read it (`load`).
+
+.. code-block:: text
+
+    <artifacts>/<problem>/runs/<name of the run>/<stage>.json
+"""
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import fsspec
+
+from windtunnel.lifecycle.errors import ConfigurationError
+from windtunnel.lifecycle.fingerprint import canonical, code_version, fingerprint
+from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.references import Reference
+from windtunnel.lifecycle.run import Run
+from windtunnel.lifecycle.settings import Settings
+
+__all__ = ["STAGES", "Manifest", "StageRecord", "environment", "folder", "load", "record", "runs"]
+
+STAGES = (
+    "ingest",
+    "profile",
+    "validate",
+    "preprocess",
+    "tune",
+    "train",
+    "evaluate",
+    "approve",
+    "register",
+    "deploy",
+)
+"""The stages of a retraining run, in order."""
+
+_LIBRARIES = ("apache-beam", "numpy", "pandas", "pyarrow", "scikit-learn", "great-expectations", "mlflow", "optuna", "skops", "treelite")
+
+
+@dataclasses.dataclass(frozen=True)
+class StageRecord:
+    """What one stage did in one run.
+
+    Attributes:
+        stage: its name.
+        inputs: name -> a reference as plain data, a fingerprint, or a parameter.
+        output: the reference it handed on, as plain data.
+        environment: Python, platform and library versions.
+        run: who ran it.
+        at: when it ended, ISO UTC.
+        problem: the problem file's content at the time.
+    """
+
+    stage: str
+    inputs: dict[str, Any]
+    output: dict[str, Any]
+    environment: dict[str, str]
+    run: dict[str, Any]
+    at: str
+    problem: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of what it left behind."""
+        return str(self.output.get("fingerprint") or fingerprint(self.output))
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """All that is known of a run."""
+
+    problem: str
+    run_id: str
+    stages: dict[str, StageRecord]
+
+    @property
+    def ordered(self) -> list[StageRecord]:
+        """The stages, in the order of a retraining run; unknown ones after them."""
+        known = [self.stages[name] for name in STAGES if name in self.stages]
+        return known + [self.stages[name] for name in sorted(set(self.stages) - set(STAGES))]
+
+
+def record(settings: Settings, problem: Problem, run: Run, stage: str, inputs: Mapping[str, Any], output: Reference) -> None:
+    """Write down what a stage did; a retry writes the same file again.
+
+    Args:
+        settings: where artefacts are.
+        problem: whose run it is.
+        run: the run.
+        stage: one of `STAGES`, or another word.
+        inputs: name -> `Reference`, window, fingerprint or parameter: everything that the output depends on besides code and the problem
+            file. Give references as they are: ``{"snapshot": snapshot, "trials": trials}``.
+        output: what the stage hands on.
+    """
+    entry = StageRecord(
+        stage=stage,
+        inputs={name: _plain(value) for name, value in inputs.items()},
+        output=output.to_dict(),
+        environment=environment(),
+        run=run.to_dict(),
+        at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        problem=problem.model_dump(mode="json", by_alias=True),
+    )
+    uri = f"{folder(settings, problem.name, run.run_id)}/{stage}.json"
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    body = json.dumps(dataclasses.asdict(entry), sort_keys=True, indent=1, default=str).encode()
+    temporary = f"{path}.{fingerprint(body.decode(), run.run_id)[:8]}.tmp"
+    filesystem.pipe_file(temporary, body)
+    filesystem.mv(temporary, path)
+
+
+def load(settings: Settings, problem: str, run_id: str) -> Manifest:
+    """The manifest of a run.
+
+    Raises:
+        ConfigurationError: nothing is known of it.
+    """
+    filesystem, path = fsspec.core.url_to_fs(folder(settings, problem, run_id))
+    found = sorted(filesystem.glob(f"{path}/*.json")) if filesystem.exists(path) else []
+    if not found:
+        known = runs(settings, problem)
+        raise ConfigurationError(
+            f"nothing is recorded of run {run_id!r} of {problem}",
+            hint=f"recorded runs: {', '.join(known[-10:])}" if known else f"no run of {problem} was recorded in {settings.artifacts}",
+        )
+    stages = {}
+    for name in found:
+        values = json.loads(filesystem.cat_file(name))
+        stages[values["stage"]] = StageRecord(**values)
+    return Manifest(problem, run_id, stages)
+
+
+def runs(settings: Settings, problem: str) -> list[str]:
+    """The run ids that have a manifest, oldest first by their first stage."""
+    filesystem, path = fsspec.core.url_to_fs(settings.artifact_path(problem, "runs"))
+    if not filesystem.exists(path):
+        return []
+    first: dict[str, str] = {}
+    for name in filesystem.glob(f"{path}/*/*.json"):
+        values = json.loads(filesystem.cat_file(name))
+        run_id = values["run"]["run_id"]
+        first[run_id] = min(first.get(run_id, values["at"]), values["at"])
+    return sorted(first, key=lambda run_id: (first[run_id], run_id))
+
+
+def folder(settings: Settings, problem: str, run_id: str) -> str:
+    """Where a run's manifest is: run ids hold characters that paths may not, so they are made safe and told apart by a digest."""
+    safe = re.sub(r"[^\w.-]+", "_", run_id)[:80]
+    return settings.artifact_path(problem, "runs", f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}")
+
+
+def environment() -> dict[str, str]:
+    """What a stage ran on, as far as it can change a result."""
+    found = {"python": platform.python_version(), "platform": f"{sys.platform} {platform.machine()}", "windtunnel": code_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    return json.loads(canonical(value))
