@@ -1,0 +1,135 @@
+import dataclasses
+
+import pytest
+
+from windtunnel.lifecycle.errors import ConfigurationError, ConflictError, GateError
+from windtunnel.lifecycle.ledger import Ledger
+from windtunnel.lifecycle.references import DecisionRef
+from windtunnel.lifecycle.registry import champion, client, promote, register, repair, rollback
+from windtunnel.lifecycle.run import Run
+
+SCHEDULED = Run("churn", "scheduled__1", "scheduled")
+BACKFILL = Run("churn", "backfill__1", "backfill")
+
+
+def test_a_version_is_registered_once_and_says_what_it_is(shop, settings):
+    candidate = shop.candidate("2013-02-01")
+    first = shop.register(candidate)
+    again = shop.register(candidate, Run("churn", "another", "scheduled"))
+    assert (first.version, first.semantic, first.alias, first.new) == ("1", "1.0.0", "challenger", True)
+    assert (again.version, again.new) == ("1", False)
+    held = client(settings).get_model_version("churn", "1")
+    assert held.tags["windtunnel.fingerprint"] == candidate.fingerprint
+    assert held.tags["windtunnel.cutoff"] == "2013-02-01"
+    assert held.tags["windtunnel.digest"] == candidate.digest
+    assert held.tags["windtunnel.bundle"] == candidate.uri
+    assert len(client(settings).search_model_versions("name = 'churn'")) == 1
+
+
+def test_promotion_goes_through_the_ledger_and_the_alias_follows(shop, settings, problem):
+    version = shop.register(shop.candidate("2013-02-01"), by="ada")
+    made = promote(problem, version, settings, SCHEDULED)
+    assert made.promoted
+    found = champion(settings, "churn")
+    assert (found.version, found.cutoff, found.semantic) == ("1", "2013-02-01", "1.0.0")
+    assert str(client(settings).get_model_version_by_alias("churn", "champion").version) == "1"
+    assert promote(problem, version, settings, SCHEDULED).entry.hash == made.entry.hash, "twice is once"
+    answer = Ledger(settings).at("churn", "2100-01-01")
+    assert (answer.version, answer.by, answer.until) == ("1", "ada", None)
+    assert [entry.kind for entry in answer.evidence] == ["evaluation", "decision", "register"]
+    assert Ledger(settings).at("churn", "2000-01-01") is None
+
+
+def test_a_backfill_never_becomes_champion_and_the_refusal_is_recorded(shop, settings, problem):
+    version = shop.register(shop.candidate("2013-02-01"), BACKFILL)
+    assert version.alias == "asof-2013-02-01"
+    assert "backfill" in version.reason
+    assert not promote(problem, version, settings, BACKFILL).promoted
+    assert champion(settings, "churn") is None
+    (refusal,) = Ledger(settings).entries("churn", ("refusal",))
+    assert "backfill" in refusal.payload["reason"]
+
+
+def test_older_data_never_displaces_newer(shop, settings, problem):
+    newer = shop.register(shop.candidate("2013-03-01"))
+    assert promote(problem, newer, settings, SCHEDULED).promoted
+    late = shop.register(shop.candidate("2013-02-01"), Run("churn", "late", "manual"))
+    assert late.alias == "asof-2013-02-01"
+    assert "2013-03-01" in late.reason
+    assert not promote(problem, late, settings, Run("churn", "late", "manual")).promoted
+    assert champion(settings, "churn").version == newer.version
+
+
+def test_a_decision_made_against_another_champion_is_made_anew(shop, settings, problem):
+    first, second = shop.candidate("2013-02-01"), shop.candidate("2013-02-02")
+    one, two = shop.register(first), shop.register(second)
+    assert promote(problem, one, settings, SCHEDULED).promoted
+    with pytest.raises(ConflictError, match="judged against no champion") as caught:
+        promote(problem, two, settings, SCHEDULED)
+    assert caught.value.retryable
+    anew = shop.register(second)
+    assert (anew.version, anew.new) == (two.version, False)
+    assert promote(problem, anew, settings, SCHEDULED).promoted
+    assert champion(settings, "churn").version == two.version
+
+
+def test_what_was_not_approved_is_not_registered(shop, settings, problem):
+    candidate = shop.candidate("2013-02-01")
+    evaluation = shop.evaluate(candidate)
+    no = DecisionRef(False, "grace", "too few rows", "")
+    with pytest.raises(GateError, match="too few rows"):
+        register(problem, candidate, evaluation, no, settings, SCHEDULED)
+    assert Ledger(settings).entries("churn", ("register",)) == []
+    assert len(Ledger(settings).entries("churn", ("refusal",))) == 1
+
+
+def test_rollback_goes_back_says_why_and_the_left_version_stays_out(shop, settings, problem):
+    for cutoff in ("2013-02-01", "2013-02-02"):
+        promote(problem, shop.register(shop.candidate(cutoff)), settings, SCHEDULED)
+    bad = champion(settings, "churn")
+    found = rollback(settings, "churn", reason="precision fell", run=Run("cli", by="ada"))
+    assert found.version == "1"
+    assert str(client(settings).get_model_version_by_alias("churn", "champion").version) == "1"
+    again = promote(problem, shop.register(shop.candidate("2013-02-02")), settings, SCHEDULED)
+    assert not again.promoted
+    assert "precision fell" in again.reason
+    with pytest.raises(ConfigurationError, match="no other champion"):
+        rollback(settings, "churn", reason="again")
+    assert rollback(settings, "churn", bad.version, reason="it was right").version == bad.version
+    with pytest.raises(ConfigurationError, match="reason"):
+        rollback(settings, "churn", reason=" ")
+
+
+def test_a_stray_alias_is_put_right(shop, settings, problem):
+    promote(problem, shop.register(shop.candidate("2013-02-01")), settings, SCHEDULED)
+    shop.register(shop.candidate("2013-02-02"))
+    client(settings).set_registered_model_alias("churn", "champion", "2")
+    assert repair(settings, "churn")
+    assert str(client(settings).get_model_version_by_alias("churn", "champion").version) == "1"
+    assert not repair(settings, "churn")
+
+
+def test_semantic_versions_have_reasons(shop, problem):
+    first = shop.register(shop.candidate("2013-02-01"))
+    patch = shop.register(shop.candidate("2013-02-02"))
+    minor = shop.register(shop.candidate("2013-02-03", parameters={"max_iter": 10}))
+    major = shop.register(shop.candidate("2013-02-04", inputs=("age", "plan", "city"), parameters={"max_iter": 10}))
+    assert [v.semantic for v in (first, patch, minor, major)] == ["1.0.0", "1.0.1", "1.1.0", "2.0.0"]
+    assert "other data" in patch.reason
+    assert "hyperparameters.max_iter was added" in minor.reason
+    assert "input city was added" in major.reason
+
+
+def test_a_registration_killed_before_the_ledger_is_taken_up(shop, settings, problem):
+    candidate = shop.candidate("2013-02-01")
+    mlflow = client(settings)
+    mlflow.create_registered_model("churn")
+    mlflow.create_model_version("churn", candidate.uri, tags={"windtunnel.fingerprint": candidate.fingerprint})
+    assert shop.register(candidate).version == "1"
+    assert len(mlflow.search_model_versions("name = 'churn'")) == 1
+
+
+def test_never_means_never(shop, settings, problem):
+    version = shop.register(shop.candidate("2013-02-01"), dataclasses.replace(SCHEDULED, promotion="never"))
+    assert version.alias == "asof-2013-02-01"
+    assert champion(settings, "churn") is None
