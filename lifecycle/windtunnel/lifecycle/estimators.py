@@ -1,0 +1,68 @@
+"""What learns: scikit-learn estimators by a problem's ``model`` section."""
+
+import importlib
+from typing import Any
+
+from windtunnel.lifecycle.errors import ConfigurationError
+from windtunnel.lifecycle.problem import Problem
+
+__all__ = ["dense_only", "estimator", "resolve"]
+
+
+def estimator(problem: Problem, parameters: dict[str, Any]) -> Any:
+    """A fresh estimator for a problem, with these parameters over the problem's own.
+
+    Raises:
+        ConfigurationError: the family does not fit the task, or a parameter is unknown to it.
+    """
+    from sklearn import ensemble, linear_model
+
+    model = problem.model
+    wanted = {"random_state": model.seed, **model.parameters, **parameters}
+    regression = problem.task == "regression"
+    if model.estimator is not None:
+        return resolve(model.estimator, "model.estimator")(**model.parameters, **parameters)
+    if (model.family == "isolation_forest") != (problem.task == "anomaly"):
+        raise ConfigurationError(
+            f"model.family {model.family!r} cannot learn a task of {problem.task!r}",
+            hint="isolation_forest is for anomaly and nothing else; hist_gradient_boosting, random_forest and linear are for the others",
+        )
+    kinds: dict[str, Any] = {
+        "hist_gradient_boosting": ensemble.HistGradientBoostingRegressor if regression else ensemble.HistGradientBoostingClassifier,
+        "random_forest": ensemble.RandomForestRegressor if regression else ensemble.RandomForestClassifier,
+        "linear": linear_model.Ridge if regression else linear_model.LogisticRegression,
+        "isolation_forest": ensemble.IsolationForest,
+    }
+    kind = kinds[model.family]
+    if model.class_balance == "weights" and problem.task in {"binary", "multiclass"}:
+        wanted.setdefault("class_weight", "balanced")
+    if model.family == "linear" and not regression:
+        wanted.setdefault("max_iter", 1000)
+    known = kind().get_params()
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        raise ConfigurationError(f"{kind.__name__} has no parameters {unknown}", hint=f"known ones: {', '.join(sorted(known))}")
+    return kind(**wanted)
+
+
+def dense_only(model: Any) -> bool:
+    """Whether an estimator refuses sparse input."""
+    from sklearn.utils import get_tags
+
+    return not get_tags(model).input_tags.sparse
+
+
+def resolve(name: str, field: str) -> Any:
+    """What ``module:attribute`` names.
+
+    Raises:
+        ConfigurationError: there is no such thing; says which field named it.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"{field} names {name!r}, which cannot be imported: {error}", hint="write module:function") from error
+    return found

@@ -1,0 +1,43 @@
+"""Profile: statistics of the snapshot, and how far it drifted."""
+
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.operators.base import StageOperator
+from windtunnel.operators.links import StatisticsLink, artifact_url
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from windtunnel.lifecycle.references import Reference
+    from windtunnel.lifecycle.settings import Settings
+
+__all__ = ["ProfileOperator"]
+
+
+class ProfileOperator(StageOperator):
+    """Statistics of every column of the snapshot, compared with those that the champion was trained on.
+
+    Args:
+        problem: a problem, or the path of its file.
+        snapshot: the snapshot reference (``ingest.output``).
+        **kwargs: what every Airflow operator takes.
+    """
+
+    template_fields = ("snapshot",)
+    operator_extra_links = (StatisticsLink(),)
+
+    def __init__(self, *, snapshot: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.snapshot = snapshot
+
+    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":  # noqa: ARG002
+        """Profile, with the champion's statistics as the reference where there is one."""
+        from windtunnel.beam_jobs.job import Progress
+        from windtunnel.beam_jobs.profile import profile
+        from windtunnel.lifecycle.references import SnapshotRef
+
+        self.given(snapshot=self.snapshot)
+        snapshot = SnapshotRef.from_dict(self.snapshot)
+        statistics = profile(self.problem, snapshot, settings, Progress("profile", snapshot.rows))
+        self.link = artifact_url(settings, statistics.report)
+        return statistics

@@ -1,0 +1,35 @@
+"""Windtunnel's settings as Airflow knows them: section ``[windtunnel]`` and the connection of the model server."""
+
+import contextlib
+import dataclasses
+
+from airflow.sdk import Connection
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from windtunnel.lifecycle.settings import Settings
+
+__all__ = ["SECTION", "SERVER_CONNECTION", "airflow_settings"]
+
+SECTION = "windtunnel"
+SERVER_CONNECTION = "windtunnel_server"
+
+
+def airflow_settings(*, server: bool = False) -> Settings:
+    """The settings of this Airflow.
+
+    Args:
+        server: look up the connection ``windtunnel_server`` too (its host is the model server's URL, its password the bearer token):
+            secrets stay in connections.
+    """
+    names = {field.name for field in dataclasses.fields(Settings)} - {"server_token"}
+    values = {name: conf.get(SECTION, name, fallback="") for name in sorted(names)}
+    settings = Settings.from_mapping({name: value for name, value in values.items() if value})
+    if server:
+        with contextlib.suppress(AirflowNotFoundException):
+            connection = Connection.get(SERVER_CONNECTION)
+            url = connection.host or ""
+            if url and "://" not in url:
+                url = f"{connection.schema or 'http'}://{url}" + (f":{connection.port}" if connection.port else "")
+            return dataclasses.replace(settings, server_url=url or settings.server_url, server_token=connection.password or "")
+    return settings

@@ -1,0 +1,45 @@
+"""Tune: a search for parameters, inside a budget that a person confirmed."""
+
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.operators.base import StageOperator
+from windtunnel.operators.links import TrialsLink, artifact_url
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from windtunnel.lifecycle.references import Reference
+    from windtunnel.lifecycle.settings import Settings
+
+__all__ = ["TuneOperator"]
+
+
+class TuneOperator(StageOperator):
+    """Search the problem's parameter space on the training shards.
+
+    Args:
+        problem: a problem, or the path of its file.
+        features: the features reference (``preprocess.output``).
+        trials: how many trials at most (templated); empty means the problem's budget, 0 means no search.
+        **kwargs: what every Airflow operator takes.
+    """
+
+    template_fields = ("features", "trials")
+    operator_extra_links = (TrialsLink(),)
+
+    def __init__(
+        self, *, features: Any, trials: str | int = "{{ params.trials if params.trials is not none else '' }}", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.features = features
+        self.trials = trials
+
+    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":  # noqa: ARG002
+        """Search."""
+        from windtunnel.lifecycle.references import FeaturesRef
+        from windtunnel.lifecycle.tuning import tune
+
+        self.given(features=self.features)
+        trials = tune(self.problem, FeaturesRef.from_dict(self.features), settings, int(self.trials) if str(self.trials) else None)
+        self.link = artifact_url(settings, settings.artifact_path(self.problem.name, "tune", trials.fingerprint, "trials.html"))
+        return trials
