@@ -1,0 +1,103 @@
+"""The services of an instance: how each is started, and how one sees that it is well."""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from windtunnel.cli.instance.layout import Layout
+from windtunnel.cli.instance.ports import LOOPBACK
+from windtunnel.lifecycle.fingerprint import fingerprint
+
+__all__ = ["AIRFLOW", "SERVICES", "Service", "airflow_health", "answers", "definitions"]
+
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
+SERVICES = ("postgres", "mlflow", "server", *AIRFLOW)
+
+# What Airflow calls its parts in its health report.
+_REPORTED = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
+
+
+@dataclass(frozen=True)
+class Service:
+    """A program to run.
+
+    Attributes:
+        name: as in ``windtunnel logs NAME``.
+        command: program and arguments.
+        environment: what it needs beside the caller's environment.
+        url: answers with status 200 when the service is well; empty if it has none.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    url: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a running process must be replaced."""
+        return fingerprint({"command": list(self.command), "environment": {k: v for k, v in self.environment.items() if k != "PATH"}})
+
+
+def definitions(layout: Layout, ports: Mapping[str, int], environment: Mapping[str, str], mlflow_database: str) -> dict[str, Service]:
+    """All services but PostgreSQL."""
+    airflow = (sys.executable, "-m", "airflow")
+    mlflow = (
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--host", LOOPBACK, "--port", str(ports["mlflow"]), "--workers", "1"),
+        *("--artifacts-destination", str(layout.mlflow)),
+    )
+    server = (
+        *(sys.executable, "-m", "windtunnel.serving.server"),
+        *("--home", str(layout.server), "--host", LOOPBACK),
+        *("--port", str(ports["server"]), "--grpc-port", str(ports["server_grpc"])),
+    )
+    found = [
+        Service("mlflow", mlflow, {**environment, "MLFLOW_BACKEND_STORE_URI": mlflow_database}, _url(ports["mlflow"], "/health")),
+        Service("server", server, environment, _url(ports["server"], "/v2/health/live")),
+        Service("api-server", (*airflow, "api-server"), environment, _url(ports["airflow"], "/api/v2/version")),
+        Service("scheduler", (*airflow, "scheduler", "--skip-serve-logs"), environment),
+        Service("dag-processor", (*airflow, "dag-processor"), environment),
+        Service("triggerer", (*airflow, "triggerer", "--skip-serve-logs"), environment),
+    ]
+    return {service.name: service for service in found}
+
+
+def answers(url: str, timeout: float = 3.0) -> bool:
+    """Whether a GET gives status 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310  # http on the loopback interface
+            return bool(answer.status == 200)  # noqa: PLR2004
+    except (OSError, ValueError):
+        return False
+
+
+def airflow_health(port: int, since: float = 0.0, timeout: float = 5.0) -> dict[str, bool]:
+    """Which parts of Airflow are well, as the api-server reports them; all are not while it does not answer.
+
+    Args:
+        port: of the api-server.
+        since: heartbeats before this time (seconds since 1970) do not count: they are of a process that is gone.
+        timeout: seconds to wait for the report.
+    """
+    try:
+        with urllib.request.urlopen(_url(port, "/api/v2/monitor/health"), timeout=timeout) as answer:  # noqa: S310
+            report: dict[str, Any] = json.load(answer)
+    except (OSError, ValueError):
+        return dict.fromkeys(AIRFLOW, False)
+    well = {"api-server": report.get("metadatabase", {}).get("status") == "healthy"}
+    for name, reported in _REPORTED.items():
+        part = report.get(reported) or {}
+        beat = part.get(f"latest_{reported}_heartbeat")
+        fresh = beat is not None and datetime.fromisoformat(beat).timestamp() >= since
+        well[name] = part.get("status") == "healthy" and fresh
+    return well
+
+
+def _url(port: int, path: str) -> str:
+    return f"http://{LOOPBACK}:{port}{path}"

@@ -1,0 +1,25 @@
+"""One running instance for all tests marked ``instance``."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from windtunnel.cli.instance import Instance
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="session")
+def instance() -> Iterator[Instance]:
+    """An embedded instance of its own, with the repository's DAGs; stopped and removed at the end."""
+    home = Path(tempfile.mkdtemp(prefix="wt-"))
+    running = Instance(home / "w", dags=ROOT / "dags")
+    try:
+        running.up()
+        yield running
+    finally:
+        running.down()
+        shutil.rmtree(home, ignore_errors=True)
