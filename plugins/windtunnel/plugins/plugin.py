@@ -1,11 +1,38 @@
-"""The Airflow plugin."""
+"""The Airflow plugin: pages in the UI, and modules that the scheduler loads before it starts workers."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-__all__ = ["WindtunnelPlugin"]
+__all__ = ["PREFIX", "WindtunnelPlugin"]
+
+PREFIX = "/windtunnel"
+
+_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class _Pages:
+    """An ASGI application that imports ours at the first request: every Airflow process loads plugins, only the API server answers."""
+
+    def __init__(self) -> None:
+        self._app: Any = None
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: _Receive, send: _Send) -> None:
+        if self._app is None:
+            from windtunnel.plugins.pages import build
+
+            self._app = build()
+        await self._app(scope, receive, send)
 
 
 class WindtunnelPlugin(AirflowPlugin):
     """What Airflow's UI shows of Windtunnel."""
 
     name = "windtunnel"
+    fastapi_apps: ClassVar[list[Any]] = [{"app": _Pages(), "url_prefix": PREFIX, "name": "Windtunnel"}]
+    external_views: ClassVar[list[Any]] = [
+        {"name": "Models", "href": f"{PREFIX}/", "destination": "nav", "category": "browse", "url_route": "windtunnel"},
+        {"name": "Model", "href": f"{PREFIX}/models/{{DAG_ID}}", "destination": "dag", "url_route": "windtunnel-model"},
+    ]

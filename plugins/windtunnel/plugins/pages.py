@@ -1,0 +1,179 @@
+"""Pages in Airflow's UI: models, data versions, and the reports that stages leave behind.
+
+Airflow does not ask who is calling for the applications that plugins mount: every route here depends on its access checks, so a page about
+a problem is seen by those who may read the DAG of that name.
+"""
+
+import datetime as dt
+import mimetypes
+import re
+from typing import Annotated, Any
+
+import fsspec
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from fastapi import Depends, FastAPI, HTTPException, Path, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from markupsafe import Markup
+
+from windtunnel.lifecycle import page
+from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError, WindtunnelError
+from windtunnel.lifecycle.ledger import Entry, Ledger
+from windtunnel.operators.settings import airflow_settings
+
+__all__ = ["build"]
+
+_READ = [Depends(requires_access_dag("GET"))]
+_SUFFIXES = ("_monitoring", "_feedback")
+_NAMES = re.compile(r"^[\w.,=-]+$")
+# A report may style itself and draw; it may not load anything, nor act for the reader in Airflow: it gets an origin of its own.
+_SANDBOX = {
+    "Content-Security-Policy": (
+        "sandbox allow-scripts allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; "
+        "script-src 'unsafe-inline'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
+_PLAIN = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "X-Content-Type-Options": "nosniff"}
+_SHOWN = {".html", ".json", ".txt", ".md", ".svg", ".png"}
+
+ProblemName = Annotated[str, Path(pattern="^[a-z][a-z0-9_]*$", max_length=80)]
+
+
+def build() -> FastAPI:
+    """The application; called in the API server only."""
+    app = FastAPI(title="Windtunnel", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_api_route("/", overview, response_class=HTMLResponse)
+    app.add_api_route("/models/{dag_id}", model, response_class=HTMLResponse, dependencies=_READ)
+    app.add_api_route("/data/{dag_id}/{snapshot_id}/{start}/{end}", data_version, response_class=HTMLResponse, dependencies=_READ)
+    app.add_api_route("/artifacts/{dag_id}/{stage}/{fingerprint}/{name:path}", artifact, dependencies=_READ)
+    app.add_exception_handler(WindtunnelError, _failed)
+    return app
+
+
+def overview(user: GetUserDep) -> HTMLResponse:
+    """Every problem that has a decision in the ledger and whose DAG the caller may read."""
+    ledger = Ledger(airflow_settings())
+    by_problem: dict[str, list[Entry]] = {}
+    for entry in ledger.entries():
+        by_problem.setdefault(entry.problem, []).append(entry)
+    manager = get_auth_manager()
+    rows = []
+    for name, entries in sorted(by_problem.items()):
+        if not manager.is_authorized_dag(method="GET", details=DagDetails(id=name), user=user):
+            continue
+        present = ledger.at(name, dt.datetime.now(dt.UTC))
+        payload = present.entry.payload if present else {}
+        rows.append(
+            [
+                Markup('<a href="models/{0}">{0}</a>').format(name),
+                f"version {present.version} ({payload.get('semantic', '')})" if present else "none yet",
+                payload.get("cutoff"),
+                payload.get("value"),
+                present.entry.at[:16].replace("T", " ") if present else None,
+                len(entries),
+            ]
+        )
+    body = (
+        [page.section("Champions", page.table(["problem", "champion", "data cut-off", "metric", "since (UTC)", "decisions"], rows))]
+        if rows
+        else [page.section("No model yet", "Trigger the DAG of a problem: its first decision appears here.")]
+    )
+    return HTMLResponse(page.render("Models", body, "What is in production, and why: the ledger of decisions"), headers=_PLAIN)
+
+
+def model(dag_id: ProblemName) -> HTMLResponse:
+    """The champion of a problem, and the history of decisions about its models."""
+    name = _problem(dag_id)
+    ledger = Ledger(airflow_settings())
+    present = ledger.at(name, dt.datetime.now(dt.UTC))
+    entries = ledger.entries(name)
+    if not entries:
+        text = f"Nothing was decided about a model of {name} yet. Trigger its retraining DAG."
+        return HTMLResponse(page.render(name, [page.section("No model yet", text)]), headers=_PLAIN)
+    payload = present.entry.payload if present else {}
+    body: list[Markup | str] = [
+        page.section(
+            "In production",
+            page.tiles(
+                [
+                    ("champion", f"version {present.version}" if present else "none"),
+                    ("semantic version", payload.get("semantic")),
+                    ("data cut-off", payload.get("cutoff")),
+                    (str(payload.get("metric") or "metric"), payload.get("value")),
+                    ("approved by", present.by if present else None),
+                ]
+            ),
+        ),
+        page.section(
+            "Decisions, newest first",
+            page.table(
+                ["when (UTC)", "what", "version", "cut-off", "why", "run"],
+                [_row(entry) for entry in reversed(entries[-200:])],
+            ),
+        ),
+    ]
+    return HTMLResponse(page.render(name, body, f"{len(entries)} entries in the ledger"), headers=_PLAIN)
+
+
+def data_version(dag_id: ProblemName, snapshot_id: int, start: dt.date, end: dt.date) -> HTMLResponse:
+    """One version of a problem's table: its days and their rows."""
+    from windtunnel.lifecycle.snapshots import catalog, day_files, table_name
+
+    settings = airflow_settings()
+    name = table_name(_problem(dag_id), "examples")
+    table = catalog(settings).load_table(name)
+    days: dict[str, int] = {}
+    for file in day_files(table, start, end, snapshot_id=snapshot_id):
+        days[file.day] = days.get(file.day, 0) + file.rows
+    columns = [[field.name, str(field.field_type)] for field in table.schema().fields]
+    body = [
+        page.section("Version", page.tiles([("snapshot", str(snapshot_id)), ("days", len(days)), ("rows", sum(days.values()))])),
+        page.section("Rows a day", page.bars(list(days.values()), width=600, height=80), page.table(["day", "rows"], list(days.items()))),
+        page.section("Columns", page.table(["column", "type"], columns)),
+    ]
+    return HTMLResponse(page.render(f"Data of {dag_id}", body, f"{name}, {start} to {end} (not included)"), headers=_PLAIN)
+
+
+def artifact(dag_id: ProblemName, stage: str, fingerprint: str, name: str) -> Response:
+    """A file that a stage left behind."""
+    parts = [dag_id, stage, fingerprint, *name.split("/")]
+    suffix = name[name.rfind(".") :].lower()
+    if not all(_NAMES.match(part) and set(part) != {"."} for part in parts) or suffix not in _SHOWN:
+        raise HTTPException(404, "no such artefact")
+    filesystem, path = fsspec.core.url_to_fs(airflow_settings().artifact_path(*parts))
+    try:
+        content = filesystem.cat_file(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise HTTPException(404, "this artefact is not there (any more)") from error
+    return Response(content, media_type=mimetypes.guess_type(name)[0] or "text/plain", headers=_SANDBOX)
+
+
+def _problem(dag_id: str) -> str:
+    """The problem that a DAG belongs to: monitoring and feedback have DAGs of their own."""
+    for suffix in _SUFFIXES:
+        if dag_id.endswith(suffix):
+            return dag_id.removesuffix(suffix)
+    return dag_id
+
+
+def _row(entry: Entry) -> list[Any]:
+    payload = entry.payload
+    tone = {"promotion": "good", "rollback": "bad", "refusal": "warn"}.get(entry.kind, "info")
+    why = payload.get("reason") or ""
+    if isinstance(payload.get("by"), str):
+        why = f"{payload['by']}: {why}"
+    return [
+        entry.at[:19].replace("T", " "),
+        page.badge(entry.kind, tone),
+        payload.get("version"),
+        payload.get("cutoff"),
+        why,
+        entry.run.get("run_id") or entry.run.get("dag_id"),
+    ]
+
+
+async def _failed(_request: Request, error: Exception) -> JSONResponse:
+    status = 503 if isinstance(error, UnavailableError) else 500 if isinstance(error, ConfigurationError) else 404
+    return JSONResponse({"detail": str(error)}, status_code=status)
