@@ -170,13 +170,9 @@ def _show(found: dict[str, Any]) -> None:
         ("model", f"{model['name']} version {model['version']} ({model['semantic']}), alias {model['alias']}"),
     ]
     if flight:
-        lines.append(
-            (
-                "one flight",
-                f"{flight['carrier']}{flight['flight']} {flight['origin']}-{flight['dest']} on {flight['year']}-{flight['month']}-{flight['day']}, "
-                f"left {flight['dep_delay']} min late -> {_answer(answer)} (it was {answer['truth']['arr_delay']} min late)",
-            )
-        )
+        day = f"{flight['year']}-{flight['month']}-{flight['day']}"
+        route = f"{flight['carrier']}{flight['flight']} {flight['origin']}-{flight['dest']} on {day}, left {flight['dep_delay']} min late"
+        lines.append(("one flight", f"{route} -> {_answer(answer)} (it was {answer['truth']['arr_delay']} min late)"))
     elif answer:
         lines.append(("one flight", f"no answer: {answer.get('error')}"))
     elif model["reason"]:
