@@ -42,6 +42,10 @@ KNOBS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    # Tasks run side by side, and libraries that are loaded before a fork must not have started threads.
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
 }
 
 

@@ -174,6 +174,7 @@ class Instance:
             url = self._database(state)
             fresh = database.create_databases(url)
             services = definitions(self.layout, state["ports"], self.environment(), self._mlflow_uri(url))
+            self._stop_changed(services)
             with ThreadPoolExecutor(max_workers=2) as threads:
                 others = threads.submit(self._start_others, state, services, fresh)
                 self._migrate_airflow(state, fresh)
@@ -291,16 +292,19 @@ class Instance:
         if done.returncode:
             raise UnavailableError(f"`{' '.join(command[2:4])}` failed:\n{self.daemon(log).tail()}", hint=f"see {path}")
 
-    def _ensure(self, service: Service) -> bool:
-        """Start a service that does not run or should run differently; gives whether it was started."""
+    def _stop_changed(self, services: dict[str, Service]) -> None:
+        """Stop the services that run with other settings than they should."""
+        daemons = [self.daemon(name) for name in services]
+        changed = [d for d in daemons if d.pid is not None and d.fingerprint != services[d.name].fingerprint]
+        if changed:
+            self._say(f"started again, because their settings have changed: {', '.join(daemon.name for daemon in changed)}")
+            stop(changed, grace=8)
+
+    def _ensure(self, service: Service) -> None:
+        """Start a service that does not run."""
         daemon = self.daemon(service.name)
-        if daemon.pid is not None:
-            if daemon.fingerprint == service.fingerprint:
-                return False
-            self._say(f"{service.name} is started again: its settings have changed")
-            stop([daemon], grace=8)
-        daemon.start(service.command, {**os.environ, **service.environment}, service.fingerprint)
-        return True
+        if daemon.pid is None:
+            daemon.start(service.command, {**os.environ, **service.environment}, service.fingerprint)
 
     def _wait(self, state: dict[str, Any], services: dict[str, Service], since: float) -> None:
         """Wait until all services are well; those that die meanwhile are started again, twice at most, and do not hold up the others."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from windtunnel.cli.instance.environment import KNOBS
 from windtunnel.cli.instance.layout import Layout
 from windtunnel.cli.instance.ports import LOOPBACK
 from windtunnel.lifecycle.fingerprint import fingerprint
@@ -40,8 +41,9 @@ class Service:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when a running process must be replaced."""
-        return fingerprint({"command": list(self.command), "environment": {k: v for k, v in self.environment.items() if k != "PATH"}})
+        """Changes when a running process must be replaced; knobs, which differ between shells, do not count."""
+        environment = {name: value for name, value in self.environment.items() if name not in KNOBS and name != "PATH"}
+        return fingerprint({"command": list(self.command), "environment": environment})
 
 
 def definitions(layout: Layout, ports: Mapping[str, int], environment: Mapping[str, str], mlflow_database: str) -> dict[str, Service]:
@@ -61,7 +63,7 @@ def definitions(layout: Layout, ports: Mapping[str, int], environment: Mapping[s
         Service("mlflow", mlflow, {**environment, "MLFLOW_BACKEND_STORE_URI": mlflow_database}, _url(ports["mlflow"], "/health")),
         Service("server", server, environment, _url(ports["server"], "/v2/health/live")),
         Service("api-server", (*airflow, "api-server"), environment, _url(ports["airflow"], "/api/v2/version")),
-        Service("scheduler", (*airflow, "scheduler", "--skip-serve-logs"), environment),
+        Service("scheduler", (sys.executable, "-m", "windtunnel.cli.instance.scheduler"), environment),
         Service("dag-processor", (*airflow, "dag-processor"), environment),
         Service("triggerer", (*airflow, "triggerer", "--skip-serve-logs"), environment),
     ]
