@@ -1,0 +1,105 @@
+"""The house itself: layers, portions of the namespace package, imports that parsing a DAG pays for, examples in docstrings."""
+
+import ast
+import doctest
+import importlib
+import json
+import pkgutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import windtunnel
+
+ROOT = Path(__file__).parents[1]
+# Imports only go down this list.
+LAYERS = ["plugins", "operators", "cli", "beam_jobs", "serving", "lifecycle"]
+HEAVY = ["apache_beam", "great_expectations", "mlflow", "optuna", "pandas", "pyarrow", "pyiceberg", "scipy", "skops", "sklearn", "treelite"]
+
+
+def sources(layer):
+    return sorted((ROOT / layer / "windtunnel" / layer).rglob("*.py"))
+
+
+def test_it_is_a_namespace_package_with_typed_portions():
+    assert not list(ROOT.glob("*/windtunnel/__init__.py"))
+    assert {Path(path).parent.name for path in windtunnel.__path__} >= set(LAYERS)
+    for layer in LAYERS:
+        assert (ROOT / layer / "windtunnel" / layer / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_only_go_down(layer):
+    upper = LAYERS[: LAYERS.index(layer)]
+    wrong = []
+    for path in sources(layer):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            wrong += [f"{path.name}: {name}" for name in names if any(name.startswith(f"windtunnel.{up}") for up in upper)]
+            if layer in {"serving", "lifecycle"}:
+                wrong += [f"{path.name}: {name}" for name in names if name.split(".")[0] in {"airflow", "apache_beam"}]
+    assert not wrong
+
+
+def test_files_stay_readable():
+    long = {
+        p.relative_to(ROOT).as_posix(): n
+        for layer in LAYERS
+        for p in sources(layer)
+        if (n := len(p.read_text().splitlines())) > 500 and "_pb2" not in p.name
+    }
+    assert not long
+
+
+def test_parsing_the_dags_imports_nothing_heavy():
+    code = (
+        "import sys, json, importlib.util\n"
+        f"spec = importlib.util.spec_from_file_location('lifecycle_dags', {str(ROOT / 'dags' / 'lifecycle.py')!r})\n"
+        "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))\n"
+        "print(json.dumps(sorted(name for name in vars(module) if name.startswith('dag_'))))\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip().splitlines()
+    assert json.loads(out[-2]) == []
+    assert json.loads(out[-1]) == ["dag_flight_delays", "dag_flight_delays_feedback", "dag_flight_delays_monitoring"]
+
+
+def modules():
+    found = []
+    for layer in LAYERS:
+        package = importlib.import_module(f"windtunnel.{layer}")
+        found += [
+            m.name
+            for m in pkgutil.walk_packages(package.__path__, f"windtunnel.{layer}.")
+            if "__main__" not in m.name and "_pb2" not in m.name
+        ]
+    return found
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_in_docstrings_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what third parties say when they are imported is not ours to test
+        module = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+def test_every_module_says_what_it_is_for():
+    silent = [
+        p.relative_to(ROOT).as_posix()
+        for layer in LAYERS
+        for p in sources(layer)
+        if "_pb2" not in p.name and not ast.get_docstring(ast.parse(p.read_text(encoding="utf-8")))
+    ]
+    assert not silent
