@@ -30,6 +30,7 @@ _SAMPLES = "samples.json"
 TRUSTED: tuple[str, ...] = (
     "numpy.dtype",
     "numpy.dtypes.StringDType",
+    "numpy.ravel",
     "pandas.StringDtype",
     "scipy.sparse._csr.csr_matrix",
     "sklearn._loss.link.IdentityLink",

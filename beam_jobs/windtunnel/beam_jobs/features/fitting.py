@@ -1,0 +1,108 @@
+"""`fit`: an ordinary fitted scikit-learn object from any amount of data."""
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils._array_api import get_namespace  # noqa: F401 - fails early and clearly on an unsupported scikit-learn
+
+from windtunnel.beam_jobs import job
+from windtunnel.beam_jobs.features import families  # noqa: F401 - registers them
+from windtunnel.beam_jobs.features.accumulator import Gatherer, Request
+from windtunnel.beam_jobs.features.compose import Node, fit_node
+from windtunnel.beam_jobs.features.data import Data, open_data
+from windtunnel.beam_jobs.features.engine import Context, run
+from windtunnel.beam_jobs.features.options import Options
+from windtunnel.beam_jobs.features.passes import NAME, gather, guard
+from windtunnel.beam_jobs.features.registry import column_map
+from windtunnel.beam_jobs.features.streams import SOURCE, Chunk, Stream
+from windtunnel.lifecycle.errors import EmptyWindowError
+
+__all__ = ["Fitted", "fit", "fit_data"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A fitted transformer and how it came about.
+
+    Attributes:
+        transformer: the ordinary fitted scikit-learn object.
+        passes: over the rows.
+        rows: rows it was fitted on; -1 if no pass was needed.
+        notes: what is approximate, and by how much.
+        out: the training rows' features, as its ``fit_transform`` would answer them.
+        context: what is known of the data.
+        starts: the position of each bin's first row.
+    """
+
+    transformer: Any
+    passes: int
+    rows: int
+    notes: list[dict[str, Any]]
+    out: Stream
+    context: Context
+    starts: list[int]
+
+
+def fit(transformer: Any, data: str | Sequence[str], options: Options | Mapping[str, Any] | None = None) -> Any:
+    """Fit a transformer over Parquet files of any size.
+
+    Args:
+        transformer: a ColumnTransformer, Pipeline, FeatureUnion or single transformer; it is not changed.
+        data: a path, a folder, a glob, or a list of them.
+        options: see `Options`.
+
+    Returns:
+        What ``transformer.fit(pandas.read_parquet(data))`` would have given: a fitted clone.
+
+    Raises:
+        UnsupportedError: a step cannot be fitted so; says the ways out.
+        DataError: scikit-learn refuses the data.
+    """
+    chosen = Options.of(options)
+    return fit_data(transformer, open_data(data, chosen), chosen).transformer
+
+
+def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progress | None = None) -> Fitted:
+    """Fit over rows that were opened already; answers how it went, too."""
+    head = data.head()
+    if not head.rows:
+        raise EmptyWindowError("there is no row to fit features on", hint="check the window, and that rows have a label")
+    context = Context(head, options, column_map)
+    source = Stream(SOURCE)
+    starts = [start for _, start, _ in data.bins()]
+    known = not data.selection.filters
+    total = -1
+
+    with tempfile.TemporaryDirectory(prefix="features-", dir=options.work) as work:
+
+        def ask(requests: list[Request]) -> list[Any]:
+            nonlocal starts, known, total
+            if any(request.positions for request in requests) and not known:
+                *_, counts = gather(data, [Request("rows", source, Nothing())], options.spec, work)
+                starts, known = [int(n) for n in np.cumsum([0, *counts[:-1]])], True
+            *found, counts = gather(data, requests, options.spec, work, starts)
+            total = sum(counts)
+            if not known:
+                starts, known = [int(n) for n in np.cumsum([0, *counts[:-1]])], True
+            return found
+
+        with job.reporting(NAME, progress or job.Progress("fit features", data.rows)):
+            try:
+                node, passes = run(fit_node(context, transformer, source, type(transformer).__name__), context, ask)
+            except (ValueError, TypeError) as error:
+                raise guard(error, type(transformer).__name__) from error
+    assert isinstance(node, Node)
+    return Fitted(node.fitted, passes, total, context.notes, node.out, context, starts)
+
+
+class Nothing(Gatherer):
+    """Only reads, so that rows are counted."""
+
+    def gather(self, stream: Stream, chunk: Chunk) -> None:
+        """Nothing to take in."""
+
+    def merge(self, other: "Nothing") -> None:
+        """Nothing to merge."""

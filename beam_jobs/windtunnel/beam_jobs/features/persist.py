@@ -1,0 +1,68 @@
+"""Keeping a fitted transformer as data, and naming an unfitted one by everything that it is."""
+
+import hashlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from windtunnel.lifecycle import bundle
+from windtunnel.lifecycle.errors import ConfigurationError
+from windtunnel.lifecycle.problem import Problem
+
+__all__ = ["describe", "dump", "inputs_of"]
+
+
+def dump(transformer: Any, folder: Path) -> None:
+    """Write ``pipeline.skops``.
+
+    Raises:
+        ConfigurationError: it holds types that are not on the allow-list.
+    """
+    import skops.io
+
+    path = folder / "pipeline.skops"
+    skops.io.dump(transformer, path)
+    unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(bundle.TRUSTED))
+    if unknown:
+        raise ConfigurationError(
+            f"the transformer holds types that features may not hold: {unknown}",
+            hint="features are data: use scikit-learn's own classes and numpy's functions, or keep the fitted object yourself (features.fit)",
+        )
+
+
+def inputs_of(dtypes: dict[str, str], problem: Problem | None = None) -> list[dict[str, Any]]:
+    """The raw columns, as `bundle.Input` keeps them."""
+    types = problem.columns if problem is not None else {}
+    return [vars(bundle.Input(name, types.get(name, dtype), dtype)) for name, dtype in dtypes.items()]
+
+
+def describe(value: Any) -> Any:  # noqa: PLR0911 - one return a kind of value
+    """Plain data that says all of an unfitted transformer: classes, parameters, and the source of functions."""
+    if hasattr(value, "get_params") and not inspect.isclass(value):
+        kind = type(value)
+        return {"class": f"{kind.__module__}.{kind.__qualname__}", **{k: describe(v) for k, v in value.get_params(deep=False).items()}}
+    if isinstance(value, np.ufunc):
+        return {"ufunc": value.__name__}
+    if inspect.isfunction(value) or inspect.ismethod(value):
+        code = getattr(value, "__code__", None)
+        body = repr((code.co_code, code.co_consts, code.co_names)) if code is not None else value.__qualname__
+        return {"function": f"{value.__module__}.{value.__qualname__}", "code": hashlib.sha256(body.encode()).hexdigest()}
+    if inspect.isclass(value) or inspect.isbuiltin(value):
+        return {"name": f"{value.__module__}.{value.__qualname__}"}
+    if isinstance(value, np.ndarray):
+        return {"array": describe(value.tolist()), "dtype": str(value.dtype)}
+    if isinstance(value, dict):
+        return {str(k): describe(v) for k, v in value.items()}
+    if isinstance(value, slice):
+        return {"slice": [value.start, value.stop, value.step]}
+    if isinstance(value, list | tuple):
+        return [describe(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return describe(value.item())
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, np.dtype):
+        return {"dtype": str(value)}
+    return {"class": f"{type(value).__module__}.{type(value).__qualname__}", "state": describe(getattr(value, "__dict__", {}))}

@@ -1,0 +1,85 @@
+"""`preprocess`: the stage of a retraining run that fits a problem's features on its training rows and writes shards of both splits."""
+
+import dataclasses
+from typing import Any
+
+from windtunnel.beam_jobs import job
+from windtunnel.beam_jobs.features.applying import layout_of, names_of, write_split
+from windtunnel.beam_jobs.features.data import Data, ProblemRows, open_data
+from windtunnel.beam_jobs.features.fitting import Fitted, fit_data
+from windtunnel.beam_jobs.features.options import Options
+from windtunnel.beam_jobs.features.persist import dump, inputs_of
+from windtunnel.beam_jobs.features.streams import SOURCE, Apply, Stream
+from windtunnel.lifecycle import shards
+from windtunnel.lifecycle.artifacts import Stage
+from windtunnel.lifecycle.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.references import FeaturesRef, SnapshotRef
+from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.transformers import transformer_of
+
+__all__ = ["preprocess", "preprocess_files"]
+
+
+def preprocess(problem: Problem, snapshot: SnapshotRef, settings: Settings, progress: job.Progress) -> FeaturesRef:
+    """Fit and apply a problem's features over a snapshot; the same inputs are not computed again.
+
+    Raises:
+        UnsupportedError: a step of the transformer cannot be fitted over any amount of data.
+        EmptyWindowError: no row of the window is for training.
+    """
+    from windtunnel.lifecycle import snapshots
+
+    options = Options(runner=settings.runner, runner_options=settings.runner_options, workers=settings.workers)
+    files = snapshots.files(settings, snapshot)
+    return preprocess_files(problem, files, snapshot.end, snapshot.fingerprint, settings, options, progress)
+
+
+def preprocess_files(
+    problem: Problem, files: list[str], end: str, content: str, settings: Settings, options: Options, progress: job.Progress
+) -> FeaturesRef:
+    """The stage over Parquet files, whose content has the fingerprint `content`."""
+    transformer = transformer_of(problem)
+    parts = problem.part_fingerprint("task", "label", "features", "splits", "keys", "columns")
+    key = fingerprint("preprocess", content, end, parts, problem.windows.train_days, recipe(transformer), code_version())
+    stage = Stage(settings, problem.name, "preprocess", key)
+    found = stage.result()
+    if found is None:
+        columns = problem.features.columns or [name for name in problem.columns if name != problem.label.column]
+        train = open_data(files, options, ProblemRows(problem, end, "train"), columns)
+        test = dataclasses.replace(train, selection=ProblemRows(problem, end, "test"))
+        fitted = fit_data(transformer, train, options, progress)
+        with stage.writing() as folder:
+            found = _write(folder, problem, fitted, train, test, options, key)
+            stage.finish(folder, found)
+    return FeaturesRef(uri=stage.uri, fingerprint=key, rows=found["rows"], width=found["width"])
+
+
+def _write(folder: Any, problem: Problem, fitted: Fitted, train: Data, test: Data, options: Options, key: str) -> dict[str, Any]:
+    made = fitted.context.peek(fitted.out)
+    layout, names = layout_of(made, options), names_of(fitted.transformer, made.shape[1])
+    dump(fitted.transformer, folder)
+    splits = {"train": write_split(train, fitted.out, folder, "train", layout, names, options, fitted.starts)}
+    applied = Stream(SOURCE).then(Apply(fitted.transformer))
+    splits["test"] = write_split(test, applied, folder, "test", layout, names, options, [0] * len(test.bins()))
+    manifest = {
+        "format": 1,
+        "fingerprint": key,
+        "layout": layout,
+        "dtype": options.dtype,
+        "width": int(made.shape[1]),
+        "names": names,
+        "inputs": inputs_of(train.dtypes, problem),
+        "splits": splits,
+        "passes": fitted.passes,
+        "notes": fitted.notes,
+    }
+    shards.write_manifest(folder, manifest)
+    return {"rows": {name: entry["rows"] for name, entry in splits.items()}, "width": manifest["width"], "passes": fitted.passes}
+
+
+def recipe(transformer: Any) -> str:
+    """The fingerprint of an unfitted transformer: classes, parameters and the code of functions."""
+    from windtunnel.beam_jobs.features.persist import describe
+
+    return fingerprint(describe(transformer))

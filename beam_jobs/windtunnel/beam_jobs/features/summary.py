@@ -1,0 +1,96 @@
+"""The tallies of all columns of one stream, and the small table that has the same distinct values: what scikit-learn fits itself on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from windtunnel.beam_jobs.features.tally import Tally
+
+__all__ = ["Summary"]
+
+
+class Summary:
+    """Tallies of columns.
+
+    Args:
+        template: no rows, but the container, names and types of the stream.
+        tallies: one a column.
+    """
+
+    def __init__(self, template: Any, tallies: Sequence[Tally]) -> None:
+        self.template, self.tallies = template, list(tallies)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the data."""
+        return self.tallies[0].rows if self.tallies else 0
+
+    def column(self, index: int) -> tuple[Any, np.ndarray]:
+        """A column's distinct entries, nulls included, and their counts: as the surrogate shows them."""
+        values, counts = self.tallies[index].values()
+        extra: list[Any] = []
+        extra_counts: list[int] = []
+        if self.tallies[index].none:
+            extra.append(None)
+            extra_counts.append(self.tallies[index].none)
+        if self.tallies[index].nan:
+            extra.append(self._null(index))
+            extra_counts.append(self.tallies[index].nan)
+        if not extra:
+            return values, counts
+        if values.dtype.kind == "O" or self._dtype(index).kind not in "fmM" or not len(values):
+            joined = np.empty(len(values) + len(extra), dtype=object)
+            joined[: len(values)] = values
+            joined[len(values) :] = extra
+        else:
+            joined = np.concatenate([values, np.array(extra, dtype=values.dtype)])
+        return joined, np.concatenate([counts, np.array(extra_counts, dtype=np.int64)])
+
+    def surrogate(self) -> Any:
+        """A table with each column's distinct entries from the top, the rest of a column repeating its first.
+
+        What depends on the set of values only is the same for it as for the data.
+        """
+        columns = [self.column(i)[0] for i in range(len(self.tallies))]
+        height = max((len(column) for column in columns), default=0)
+        padded = []
+        for column in columns:
+            made = np.empty(height, dtype=column.dtype)
+            made[: len(column)] = column
+            if len(column):
+                made[len(column) :] = np.resize(column[:1], height - len(column)) if height > len(column) else made[len(column) :]
+            padded.append(made)
+        return self._container(padded, height)
+
+    def _container(self, columns: list[np.ndarray], height: int) -> Any:
+        template = self.template
+        if isinstance(template, pd.Series):
+            return pd.Series(columns[0], name=template.name).astype(template.dtype)
+        if isinstance(template, pd.DataFrame):
+            series = [
+                pd.Series(column).astype(dtype) if len(column) or dtype != column.dtype else pd.Series(column, dtype=dtype)
+                for column, dtype in zip(columns, template.dtypes, strict=True)
+            ]
+            frame = pd.concat(series, axis=1) if series else pd.DataFrame(index=range(height))
+            frame.columns = template.columns
+            return frame
+        if scipy.sparse.issparse(template):
+            return scipy.sparse.csr_matrix(np.column_stack(columns).astype(template.dtype))
+        if template.ndim == 1:
+            return columns[0].astype(template.dtype)
+        made = np.empty((height, len(columns)), dtype=template.dtype)
+        for i, column in enumerate(columns):
+            made[:, i] = column
+        return made
+
+    def _dtype(self, index: int) -> np.dtype[Any]:
+        template = self.template
+        found = template.dtypes.iloc[index] if isinstance(template, pd.DataFrame) else template.dtype
+        return found if isinstance(found, np.dtype) else np.dtype(object)
+
+    def _null(self, index: int) -> Any:
+        kind = self._dtype(index).kind
+        return np.datetime64("NaT") if kind == "M" else np.timedelta64("NaT") if kind == "m" else np.nan
