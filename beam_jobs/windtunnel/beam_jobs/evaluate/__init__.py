@@ -1,0 +1,8 @@
+"""Evaluate: what a candidate is worth, beside the champion and a simple baseline, on the same held-out rows, in one pass.
+
+``python -m windtunnel.beam_jobs.evaluate --spec SPEC --result RESULT`` runs it alone; the spec is what `run` says.
+"""
+
+from windtunnel.beam_jobs.evaluate.evaluating import evaluate, run
+
+__all__ = ["evaluate", "run"]

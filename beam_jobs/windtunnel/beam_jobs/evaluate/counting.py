@@ -1,0 +1,230 @@
+"""The pass over the rows: score each batch with every model, and add up what judging needs. Nothing here grows with rows."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from windtunnel.beam_jobs.batches import RowGroup, read_row_group
+from windtunnel.beam_jobs.job import progress_of
+from windtunnel.lifecycle import answers
+from windtunnel.lifecycle import bundle as bundles
+from windtunnel.lifecycle.artifacts import local_copy
+from windtunnel.lifecycle.bundle import Bundle
+from windtunnel.lifecycle.frames import to_frame
+from windtunnel.lifecycle.judging.slices import Codes, Cuts, Slicing, cell_stats, encode
+from windtunnel.lifecycle.judging.tallies import GROUPS, Tally, tally
+from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.rows import DAY, label_of, split_of
+
+__all__ = ["Count", "CountRows", "Merge", "Model", "Plan"]
+
+_DOMAIN = 5_000
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model that takes part: its name here (candidate, champion) and its bundle."""
+
+    name: str
+    uri: str
+    bundle: Bundle
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What one pass counts.
+
+    Attributes:
+        problem: says label and split.
+        models: the candidate first.
+        columns: what is read.
+        dictionary: string columns, read as dictionaries.
+        cuts: how columns become slices.
+        declared: slicings with AUC, for every model.
+        searched: slicings to look for weak spots in, for the candidate.
+        domains: columns of which values are listed.
+        end: the data cut-off, ISO.
+        newest: rows from this day on (days since 1970) are also counted by themselves.
+        everything: judge all labelled rows, not only the test split (data that was never trained on).
+    """
+
+    problem: Problem
+    models: tuple[Model, ...]
+    columns: tuple[str, ...]
+    dictionary: tuple[str, ...]
+    cuts: tuple[Cuts, ...]
+    declared: tuple[tuple[str, ...], ...]
+    searched: tuple[tuple[str, ...], ...]
+    domains: tuple[str, ...]
+    end: str
+    newest: int | None
+    everything: bool = False
+
+
+class Count:
+    """All that a pass adds up; mergeable."""
+
+    def __init__(self, plan: Plan) -> None:
+        task = plan.problem.task
+        self.rows = self.labelled = 0
+        self.training: dict[Any, float] = {}  # label -> rows; for regression: n and sum
+        self.heldout: dict[str, Tally] = {}
+        self.newest: dict[str, Tally] = {}
+        self.declared: dict[str, list[Slicing]] = {}
+        for model in plan.models:
+            for tallies in (self.heldout, self.newest):
+                tallies[model.name] = tally(task, model.bundle.classes, model.bundle.threshold)
+            self.declared[model.name] = [Slicing(columns, task, histogram=True) for columns in plan.declared]
+        self.searched = [Slicing(columns, task) for columns in plan.searched]
+        self.domains: dict[str, dict[str, list[int]]] = {column: {} for column in plan.domains}
+
+    def merge(self, other: "Count") -> None:
+        """Take in another."""
+        self.rows += other.rows
+        self.labelled += other.labelled
+        for label, rows in other.training.items():
+            self.training[label] = self.training.get(label, 0) + rows
+        for name in self.heldout:
+            self.heldout[name].merge(other.heldout[name])
+            self.newest[name].merge(other.newest[name])
+            for mine, theirs in zip(self.declared[name], other.declared[name], strict=True):
+                mine.merge(theirs)
+        for mine, theirs in zip(self.searched, other.searched, strict=True):
+            mine.merge(theirs)
+        for column, values in other.domains.items():
+            held = self.domains[column]
+            for value, (all_rows, judged) in values.items():
+                entry = held.setdefault(value, [0, 0])
+                entry[0] += all_rows
+                entry[1] += judged
+
+
+class CountRows(beam.DoFn):
+    """References to row groups, with their place in the list -> one `Count` a bundle."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._count: Count | None = None
+        self._pipelines: dict[str, Any] = {}
+
+    def setup(self) -> None:
+        """Load the models, once a worker."""
+        for model in self._plan.models:
+            with local_copy(model.uri) as folder:
+                self._pipelines[model.name] = bundles.read_pipeline(folder)
+
+    def start_bundle(self) -> None:
+        """Begin to count."""
+        self._count = Count(self._plan)
+
+    def process(self, element: tuple[int, RowGroup]) -> Iterable[Count]:
+        """Count the rows of a row group."""
+        ordinal, reference = element
+        offset = 0
+        for batch in read_row_group(reference, self._plan.columns, dictionary=self._plan.dictionary):
+            self._add(batch, ordinal, offset)
+            offset += batch.num_rows
+            progress_of("evaluate").add(batch.num_rows)
+        return ()
+
+    def finish_bundle(self) -> Iterable[Any]:
+        """Hand on what was counted."""
+        if self._count is not None and self._count.rows:
+            yield WindowedValue(self._count, GlobalWindow().max_timestamp(), [GlobalWindow()])
+        self._count = None
+
+    def _add(self, batch: pa.RecordBatch, ordinal: int, offset: int) -> None:
+        plan, count = self._plan, self._count
+        assert count is not None  # noqa: S101 - Beam calls start_bundle first
+        label = label_of(plan.problem, batch)
+        labelled = pc.is_valid(label).to_numpy(zero_copy_only=False)
+        judged = labelled if plan.everything else labelled & split_of(plan.problem, batch, plan.end)
+        count.rows += batch.num_rows
+        count.labelled += int(labelled.sum())
+        _count_training(count, plan.problem, label.filter(pa.array(labelled & ~judged)))
+        _count_domains(count, plan, batch, judged)
+        if not judged.any():
+            return
+        place = (np.flatnonzero(judged) + offset + (ordinal << 20)).astype(np.uint64)
+        group = ((place * _MIX) >> np.uint64(40)).astype(np.int64) % GROUPS
+        rows = batch.filter(pa.array(judged))
+        held = label.filter(pa.array(judged))
+        truth = np.array(held.to_pylist(), dtype=object) if plan.problem.task == "multiclass" else held.to_numpy(zero_copy_only=False)
+        recent = None
+        if plan.newest is not None and DAY in batch.schema.names:
+            recent = rows.column(DAY).cast(pa.int32()).to_numpy(zero_copy_only=False) >= plan.newest
+        codes = {cuts.column: encode(cuts, rows.column(cuts.column)) for cuts in plan.cuts}
+        for model in plan.models:
+            found = answers.scores(self._pipelines[model.name], plan.problem.task, to_frame(rows, model.bundle.dtypes))
+            count.heldout[model.name].add(truth, found, group)
+            if recent is not None and recent.any():
+                count.newest[model.name].add(truth[recent], found[recent], group[recent])
+            self._slice(count, model, codes, truth, found)
+
+    def _slice(self, count: Count, model: Model, codes: Mapping[str, Codes], truth: np.ndarray, found: np.ndarray) -> None:
+        searched: Sequence[Slicing] = count.searched if model.name == "candidate" else ()
+        if not (count.declared[model.name] or searched):
+            return
+        stats = cell_stats(self._plan.problem.task, truth, found, model.bundle.threshold, model.bundle.classes)
+        for slicing in (*count.declared[model.name], *searched):
+            slicing.add(codes, stats)
+
+
+class Merge(beam.CombineFn):
+    """Counts into one."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def create_accumulator(self) -> Count:
+        """Nothing counted."""
+        return Count(self._plan)
+
+    def add_input(self, mutable_accumulator: Count, element: Count) -> Count:
+        """One more."""
+        mutable_accumulator.merge(element)
+        return mutable_accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Count]) -> Count:
+        """Several into one."""
+        total = Count(self._plan)
+        for count in accumulators:
+            total.merge(count)
+        return total
+
+    def extract_output(self, accumulator: Count) -> Count:
+        """As it is."""
+        return accumulator
+
+
+def _count_training(count: Count, problem: Problem, label: pa.Array) -> None:
+    if not len(label):
+        return
+    if problem.task == "regression":
+        for key, value in (("n", len(label)), ("sum", pc.sum(label).as_py())):
+            count.training[key] = count.training.get(key, 0) + value
+        return
+    for entry in pc.value_counts(label).to_pylist():
+        count.training[entry["values"]] = count.training.get(entry["values"], 0) + entry["counts"]
+
+
+def _count_domains(count: Count, plan: Plan, batch: pa.RecordBatch, judged: np.ndarray) -> None:
+    for column in plan.domains:
+        coded = encode(Cuts(column), batch.column(column))
+        size = len(coded.values)
+        everywhere, tested = np.bincount(coded.codes, minlength=size), np.bincount(coded.codes[judged], minlength=size)
+        held = count.domains[column]
+        for index in np.flatnonzero(everywhere).tolist():
+            value = coded.values[index]
+            if value in held or len(held) < _DOMAIN:
+                entry = held.setdefault(value, [0, 0])
+                entry[0] += int(everywhere[index])
+                entry[1] += int(tested[index])

@@ -1,0 +1,283 @@
+"""From references to an evaluation: plan the pass, run it, judge what it counted, write the report."""
+
+import datetime as dt
+import json
+import math
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from windtunnel.beam_jobs.batches import RowGroup, open_parquet, row_groups
+from windtunnel.beam_jobs.evaluate.counting import Count, CountRows, Merge, Model, Plan
+from windtunnel.beam_jobs.job import Progress, pipeline, reporting
+from windtunnel.lifecycle import bundle as bundles
+from windtunnel.lifecycle import problem as problems
+from windtunnel.lifecycle.artifacts import Stage, local_copy
+from windtunnel.lifecycle.errors import ConfigurationError, EmptyWindowError, IntegrityError
+from windtunnel.lifecycle.evaluation import conclude
+from windtunnel.lifecycle.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.judging.slices import Cuts
+from windtunnel.lifecycle.judging.tallies import MAIN
+from windtunnel.lifecycle.ledger import Ledger
+from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.references import CandidateRef, EvaluationRef, SnapshotRef
+from windtunnel.lifecycle.registry import Champion, champion
+from windtunnel.lifecycle.rows import DAY
+from windtunnel.lifecycle.settings import Settings
+
+__all__ = ["evaluate", "run"]
+
+_PARTS = ("task", "label", "splits", "keys", "slices", "sensitive", "gates", "serving", "features", "kpi", "windows")
+_CROSSED = 20  # columns whose crossings are looked into
+
+
+def evaluate(problem: Problem, candidate: CandidateRef, snapshot: SnapshotRef, settings: Settings, progress: Progress) -> EvaluationRef:
+    """Judge a candidate on the held-out rows of a snapshot, beside the champion of this moment and a simple baseline.
+
+    The same candidate, champion and rows are not judged twice; each judgement is an entry in the ledger, which counts how often these
+    rows were used.
+
+    Raises:
+        EmptyWindowError: no held-out row has a label, or all have the same.
+        IntegrityError: the bundle is not what the reference says.
+    """
+    from windtunnel.lifecycle import snapshots
+
+    present = champion(settings, problem.name)
+    identity = fingerprint(
+        "evaluate",
+        code_version(),
+        candidate.digest,
+        present.entry if present else None,
+        (snapshot.fingerprint, snapshot.start, snapshot.end),
+        problem.part_fingerprint(*_PARTS),
+    )
+    stage = Stage(settings, problem.name, "evaluate", identity)
+    found = stage.result()
+    if found is None:
+        heldout = fingerprint(snapshot.fingerprint, snapshot.start, snapshot.end, problem.part_fingerprint("label", "splits", "keys"))
+        uses = _uses(settings, problem, heldout, identity)
+        data = snapshots.files(settings, snapshot)
+        count, plan, left_out = _pass(problem, candidate.uri, candidate.digest, present, data, snapshot, settings.to_dict(), progress)
+        body = conclude(problem, plan.models, count, present, uses=uses, left_out=left_out)
+        body |= {"heldout": heldout, "snapshot": snapshot.to_dict(), "reference": candidate.to_dict(), "fingerprint": identity}
+        found = _publish(stage, problem, body)
+    evaluation = EvaluationRef.from_dict(found)
+    if Ledger.configured(settings):
+        _remember(settings, problem, candidate, evaluation, present, snapshot)
+    return evaluation
+
+
+def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Evaluate a bundle over Parquet files, without a catalog or a ledger.
+
+    Args:
+        spec: ``problem`` (a path or its content), ``model`` (a bundle's folder), ``data`` (Parquet paths), ``output`` (a folder for
+            evaluation.json and report.html); optional: ``champion`` (another bundle), ``end`` (the data cut-off), ``rows`` (``test``,
+            the default, or ``all``), and where it runs (``runner``, ``runner_options``, ``workers``).
+        progress: counts the rows.
+    """
+    for name in ("problem", "model", "data", "output"):
+        if name not in spec:
+            raise ConfigurationError(f"the spec of evaluate lacks {name!r}", hint="it needs problem, model, data and output")
+    given = spec["problem"]
+    problem = problems.load(given) if isinstance(given, str) else problems.parse(given)
+    other = None
+    if spec.get("champion"):
+        other = Champion("given", "", "", str(spec["champion"]), "", MAIN[problem.task], None, "")
+    end = str(spec.get("end") or dt.datetime.now(dt.UTC).date())
+    snapshot = SnapshotRef("files", 0, "1970-01-01", end, 0, 0, fingerprint(spec["data"]))
+    everything = spec.get("rows") == "all"
+    count, plan, left_out = _pass(problem, spec["model"], None, other, spec["data"], snapshot, spec, progress, everything=everything)
+    body = conclude(problem, plan.models, count, other, uses=1, left_out=left_out)
+    body |= {"snapshot": snapshot.to_dict(), "fingerprint": fingerprint(spec)}
+    stage = Stage(Settings(artifacts=str(spec["output"])), problem.name, "evaluate", body["fingerprint"])
+    return _publish(stage, problem, body)
+
+
+def _pass(
+    problem: Problem,
+    uri: str,
+    digest: str | None,
+    present: Champion | None,
+    data: Any,
+    snapshot: SnapshotRef,
+    where: Mapping[str, Any],
+    progress: Progress,
+    *,
+    everything: bool = False,
+) -> tuple[Count, Plan, list[str]]:
+    references = row_groups(data)
+    with open_parquet(references[0].path) as file:
+        schema: pa.Schema = file.schema_arrow
+    models, left_out = [_model("candidate", uri, digest, schema)], list[str]()
+    if present is not None:
+        try:
+            models.append(_model("champion", present.uri, present.digest or None, schema))
+        except (ConfigurationError, IntegrityError, OSError) as error:
+            left_out.append(f"the champion, version {present.version}, could not be scored: {error}")
+    plan = _plan(problem, tuple(models), schema, references, snapshot, everything=everything)
+    progress.total = progress.total or sum(reference.rows for reference in references)
+    with reporting("evaluate", progress):
+        found: list[Count] = []
+        _run(plan, references, where, found)
+    if not found or not found[0].heldout["candidate"].rows:
+        rows, labelled = (found[0].rows, found[0].labelled) if found else (0, 0)
+        raise EmptyWindowError(
+            f"{problem.name}: no held-out row to judge by: {rows} rows, {labelled} of them with a label, none in the test split",
+            hint="widen the window, or raise splits.test",
+            rows=rows,
+        )
+    mine = found[0].heldout["candidate"]
+    if not math.isfinite(mine.figures().get(MAIN[problem.task], math.nan)):
+        raise EmptyWindowError(
+            f"{problem.name}: {MAIN[problem.task]} cannot be computed: all {mine.rows} held-out rows have the same label",
+            hint="widen the window, or raise splits.test",
+        )
+    return found[0], plan, left_out
+
+
+def _run(plan: Plan, references: list[RowGroup], where: Mapping[str, Any], found: list[Count]) -> None:
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = str(Path(folder, "count"))
+        with pipeline(where) as flow:
+            (
+                flow
+                | "references" >> beam.Create(list(enumerate(references)))
+                | "spread" >> beam.Reshuffle()
+                | "count" >> beam.ParDo(CountRows(plan))
+                | "merge" >> beam.CombineGlobally(Merge(plan))
+                | "keep" >> beam.Map(_keep, target)
+            )
+        found.append(_kept(target))
+
+
+def _keep(count: Count, path: str) -> None:
+    import pickle
+    from pathlib import Path
+
+    Path(path).write_bytes(pickle.dumps(count))
+
+
+def _kept(path: str) -> Count:
+    import pickle
+    from pathlib import Path
+
+    return pickle.loads(Path(path).read_bytes())  # noqa: S301 - written by our own step a moment ago, in a private folder
+
+
+def _model(name: str, uri: str, digest: str | None, schema: pa.Schema) -> Model:
+    with local_copy(uri) as folder:
+        bundle = bundles.read(folder, digest)
+    missing = [column.name for column in bundle.inputs if column.name not in schema.names]
+    if missing:
+        raise ConfigurationError(f"the model needs columns that the rows lack: {', '.join(missing)}", columns=missing)
+    return Model(name, uri, bundle)
+
+
+def _plan(
+    problem: Problem, models: tuple[Model, ...], schema: pa.Schema, references: list[RowGroup], snapshot: SnapshotRef, *, everything: bool
+) -> Plan:
+    keys = [] if problem.splits.by == "time" or everything else problem.splits.key or problem.keys
+    sliced = list(dict.fromkeys([*(c for s in problem.slices for c in s), *problem.sensitive]))
+    features = [column for column in problem.features.columns if column in schema.names and column not in problem.features.text]
+    inputs = [column.name for model in models for column in model.bundle.inputs]
+    names = [*inputs, problem.label.column, *keys, *sliced, *features, *([DAY] if DAY in schema.names else [])]
+    columns = tuple(dict.fromkeys(names))
+    missing = [column for column in columns if column not in schema.names]
+    if missing:
+        raise ConfigurationError(f"the rows lack columns that judging needs: {', '.join(missing)}", columns=missing)
+    sample = _sample(references, list(dict.fromkeys([*sliced, *features])))
+    cuts = {column: Cuts.of(column, sample.column(column)) for column in sample.column_names}
+    looked = features[:_CROSSED]
+    declared = [(column,) for column in problem.sensitive] + [tuple(entry) for entry in problem.slices]
+    searched = [(column,) for column in looked] + list(combinations(looked, 2))
+    text = [f.name for f in schema if f.name in columns and pa.types.is_string(f.type)]
+    newest = None
+    if problem.splits.by == "key" and DAY in schema.names:
+        days = max(1, problem.windows.train_days // 7)
+        newest = (dt.date.fromisoformat(snapshot.end) - dt.timedelta(days=days) - dt.date(1970, 1, 1)).days
+    return Plan(
+        problem=problem,
+        models=models,
+        columns=columns,
+        dictionary=tuple(text),
+        cuts=tuple(cuts.values()),
+        declared=tuple(dict.fromkeys(declared)),
+        searched=tuple(searched),
+        domains=tuple(column for column in problem.features.categorical if column in columns),
+        end=snapshot.end,
+        newest=newest,
+        everything=everything,
+    )
+
+
+def _sample(references: list[RowGroup], columns: list[str]) -> pa.Table:
+    """Rows of the first, middle and last row group: enough to cut numbers at their fifths."""
+    chosen = sorted({0, len(references) // 2, len(references) - 1})
+    tables = []
+    for index in chosen:
+        with open_parquet(references[index].path) as file:
+            tables.append(file.read_row_group(references[index].index, columns=columns).slice(0, 50_000))
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _publish(stage: Stage, problem: Problem, body: dict[str, Any]) -> dict[str, Any]:
+    from windtunnel.lifecycle.report import render
+
+    metric = MAIN[problem.task]
+    with stage.writing() as folder:
+        (folder / "evaluation.json").write_text(json.dumps(body, sort_keys=True, indent=1, allow_nan=False), encoding="utf-8")
+        (folder / "report.html").write_text(render(problem, body), encoding="utf-8")
+        reference = EvaluationRef(
+            uri=stage.uri,
+            report=stage.path("report.html"),
+            metric=metric,
+            value=body["candidate"][metric],
+            baseline=body["baseline_figures"].get(metric),
+            champion=(body["champion_figures"] or {}).get(metric),
+            passed=all(gate["passed"] for gate in body["gates"]),
+            reasons=[f"{'passed' if gate['passed'] else 'FAILED'}: {gate['gate']}: {gate['reason']}" for gate in body["gates"]],
+            fingerprint=body["fingerprint"],
+        )
+        stage.finish(folder, reference.to_dict())
+    return stage.result() or reference.to_dict()
+
+
+def _uses(settings: Settings, problem: Problem, heldout: str, identity: str) -> int:
+    if not Ledger.configured(settings):
+        return 1
+    before = Ledger(settings).entries(problem, ("evaluation",))
+    return 1 + len({entry.payload["candidate"] for entry in before if entry.payload.get("heldout") == heldout and entry.key != identity})
+
+
+def _remember(
+    settings: Settings,
+    problem: Problem,
+    candidate: CandidateRef,
+    evaluation: EvaluationRef,
+    present: Champion | None,
+    snapshot: SnapshotRef,
+) -> None:
+    heldout = fingerprint(snapshot.fingerprint, snapshot.start, snapshot.end, problem.part_fingerprint("label", "splits", "keys"))
+    payload = {
+        "candidate": candidate.fingerprint,
+        "cutoff": candidate.cutoff,
+        "heldout": heldout,
+        "metric": evaluation.metric,
+        "value": evaluation.value,
+        "baseline": evaluation.baseline,
+        "champion": {"version": present.version, "value": evaluation.champion} if present else None,
+        "passed": evaluation.passed,
+        "reasons": evaluation.reasons,
+        "uri": evaluation.uri,
+        "report": evaluation.report,
+        "snapshot": {"table": snapshot.table, "snapshot_id": snapshot.snapshot_id, "start": snapshot.start, "end": snapshot.end},
+    }
+    Ledger(settings).append(problem, "evaluation", payload, key=evaluation.fingerprint)
