@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from windtunnel.lifecycle.errors import ConfigurationError, ConflictError, UnavailableError, UnsupportedError
+from windtunnel.lifecycle.errors import ConfigurationError, ConflictError, EmptyWindowError, UnavailableError, UnsupportedError
 from windtunnel.lifecycle.fingerprint import fingerprint
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import SnapshotRef
 from windtunnel.lifecycle.rows import DAY
 from windtunnel.lifecycle.schema import evolve
 from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.window import Window
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -43,6 +44,7 @@ __all__ = [
     "day_path",
     "files",
     "open_table",
+    "pin",
     "replace_days",
     "table_name",
 ]
@@ -327,13 +329,7 @@ def files(settings: Settings, ref: SnapshotRef) -> list[str]:
     Raises:
         UnavailableError: the table or the snapshot is not there any more.
     """
-    from pyiceberg.exceptions import NoSuchTableError
-
-    try:
-        with _reaching(ref.table):
-            table = catalog(settings).load_table(ref.table)
-    except NoSuchTableError as error:
-        raise UnavailableError(f"there is no table {ref.table}", hint="was it dropped? ingest the window again", table=ref.table) from error
+    table = _load(settings, ref.table)
     if DAY in table.schema().column_names:
         found = day_files(table, ref.start, ref.end, snapshot_id=ref.snapshot_id)
         return [entry.path.removeprefix("file://") for entry in found if entry.rows]
@@ -341,9 +337,67 @@ def files(settings: Settings, ref: SnapshotRef) -> list[str]:
     return sorted(path.removeprefix("file://") for path in paths)
 
 
+def pin(problem: Problem, window: Window, settings: Settings, version: str = "") -> SnapshotRef:
+    """A reference to a window of the problem's examples as the table holds them.
+
+    Args:
+        problem: whose.
+        window: which days.
+        settings: name the catalog.
+        version: a snapshot id or a tag; empty for the newest.
+
+    Raises:
+        EmptyWindowError: the window has no row.
+        UnavailableError: there is no such table or version.
+    """
+    name = table_name(problem, "examples")
+    table = _load(settings, name)
+    number = _version(table, version)
+    found = day_files(table, window.start, window.end, snapshot_id=number)
+    bad = day_files(_load(settings, table_name(problem, "quarantine")))
+    quarantined = sum(entry.rows for entry in bad if entry.day == UNKNOWN_DAY or str(window.start) <= entry.day < str(window.end))
+    rows = sum(entry.rows for entry in found)
+    if not rows or number is None:
+        source = problem.source
+        where = source.path or source.table or source.generator or "the query"
+        raise EmptyWindowError(
+            f"{problem.name}: no row between {window.start} and {window.end}; {quarantined:,} rows of it are in quarantine",
+            hint=f"is there data for these days at {where!r}?",
+            start=str(window.start),
+            end=str(window.end),
+        )
+    return SnapshotRef(name, number, str(window.start), str(window.end), rows, quarantined, content_fingerprint(found))
+
+
+def _version(table: "Table", version: str) -> int | None:
+    if not version:
+        snapshot = table.current_snapshot()
+        return snapshot.snapshot_id if snapshot else None
+    named = table.snapshot_by_name(version)
+    if named is not None:
+        return int(named.snapshot_id)
+    if version.isdigit() and table.snapshot_by_id(int(version)) is not None:
+        return int(version)
+    raise UnavailableError(
+        f"table {'.'.join(table.name())} has no version {version!r}",
+        hint=f"the newest is {table.metadata.current_snapshot_id}; older ones may have been expired",
+        version=version,
+    )
+
+
+def _load(settings: Settings, name: str) -> "Table":
+    from pyiceberg.exceptions import NoSuchTableError
+
+    try:
+        with _reaching(name):
+            return catalog(settings).load_table(name)
+    except NoSuchTableError as error:
+        raise UnavailableError(f"there is no table {name}", hint="was it dropped? ingest the window again", table=name) from error
+
+
 def content_fingerprint(found: Sequence[DayFile]) -> str:
     """The fingerprint of a window's content: its days, their versions and rows, whichever snapshot holds them in whatever order."""
-    return fingerprint(sorted((entry.day, entry.digest, entry.part, entry.rows) for entry in found))
+    return fingerprint(sorted((entry.day, entry.digest, entry.part, entry.rows) for entry in found if entry.rows))
 
 
 def _after(day: str) -> str:

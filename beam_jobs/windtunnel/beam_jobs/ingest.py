@@ -1,0 +1,206 @@
+"""Ingest: raw rows of a window become typed rows of the problem's table; those that do not fit go to quarantine with the reason.
+
+Only days that the table lacks, or whose source has changed, are read. Workers write Parquet files under names that only their content
+decides; one commit then makes them the days' content. Nothing is committed when too many rows do not fit.
+
+    python -m windtunnel.beam_jobs.ingest --spec spec.json --result result.json
+
+with a spec of ``{"problem": {...}, "window": {"start": ..., "end": ...}, "settings": {...}}``.
+"""
+
+import collections
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import fsspec
+
+from windtunnel.beam_jobs.ingest_write import PieceWriter, publish, write_table
+from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
+from windtunnel.beam_jobs.outcome import Outcomes, outcomes
+from windtunnel.lifecycle.errors import QuarantineLimitError
+from windtunnel.lifecycle.problem import Problem, parse
+from windtunnel.lifecycle.references import SnapshotRef
+from windtunnel.lifecycle.rows import DAY
+from windtunnel.lifecycle.schema import QUARANTINE_SCHEMA, arrow_schema
+from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.snapshots import UNKNOWN_DAY, day_files, open_table, pin, replace_days, table_name
+from windtunnel.lifecycle.sources import Piece, Unit, plan, read
+from windtunnel.lifecycle.sources.plan import version_of
+from windtunnel.lifecycle.window import Window
+
+__all__ = ["ingest", "run"]
+
+log = logging.getLogger("windtunnel.jobs.ingest")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """One piece to read: what is shuffled."""
+
+    unit: int
+    piece: Piece
+    digest: str
+    day: str
+    days: tuple[str, ...]
+
+
+def ingest(problem: Problem, window: Window, settings: Settings, progress: Progress) -> SnapshotRef:
+    """Make the problem's table hold the window's rows as the source has them now.
+
+    Args:
+        problem: says where the source is and what its rows look like.
+        window: the days.
+        settings: name the catalog, the warehouse and the runner.
+        progress: counts rows.
+
+    Returns:
+        the table's version and the window in it; the same source gives the same fingerprint and no new version.
+
+    Raises:
+        EmptyWindowError: the window has no good row.
+        QuarantineLimitError: too large a share of rows does not fit; nothing was committed.
+        SourceFormatError: a source cannot be read as what it claims to be; nothing was committed.
+        SchemaMismatchError: a column is missing or of another type; nothing was committed.
+    """
+    units = plan(problem, window, settings)
+    examples = open_table(settings, table_name(problem, "examples"), arrow_schema(problem))
+    quarantine = open_table(settings, table_name(problem, "quarantine"), QUARANTINE_SCHEMA)
+    there = day_files(examples, window.start, window.end)
+    todo = _lacking(units, window, {(entry.day, entry.digest) for entry in there})
+    if todo:
+        places = (f"{examples.location()}/data", f"{quarantine.location()}/data")
+        written = _write(problem, todo, places, settings, progress)
+        _check_share(problem, window, written)
+        days, bad_days = _contents(problem, todo, written, places)
+        if not problem.event_time and not _delivered_daily(units):  # a source without time is one version of everything
+            days |= {entry.day: [] for entry in there if entry.day not in days}
+        replace_days(settings, table_name(problem, "quarantine"), bad_days)
+        replace_days(settings, table_name(problem, "examples"), days)
+    return pin(problem, window, settings)
+
+
+def _delivered_daily(units: Sequence[Unit]) -> bool:
+    return len(units) != 1 or len({unit.day for unit in units}) != 1
+
+
+def _lacking(units: Sequence[Unit], window: Window, have: set[tuple[str, str]]) -> list[tuple[Unit, list[str]]]:
+    """Units with those of their days that the table does not hold in this version."""
+    found = []
+    for unit in units:
+        days = [unit.day] if unit.day else [day.isoformat() for day in window.days]
+        lacking = [day for day in days if not unit.digest or (day, unit.digest) not in have]
+        if lacking:
+            found.append((unit, lacking))
+    return found
+
+
+class _IngestPiece(beam.DoFn):
+    """Reads one piece and writes its files; run twice, it leaves the same files."""
+
+    def __init__(self, problem: dict[str, Any], settings: Settings, places: Sequence[str], results: Outcomes) -> None:
+        self._problem, self._settings, self._places, self._results = problem, settings, places, results
+
+    def process(self, element: _Task) -> None:
+        """One piece."""
+        name = f"{element.unit:06}-{element.piece.index:06}"
+        with self._results.reporting(name, element.piece.path):
+            problem = parse(self._problem)
+            progress = progress_of("ingest")
+            writer = PieceWriter(problem, element.piece, self._places, element.digest, element.days, element.day)
+            try:
+                for chunk in read(problem, element.piece, self._settings):
+                    writer.add(chunk)
+                    progress.add(chunk.rows)
+                result = writer.finish()
+            except BaseException:
+                writer.abandon()
+                raise
+            self._results.put(name, {"unit": element.unit, **result})
+
+
+def _write(
+    problem: Problem, todo: Sequence[tuple[Unit, list[str]]], places: Sequence[str], settings: Settings, progress: Progress
+) -> list[dict[str, Any]]:
+    tasks = [_Task(i, piece, unit.digest, unit.day, tuple(days)) for i, (unit, days) in enumerate(todo) for piece in unit.pieces]
+    with outcomes(settings, problem.name, "ingest") as results, reporting("ingest", progress):
+        with pipeline(settings.to_dict()) as p:
+            step = _IngestPiece(problem.model_dump(mode="json"), settings, places, results)
+            _ = p | beam.Create(tasks) | beam.Reshuffle() | beam.ParDo(step)
+        found = results.collect()
+    if len(found) != len(tasks):
+        raise RuntimeError(f"{len(tasks)} pieces were given out but {len(found)} came back")
+    return found
+
+
+def _check_share(problem: Problem, window: Window, written: Sequence[Mapping[str, Any]]) -> None:
+    """Too large a share of bad rows stops the run before anything is committed."""
+    rows, rejected = (sum(entry[name] for entry in written) for name in ("delivered", "rejected"))
+    if not rejected:
+        return
+    reasons: collections.Counter[tuple[str, str]] = collections.Counter()
+    for entry in written:
+        for column, reason, count in entry["reasons"]:
+            reasons[column, reason] += count
+    why = "; ".join(
+        f"{count:,} rows: {f'column {column!r} ' if column else ''}{reason}" for (column, reason), count in reasons.most_common(3)
+    )
+    samples = [sample for entry in written for sample in entry["samples"]][:5]
+    first = f"{samples[0]['source']} line {samples[0]['line']}: {samples[0]['reason']}"
+    limit = problem.limits.quarantine_share
+    if rejected > limit * rows:
+        raise QuarantineLimitError(
+            f"{problem.name}, window {window.start} to {window.end}: {rejected:,} of {rows:,} rows ({rejected / rows:.2%}) do not fit, more "
+            f"than the limit of {limit:.2%}; {why}; first: {first}",
+            hint="mend the source, or columns and source.options; or raise limits.quarantine_share",
+            rows=rows,
+            rejected=rejected,
+            samples=samples,
+        )
+    log.warning("%s: %s of %s rows go to quarantine; %s; first: %s", problem.name, f"{rejected:,}", f"{rows:,}", why, first)
+
+
+def _contents(
+    problem: Problem, todo: Sequence[tuple[Unit, list[str]]], written: Sequence[Mapping[str, Any]], places: Sequence[str]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Day to paths, of both tables; a day that turned out to have no row gets an empty file, so that it counts as looked at."""
+    days: dict[str, list[str]] = {}
+    bad_days: dict[str, list[str]] = {}
+    for i, (unit, lacking) in enumerate(todo):
+        mine = [entry for entry in written if entry["unit"] == i]
+        for kind, wanted, answer in (("examples", lacking, days), ("quarantine", [unit.day or UNKNOWN_DAY], bad_days)):
+            for day in wanted:
+                files = [entry[kind][day] for entry in mine if day in entry[kind]]
+                answer[day] = [file["path"] for file in files] if unit.digest else _named(problem, files)
+        for day in lacking:
+            if not days[day]:
+                path = f"{places[0]}/{DAY}={day}/{unit.digest or version_of(problem, ['nothing'])}-0.parquet"
+                write_table(path, arrow_schema(problem).empty_table())
+                days[day] = [path]
+    return days, bad_days
+
+
+def _named(problem: Problem, files: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Files whose content was only known after they were written get the name of their content."""
+    if not files:
+        return []
+    content = [str(sum(file["sum"] for file in files) % (1 << 64)), str(sum(file["rows"] for file in files))]
+    digest = version_of(problem, content)
+    paths = []
+    for number, file in enumerate(files):
+        path = f"{file['path'].rpartition('/')[0]}/{digest}-{number}.parquet"
+        filesystem, source = fsspec.core.url_to_fs(file["path"])
+        publish(filesystem, source, fsspec.core.url_to_fs(path)[1])
+        paths.append(path)
+    return paths
+
+
+def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """The job: a spec of problem, window and settings in, a snapshot reference out."""
+    return ingest(parse(spec["problem"]), Window.from_dict(spec["window"]), Settings.from_mapping(spec["settings"]), progress).to_dict()
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,27 @@
+"""Reading any piece of any source."""
+
+from collections.abc import Callable, Iterator
+
+from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.sources.piece import Chunk, Piece
+
+__all__ = ["read"]
+
+
+def read(problem: Problem, piece: Piece, settings: Settings) -> Iterator[Chunk]:
+    """The rows of a piece, typed by the problem's schema, in chunks of bounded size.
+
+    Raises:
+        SourceFormatError: the piece is not what the source's format says, or is damaged.
+        SchemaMismatchError: a declared column is missing or of another family of types.
+        UnavailableError: the piece is out of reach, or was changed since it was planned.
+    """
+    return _reader(problem.source.format)(problem, piece, settings)
+
+
+def _reader(kind: str) -> Callable[[Problem, Piece, Settings], Iterator[Chunk]]:
+    """Only the module that is needed is imported."""
+    if kind == "csv":
+        from windtunnel.lifecycle.sources.delimited import read_delimited as reader
+    return reader
