@@ -1,0 +1,11 @@
+"""Great Expectations over any amount of data.
+
+Importing this package registers the datasource type ``arrow`` with Great Expectations: ``context.data_sources.add_arrow(name)``, with
+``add_parquet_asset`` and ``add_iceberg_asset``. An unmodified suite gives the results of GX's pandas engine, in bounded memory.
+"""
+
+from windtunnel.beam_jobs.expectations.datasource import ArrowDatasource, IcebergAsset, ParquetAsset
+from windtunnel.beam_jobs.expectations.engine import ArrowExecutionEngine
+from windtunnel.beam_jobs.expectations.questions import ONE_ROW_AT_A_TIME
+
+__all__ = ["ONE_ROW_AT_A_TIME", "ArrowDatasource", "ArrowExecutionEngine", "IcebergAsset", "ParquetAsset"]

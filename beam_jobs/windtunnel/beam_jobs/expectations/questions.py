@@ -1,0 +1,428 @@
+"""From metrics that GX asks for to passes over chunks, and back.
+
+One pass answers everything that does not depend on another answer; a second one finds the rows that did not do and the standard
+deviations. What distinct values answered is kept, so that later questions about the same columns need no pass at all.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from great_expectations.validator.metric_configuration import MetricConfiguration
+
+from windtunnel.beam_jobs.expectations.aggregates import OF_COUNTS, OF_THE_SET, aggregate
+from windtunnel.beam_jobs.expectations.calls import CONDITION, Calls, FrameEngine, Later, MetricFailure, domain_columns, mentions_index
+from windtunnel.beam_jobs.expectations.distinct import LIMIT, Counter, Store, Weighted
+from windtunnel.beam_jobs.expectations.moments import Moments
+from windtunnel.beam_jobs.expectations.source import Source, is_number
+from windtunnel.beam_jobs.expectations.tasks import Condition, Domain, Duplicates, Failing, InOrder, OfDistinct, OfRows, Whole
+
+__all__ = ["ONE_ROW_AT_A_TIME", "Asked", "Questions"]
+
+Asked = tuple[MetricConfiguration, dict[str, Any]]
+
+ONE_ROW_AT_A_TIME = {
+    f"{name}{CONDITION}"
+    for name in (
+        "column_values.between",
+        "column_values.dateutil_parseable",
+        "column_values.in_set",
+        "column_values.in_type_list",
+        "column_values.json_parseable",
+        "column_values.match_json_schema",
+        "column_values.match_regex",
+        "column_values.match_regex_list",
+        "column_values.match_strftime_format",
+        "column_values.nonnull",
+        "column_values.not_in_set",
+        "column_values.not_match_regex",
+        "column_values.not_match_regex_list",
+        "column_values.not_outliers",
+        "column_values.null",
+        "column_values.of_type",
+        "column_values.value_length.between",
+        "column_values.value_length.equals",
+        "column_values.z_score.under_threshold",
+        "column_pair_values.a_greater_than_b",
+        "column_pair_values.equal",
+        "column_pair_values.in_set",
+        "multicolumn_sum.equal",
+        "multicolumn_values.equal",
+        "select_column_values.unique.within_record",
+    )
+}
+"""Conditions whose answer for a row depends on that row alone. Add the name of your own condition to spare it the whole column."""
+
+_ALONE = {f"column_values.unique{CONDITION}", f"compound_columns.unique{CONDITION}"}
+_IN_ORDER = {f"column_values.increasing{CONDITION}", f"column_values.decreasing{CONDITION}"}
+_MOMENTS = {"column.sum", "column.mean", "column.standard_deviation"}
+_COUNT = ".unexpected_count"
+_FILTERED = ".filtered_row_count"
+_LISTS = (".unexpected_values", ".unexpected_index_list", ".unexpected_index_query", ".unexpected_rows")
+
+
+class Questions:
+    """Answers metrics about one source.
+
+    Args:
+        source: the rows.
+        engine: to call GX's functions with.
+        limit: distinct values to hold in memory, a column.
+        progress: told the rows of every chunk that was read.
+        count: counts the distinct rows of several sets of columns in another way than chunk by chunk here (a Beam job); calls back with
+            each set's weighted rows.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        engine: FrameEngine,
+        limit: int = LIMIT,
+        progress: Callable[[int], None] | None = None,
+        count: Callable[[Source, Sequence[tuple[str, ...]], int, Callable[[tuple[str, ...], Weighted], None]], None] | None = None,
+    ) -> None:
+        self.source, self.engine, self.limit = source, engine, limit
+        self.passes = 0
+        self._progress = progress
+        self._count = count
+        self._known: dict[tuple[str, ...], Weighted] = {}
+        self._empty = source.empty()
+
+    def answer(self, asked: Sequence[Asked]) -> tuple[dict[Any, Any], dict[Any, MetricFailure]]:
+        """Values and failures, by metric id; a failure may be that of a condition that a metric needs."""
+        return _Round(self, asked).run()
+
+    def now(self, metric: MetricConfiguration, needs: Mapping[str, Any]) -> Any:
+        """A metric that no row is needed for.
+
+        Raises:
+            MetricFailure: its function raised.
+        """
+        return Calls(self.engine, self._empty).value(metric, needs)
+
+    def count_distinct(self, wanted: Sequence[tuple[str, ...]], rows: Sequence[OfRows], take: Callable[..., None]) -> None:
+        """One pass: distinct rows for `take`, chunks for `rows`."""
+        fresh = []
+        for columns in wanted:
+            if columns in self._known:
+                take(columns, self._known[columns])
+            else:
+                fresh.append(columns)
+        rows = [task for task in rows if not task.done]
+        if self._count is not None and fresh:
+            self._count(self.source, fresh, self.limit, take)
+            fresh = []
+        if fresh or rows:
+            self._pass(fresh, rows, take)
+
+    def _pass(self, fresh: Sequence[tuple[str, ...]], rows: Sequence[OfRows], take: Callable[..., None]) -> None:
+        counters = {columns: Counter(self.source, columns, self.limit) for columns in fresh}
+        overflown = set()
+        columns = {name for names in fresh for name in names} | {name for task in rows for name in task.columns}
+        start = 0 if counters else min(task.start_at for task in rows)
+        active = list(rows)
+        self.passes += 1
+        for chunk in self.source.chunks(sorted(columns), start_at=start):
+            for names, counter in counters.items():
+                if counter.add(chunk):
+                    overflown.add(names)
+                    self._hand_on(names, counter, take)
+            active = [task for task in active if chunk.start + chunk.batch.num_rows <= task.start_at or not task.take(chunk)]
+            if self._progress is not None:
+                self._progress(chunk.batch.num_rows)
+            if not active and not counters:
+                break
+        for task in rows:
+            task.end_pass()
+        for names, counter in counters.items():
+            if names in overflown:
+                self._hand_on(names, counter, take)
+            else:
+                found = counter.take() or _nothing(self.source, names)
+                self._known[names] = found
+                take(names, found)
+
+    @staticmethod
+    def _hand_on(names: tuple[str, ...], counter: Counter, take: Callable[..., None]) -> None:
+        found = counter.take()
+        if found is not None:
+            take(names, found)
+
+
+def _nothing(source: Source, names: Sequence[str]) -> Weighted:
+    import numpy as np
+
+    frame = source.empty().reset_index(drop=True)[list(names)]
+    return Weighted(frame, np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class _Round:
+    """One call of `Questions.answer`."""
+
+    def __init__(self, questions: Questions, asked: Sequence[Asked]) -> None:
+        self._questions = questions
+        self._source, self._engine = questions.source, questions.engine
+        self._asked = asked
+        self._answers: dict[Any, Any] = {}
+        self._failures: dict[Any, MetricFailure] = {}
+        self._conditions: dict[Any, Condition] = {}
+        self._domains: dict[Any, Domain] = {}
+        self._moments: dict[Any, Moments] = {}
+        self._orders: dict[Any, InOrder] = {}
+        self._lists: dict[Any, list[Asked]] = {}
+        self._duplicates: dict[Any, Duplicates] = {}
+        self._failing: dict[Any, Failing] = {}
+        self._whole: list[Asked] = []
+        self._finish: list[tuple[Asked, Callable[[], Any]]] = []
+
+    def run(self) -> tuple[dict[Any, Any], dict[Any, MetricFailure]]:
+        with contextlib.ExitStack() as stack:
+            for metric, needs in self._asked:
+                self._place(metric, needs)
+            for domain in self._domains.values():
+                stack.callback(domain.store.close)
+            self._read()
+            for asked, finish in self._finish:
+                self._settle(asked[0], finish)
+        return self._answers, self._failures
+
+    def _settle(self, metric: MetricConfiguration, finish: Callable[[], Any]) -> None:
+        try:
+            self._answers[metric.id] = finish()
+        except MetricFailure as failure:
+            self._failures[failure.metric.id] = failure
+
+    def _place(self, metric: MetricConfiguration, needs: dict[str, Any]) -> None:
+        """Say which task answers a metric."""
+        name = metric.metric_name
+        columns = domain_columns(metric, self._source.columns)
+        asked = (metric, needs)
+        if self._names_a_missing_column(metric):
+            self._settle(metric, lambda: self._questions.now(metric, needs))
+        elif name == "table.row_count" and not metric.metric_domain_kwargs.get("row_condition"):
+            self._answers[metric.id] = self._source.rows
+        elif name == "table.head" and not metric.metric_domain_kwargs.get("row_condition"):
+            self._settle(metric, lambda: self._head(metric, needs))
+        elif columns is None or not columns or mentions_index(metric, self._source.columns) or not set(columns) <= set(self._source.keyed):
+            self._whole.append(asked)
+        elif name == "table.row_count":
+            task = self._domain(metric, columns, [])
+            self._finish.append((asked, lambda: _checked(task, task.rows)))
+        elif isinstance(needs.get("unexpected_condition"), Later):
+            self._place_map(metric, needs, columns)
+        elif name in _MOMENTS and is_number(self._source.dtypes[metric.metric_domain_kwargs["column"]]):
+            self._place_moment(metric, needs, columns)
+        elif name in OF_THE_SET or (name in OF_COUNTS and self._counts_do(metric)):
+            column = metric.metric_domain_kwargs["column"]
+            task = self._domain(metric, columns, [column])
+            self._finish.append(
+                (asked, lambda: _checked(task, None) or aggregate(metric, needs, task.store, self._questions._empty[[column]], self._engine))  # noqa: SLF001
+            )
+        else:
+            self._whole.append(asked)
+
+    def _place_map(self, metric: MetricConfiguration, needs: dict[str, Any], columns: list[str]) -> None:
+        name = metric.metric_name
+        later: Later = needs["unexpected_condition"]
+        asked = (metric, needs)
+        kind = later.metric.metric_name
+        lists = name.endswith(_LISTS)
+        if not lists and not name.endswith((_COUNT, _FILTERED)):
+            self._whole.append(asked)
+            return
+        if kind in ONE_ROW_AT_A_TIME:
+            condition = self._conditions.setdefault(later.metric.id, Condition(later, columns))
+            if not lists:
+                self._finish.append((asked, lambda: _count_of(condition, name)))
+        elif kind in _ALONE:
+            self._alone(later, columns)
+            if not lists:
+                self._finish.append((asked, lambda: self._of_duplicates(later, name)))
+        elif kind in _IN_ORDER:
+            order = self._orders.get(later.metric.id)
+            if order is None:
+                group = [entry for entry in self._asked if entry[1].get("unexpected_condition") is later and _is_list(entry[0])]
+                extra = {name for entry in group for name in self._listed_columns(entry[0])}
+                order = InOrder(self._source, self._engine, later, group, sorted({*columns, *extra}))
+                self._orders[later.metric.id] = order
+            found = order
+            self._finish.append((asked, (lambda: _listed(found, metric)) if lists else (lambda: _count_of(found, name))))
+            return
+        else:
+            self._whole.append(asked)
+            return
+        if lists:
+            self._lists.setdefault(later.metric.id, []).append(asked)
+            self._finish.append((asked, lambda: self._found(later, metric)))
+
+    def _place_moment(self, metric: MetricConfiguration, needs: dict[str, Any], columns: list[str]) -> None:
+        key = metric.metric_domain_kwargs_id
+        moments = self._moments.setdefault(key, Moments(self._source, self._engine, metric, columns))
+        if metric.metric_name == "column.standard_deviation":
+            moments.squares_wanted = True
+        value = {"column.sum": moments.sum, "column.mean": moments.mean, "column.standard_deviation": moments.std}[metric.metric_name]
+        self._finish.append(((metric, needs), lambda: _checked(moments, None) or value()))
+
+    def _counts_do(self, metric: MetricConfiguration) -> bool:
+        """Whether the way by counts knows the column's type (and the method)."""
+        dtype = self._source.dtypes[metric.metric_domain_kwargs["column"]]
+        number = is_number(dtype) and dtype.kind != "b"
+        if metric.metric_name == "column.outlier_statistics":
+            return number and metric.metric_value_kwargs.get("method") == "iqr"
+        if metric.metric_name == "column.histogram":
+            return number and not isinstance(metric.metric_value_kwargs.get("bins"), int | str)
+        if metric.metric_name in {"column.median", "column.quantile_values"}:
+            return number
+        return True
+
+    def _domain(self, metric: MetricConfiguration, columns: Sequence[str], keep: Sequence[str]) -> Domain:
+        key = (metric.metric_domain_kwargs_id, tuple(keep))
+        if key not in self._domains:
+            self._domains[key] = Domain(metric, columns, keep, Store(self._questions.limit))
+        return self._domains[key]
+
+    def _alone(self, later: Later, columns: Sequence[str]) -> Domain:
+        kwargs = later.metric.metric_domain_kwargs
+        keep = [kwargs["column"]] if "column" in kwargs else list(dict.fromkeys(kwargs["column_list"]))
+        return self._domain(later.metric, columns, keep)
+
+    def _names_a_missing_column(self, metric: MetricConfiguration) -> bool:
+        kwargs = metric.metric_domain_kwargs
+        named = [kwargs[key] for key in ("column", "column_A", "column_B") if kwargs.get(key) is not None]
+        return any(name not in self._source.columns for name in [*named, *(kwargs.get("column_list") or [])])
+
+    def _head(self, metric: MetricConfiguration, needs: dict[str, Any]) -> Any:
+        rows = metric.metric_value_kwargs.get("n_rows") or 5
+        if metric.metric_value_kwargs.get("fetch_all") or rows < 0:
+            rows = self._source.rows
+        frames, have = [], 0
+        for chunk in self._source.chunks([*self._source.columns, *self._source.index_columns()]):
+            frames.append(self._source.frame(chunk.batch, start=chunk.start))
+            have += len(frames[-1])
+            if have >= rows:
+                break
+        frame = pd.concat(frames) if frames else self._source.empty()
+        return Calls(self._engine, frame).value(metric, needs)
+
+    def _read(self) -> None:
+        tasks: list[OfDistinct] = [*self._conditions.values(), *self._domains.values()]
+        by_columns: dict[tuple[str, ...], list[OfDistinct]] = {}
+        for task in tasks:
+            by_columns.setdefault(task.columns, []).append(task)
+
+        def take(columns: tuple[str, ...], rows: Weighted) -> None:
+            calls = Calls(self._engine, rows.frame)
+            for task in by_columns[columns]:
+                task.take(calls, rows)
+
+        whole_columns = {name for metric, _ in self._whole for name in self._listed_columns(metric)}
+        whole = Whole(self._source, sorted(whole_columns)) if self._whole else None
+        rows: list[OfRows] = [*self._moments.values(), *self._orders.values(), *([whole] if whole else [])]
+        if by_columns or rows:
+            self._questions.count_distinct(list(by_columns), rows, take)
+        for condition in self._conditions.values():
+            condition.end()
+        if whole is not None:
+            frame = whole.frame()
+            calls = Calls(self._engine, frame)
+            for metric, needs in self._whole:
+                self._settle(metric, lambda metric=metric, needs=needs: calls.value(metric, needs))  # type: ignore[misc]
+        self._find_rows()
+        while pending := [task for task in [*self._moments.values(), *self._failing.values()] if not task.done]:
+            self._questions.count_distinct([], pending, take)
+
+    def _find_rows(self) -> None:
+        for asked in self._lists.values():
+            later: Later = asked[0][1]["unexpected_condition"]
+            domain = domain_columns(later.metric, self._source.columns) or []
+            columns = sorted({*domain, *(name for metric, _ in asked for name in self._listed_columns(metric))})
+            mask = None
+            condition: Condition | Duplicates
+            if later.metric.id in self._conditions:
+                condition = self._conditions[later.metric.id]
+                only = condition.bad
+            else:
+                found = self._domains_of(later)
+                if found.failure is not None:
+                    continue
+                condition = duplicates = self._of(later)
+                names = found._keep  # noqa: SLF001
+                mask = lambda frame, duplicates=duplicates, names=names: duplicates.in_frame(frame, names)  # noqa: E731
+                only = duplicates.values.iloc[:, 0].tolist()[:4096] if _one_column(duplicates) and duplicates.values is not None else None
+            if isinstance(condition, Condition) and condition.failure is not None:
+                continue
+            failing = Failing(
+                self._source, self._engine, later, asked, columns, expected=condition.unexpected, mask=mask, only=only
+            )
+            failing.start_at = (condition.first_chunk or 0) and self._source.start_of(condition.first_chunk or 0)
+            self._failing[later.metric.id] = failing
+
+    def _of(self, later: Later) -> Duplicates:
+        if later.metric.id not in self._duplicates:
+            domain = self._domains_of(later)
+            self._duplicates[later.metric.id] = Duplicates(domain.store, skip_nulls="column" in later.metric.metric_domain_kwargs)
+        return self._duplicates[later.metric.id]
+
+    def _domains_of(self, later: Later) -> Domain:
+        return self._alone(later, domain_columns(later.metric, self._source.columns) or [])
+
+    def _of_duplicates(self, later: Later, name: str) -> int:
+        _checked(self._domains_of(later), None)
+        found = self._of(later)
+        return found.filtered if name.endswith(_FILTERED) else found.unexpected
+
+    def _found(self, later: Later, metric: MetricConfiguration) -> Any:
+        condition = self._conditions.get(later.metric.id)
+        if condition is not None:
+            _checked(condition, None)
+        else:
+            _checked(self._domains_of(later), None)
+        return _listed_rows(self._failing[later.metric.id], metric)
+
+    def _listed_columns(self, metric: MetricConfiguration) -> list[str]:
+        """The columns that a metric's answer shows or needs, index columns included."""
+        columns = domain_columns(metric, self._source.columns)
+        form = metric.metric_value_kwargs.get("result_format") or {}
+        if columns is None or metric.metric_name.endswith(".unexpected_rows") or mentions_index(metric, self._source.columns):
+            return [*self._source.columns, *self._source.index_columns()]
+        named = [name for name in form.get("unexpected_index_column_names") or [] if name in self._source.columns]
+        return [*columns, *named, *self._source.index_columns()]
+
+
+def _one_column(duplicates: Duplicates) -> bool:
+    return duplicates.values is not None and duplicates.values.shape[1] == 1 and not duplicates.values.iloc[:, 0].isna().any()
+
+
+def _is_list(metric: MetricConfiguration) -> bool:
+    return metric.metric_name.endswith(_LISTS)
+
+
+def _checked(task: Condition | Domain | Moments | InOrder, value: Any) -> Any:
+    if task.failure is not None:
+        raise task.failure
+    return value
+
+
+def _count_of(condition: Condition | InOrder, name: str) -> int:
+    _checked(condition, None)
+    if name.endswith(_FILTERED) and isinstance(condition, Condition):
+        return condition.filtered
+    return condition.unexpected
+
+
+def _listed(order: InOrder, metric: MetricConfiguration) -> Any:
+    _checked(order, None)
+    return _listed_rows(order.rows, metric)
+
+
+def _listed_rows(failing: Failing, metric: MetricConfiguration) -> Any:
+    for failure in failing.failures.values():
+        if failure.metric.id == metric.id:
+            raise failure
+    return failing.result(metric)
+
+
+def names_of(metrics: Iterable[MetricConfiguration]) -> list[str]:
+    """The names of metrics, sorted: for the log."""
+    return sorted(metric.metric_name for metric in metrics)
