@@ -205,8 +205,8 @@ def _params(problem: Problem) -> dict[str, Param]:
             section="Decision",
         ),
         "reason": Param(
-            "",
-            type="string",
+            None,  # the form takes an empty text for a missing one, and would not let the run start
+            type=["null", "string"],
             maxLength=500,
             title="Reason",
             description="Why this run; it goes into the ledger.",
