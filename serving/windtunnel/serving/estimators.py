@@ -1,0 +1,86 @@
+"""The last step of a plan: what turns features into scores."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from windtunnel.serving.plan import Step, Value, as_matrix, refuse, register
+from windtunnel.serving.steps import finite
+
+__all__ = ["Linear", "Trees"]
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@register
+class Trees(Step):
+    """A tree ensemble, run by treelite's GTIL.
+
+    Attributes:
+        model: treelite's own serialised form.
+        single: whether features are rounded to float32 first, as scikit-learn's forests do.
+        null: whether null is allowed.
+        pair: whether the one output is the probability of the second of two classes.
+    """
+
+    model: bytes
+    single: bool
+    null: bool
+    pair: bool
+    loaded: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)
+
+    def run(self, value: Value) -> Value:
+        """The score matrix."""
+        import treelite.gtil
+
+        if self.loaded is None:
+            self.loaded = treelite.Model.deserialize_bytes(self.model)
+        x = finite(as_matrix(value), "the model", null=self.null)
+        if self.single:
+            if len(x) and np.nanmax(np.abs(x), initial=0.0) > _FLOAT32_MAX:
+                raise refuse("a value is too large for the model")
+            x = x.astype(np.float32).astype(np.float64)
+        # One thread: several requests, not one, share the cores.
+        found = np.asarray(treelite.gtil.predict(self.loaded, np.ascontiguousarray(x), nthread=1), dtype=np.float64)
+        found = found.reshape(len(x), -1)
+        return np.hstack([1.0 - found, found]) if self.pair and found.shape[1] == 1 else found
+
+
+@register
+class Linear(Step):
+    """A linear model: a dot product and a link.
+
+    Attributes:
+        coefficients: outputs x features.
+        intercept: one an output.
+        link: ``identity``, ``exp``, ``logistic`` (one output, two classes) or ``softmax``.
+    """
+
+    coefficients: np.ndarray
+    intercept: np.ndarray
+    link: str
+
+    def run(self, value: Value) -> Value:
+        """The score matrix."""
+        x = finite(as_matrix(value), "the model", null=False)
+        z = x @ self.coefficients.T + self.intercept
+        if self.link == "identity":
+            return z
+        if self.link == "exp":
+            return np.exp(z)
+        if self.link == "logistic":
+            yes = _expit(z[0, 0]) if len(z) == 1 else _expit_many(z[:, 0])
+            return np.array([[1.0 - yes, yes]]) if len(z) == 1 else np.column_stack([1.0 - yes, yes])
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+
+def _expit(z: float) -> float:
+    return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))
+
+
+def _expit_many(z: np.ndarray) -> np.ndarray:
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1.0 / (1.0 + e), e / (1.0 + e))

@@ -1,0 +1,143 @@
+"""Metrics for Prometheus, shared by all workers: histograms in seconds by model, version, route and protocol.
+
+Each worker keeps its numbers in files named by its slot; whichever worker is asked for ``/metrics`` adds all of them up. A worker that is
+started again goes on with the numbers of its slot.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+__all__ = ["Metrics"]
+
+_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+class Metrics:
+    """The metrics of one worker.
+
+    Args:
+        folder: where all workers keep their numbers.
+        slot: the worker's number.
+    """
+
+    def __init__(self, folder: Path, slot: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Read by prometheus_client when it is imported, so it is imported here and not above.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+        from prometheus_client import CollectorRegistry, Counter, Histogram, values
+
+        values.ValueClass = values.MultiProcessValue(process_identifier=lambda: slot)  # type: ignore[no-untyped-call]
+        self._folder = folder
+        nowhere = CollectorRegistry()
+        self._seconds: Histogram = Histogram(
+            "windtunnel_request_seconds",
+            "Time from a request's arrival to its answer",
+            ["model", "version", "route", "protocol"],
+            buckets=_BUCKETS,
+            registry=nowhere,
+        )
+        self._requests: Counter = Counter(
+            "windtunnel_requests", "Requests by how they ended", ["model", "protocol", "code"], registry=nowhere
+        )
+        self._rows: Counter = Counter("windtunnel_rows", "Rows answered", ["model", "version", "route"], registry=nowhere)
+        self._predictions: Counter = Counter(
+            "windtunnel_predictions", "Answers by class", ["model", "version", "route", "prediction"], registry=nowhere
+        )
+        self._shadow: Counter = Counter(
+            "windtunnel_shadow_rows",
+            "Rows answered in the shadow, by whether they agreed",
+            ["model", "version", "agrees"],
+            registry=nowhere,
+        )
+        self._shed: Counter = Counter("windtunnel_shed", "Requests refused because the queue was too old", ["reason"], registry=nowhere)
+        self._swaps: Counter = Counter("windtunnel_swaps", "Changes of versions, labels or routes that were taken over", registry=nowhere)
+        self._log_errors: Counter = Counter(
+            "windtunnel_log_errors", "Requests refused because the log could not be written", registry=nowhere
+        )
+        # Labelled children are looked up once: the look-up costs more than the count.
+        self._known_seconds: dict[tuple[str, str, str, str], Histogram] = {}
+        self._known_requests: dict[tuple[str, str, int], Counter] = {}
+        self._known_rows: dict[tuple[str, str, str], Counter] = {}
+        self._known_classes: dict[tuple[str, str, str, str], Counter] = {}
+
+    def answered(self, model: str, version: str, route: str, protocol: str, seconds: float, rows: int) -> None:
+        """A request was answered."""
+        key = (model, version, route, protocol)
+        histogram = self._known_seconds.get(key)
+        if histogram is None:
+            histogram = self._known_seconds[key] = self._seconds.labels(*key)
+        histogram.observe(seconds)
+        counter = self._known_rows.get(key[:3])
+        if counter is None:
+            counter = self._known_rows[key[:3]] = self._rows.labels(*key[:3])
+        counter.inc(rows)
+
+    def ended(self, model: str, protocol: str, code: int) -> None:
+        """A request ended with a status code."""
+        key = (model, protocol, code)
+        counter = self._known_requests.get(key)
+        if counter is None:
+            counter = self._known_requests[key] = self._requests.labels(model, protocol, str(code))
+        counter.inc()
+
+    def predicted(self, model: str, version: str, route: str, prediction: str) -> None:
+        """A class was answered for one row."""
+        key = (model, version, route, prediction)
+        counter = self._known_classes.get(key)
+        if counter is None:
+            counter = self._known_classes[key] = self._predictions.labels(*key)
+        counter.inc()
+
+    def shadowed(self, model: str, version: str, *, agrees: bool) -> None:
+        """A row was answered in the shadow."""
+        self._shadow.labels(model, version, str(agrees).lower()).inc()
+
+    def shed(self, reason: str) -> None:
+        """A request was refused for load."""
+        self._shed.labels(reason).inc()
+
+    def log_failed(self) -> None:
+        """A request was refused because its line could not be written."""
+        self._log_errors.inc()
+
+    def swapped(self) -> None:
+        """A new state was taken over."""
+        self._swaps.inc()
+
+    def text(self) -> bytes:
+        """All workers' metrics in Prometheus's text format."""
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
+        return bytes(generate_latest(registry))
+
+    def totals(self, model: str) -> dict[str, dict[str, float]]:
+        """Requests and seconds of a model by ``version/route``, over all workers: what its statistics page shows."""
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
+        found: dict[str, dict[str, float]] = {}
+        for family in registry.collect():
+            if family.name not in {"windtunnel_request_seconds", "windtunnel_rows"}:
+                continue
+            for sample in family.samples:
+                if sample.labels.get("model") != model or sample.name.endswith(("_bucket", "_created")):
+                    continue
+                entry = found.setdefault(f"{sample.labels['version']}/{sample.labels['route']}", {})
+                name = {"windtunnel_request_seconds_count": "requests", "windtunnel_request_seconds_sum": "seconds"}.get(
+                    sample.name, "rows"
+                )
+                entry[name] = entry.get(name, 0.0) + sample.value
+        return found
+
+    @staticmethod
+    def clear(folder: Path) -> None:
+        """Forget all numbers: counters start at zero when the server does."""
+        with contextlib.suppress(FileNotFoundError):
+            for path in folder.glob("*.db"):
+                path.unlink(missing_ok=True)

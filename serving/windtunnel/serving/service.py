@@ -1,0 +1,211 @@
+"""One request, whatever protocol it came by: route it, answer it, answer it in the shadow too, write it down, count it."""
+
+import itertools
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from windtunnel.lifecycle import answers
+from windtunnel.lifecycle.errors import UnavailableError, WindtunnelError
+from windtunnel.serving.engine import Engine
+from windtunnel.serving.log import LogUnavailableError, PredictionLog
+from windtunnel.serving.metrics import Metrics
+from windtunnel.serving.models import Models, Served
+from windtunnel.serving.router import place_of
+from windtunnel.serving.values import Columns, from_rows
+
+__all__ = ["Answer", "Service"]
+
+MAX_ROWS = 10_000
+"""Rows of a request at most; more are a batch job's business."""
+
+
+class Answer:
+    """What a request gets.
+
+    Attributes:
+        id: the request's.
+        model: its name.
+        version: the version that answered.
+        route: the arm: a label, or the version itself.
+        engine: what answered.
+        scores: the score matrix.
+    """
+
+    __slots__ = ("engine", "id", "model", "route", "scores", "version")
+
+    def __init__(self, identity: str, model: str, version: str, route: str, engine: Engine, scores: np.ndarray) -> None:
+        self.id, self.model, self.version, self.route, self.engine, self.scores = identity, model, version, route, engine, scores
+
+
+class Service:
+    """What HTTP and gRPC share.
+
+    Args:
+        models: the models of this worker.
+        log: its prediction log.
+        metrics: its metrics.
+    """
+
+    def __init__(self, models: Models, log: PredictionLog, metrics: Metrics) -> None:
+        self.models = models
+        self.log = log
+        self.metrics = metrics
+        models.on_swap = metrics.swapped
+        self.lag = 0.0
+        self.max_lag = 0.5
+        # Ids are unique over restarts and workers: random at the start, counted from there.
+        self._prefix = os.urandom(6).hex()
+        self._count = itertools.count()
+
+    def shed(self) -> bool:
+        """Whether this worker is so far behind that it must refuse: by the age of its queue, not by a count."""
+        return self.lag > self.max_lag
+
+    def new_id(self) -> str:
+        """An id for a request that brings none."""
+        return f"{self._prefix}-{next(self._count):x}"
+
+    def find(self, name: str, wanted: str = "", key: str | None = None, rows: Sequence[Mapping[str, Any]] = ()) -> tuple[Served, str, str]:
+        """The model, arm and version for a request.
+
+        Args:
+            name: the model.
+            wanted: the version or label that is asked for; empty leaves it to the route.
+            key: what makes the choice stick; by default the row's field that the route names.
+            rows: where that field is.
+        """
+        served = self.models.get(name)
+        route = served.route
+        if wanted:
+            return served, *route.named(wanted)
+        if key is None and route.sticky and route.arms and rows and rows[0].get(route.sticky) is not None:
+            key = str(rows[0][route.sticky])
+        return served, *route.choose(key)
+
+    async def predict(
+        self,
+        found: tuple[Served, str, str],
+        rows: Sequence[Mapping[str, Any]],
+        columns: Columns | None,
+        identity: str,
+        protocol: str,
+        began: float,
+    ) -> Answer:
+        """Answer rows, and write it down before anybody sees it.
+
+        Args:
+            found: from `find`.
+            rows: as JSON objects, for the log (and for the columns, where they are not given).
+            columns: the checked columns, where a protocol has them already.
+            identity: the request's id.
+            protocol: ``json``, ``http`` or ``grpc``.
+            began: when it arrived, by `time.perf_counter`.
+
+        Raises:
+            WindtunnelError: the request cannot be answered; its kind says why.
+        """
+        served, arm, version = found
+        engine = served.engines[version]
+        if columns is None:
+            columns = from_rows(engine.bundle.inputs, rows)
+        queue = served.queues.get(version)
+        scores = engine.scores(columns) if queue is None else await queue.scores(columns)
+        answer = Answer(identity, served.name, version, arm, engine, scores)
+        shown = engine.answers(scores)
+        self._write(served, answer, rows, shown, protocol, began, shadow=False)
+        for shadow_arm, shadow_version in served.route.shadow:
+            if shadow_version != version:
+                await self._shadow(served, shadow_arm, shadow_version, answer, rows, shown, protocol, began)
+        self.metrics.answered(served.name, version, arm, protocol, time.perf_counter() - began, len(shown))
+        if engine.bundle.task != "regression":
+            for row in shown:
+                self.metrics.predicted(served.name, version, arm, row["prediction"])
+        return answer
+
+    async def _shadow(
+        self,
+        served: Served,
+        arm: str,
+        version: str,
+        answer: Answer,
+        rows: Sequence[Mapping[str, Any]],
+        shown: Sequence[Mapping[str, Any]],
+        protocol: str,
+        began: float,
+    ) -> None:
+        """The same rows by another version: logged, counted, never shown; its failures are its own."""
+        engine = served.engines[version]
+        try:
+            queue = served.queues.get(version)
+            columns = from_rows(engine.bundle.inputs, rows)
+            scores = engine.scores(columns) if queue is None else await queue.scores(columns)
+        except WindtunnelError:
+            for _ in rows:
+                self.metrics.shadowed(served.name, version, agrees=False)
+            return
+        other = Answer(answer.id, served.name, version, arm, engine, scores)
+        hidden = engine.answers(scores)
+        self._write(served, other, rows, hidden, protocol, began, shadow=True)
+        for ours, theirs in zip(shown, hidden, strict=True):
+            self.metrics.shadowed(served.name, version, agrees=answers.same({"p": ours["prediction"]}, {"p": theirs["prediction"]}))
+
+    def _write(
+        self,
+        served: Served,
+        answer: Answer,
+        rows: Sequence[Mapping[str, Any]],
+        shown: Sequence[Mapping[str, Any]],
+        protocol: str,
+        began: float,
+        *,
+        shadow: bool,
+    ) -> None:
+        bundle = answer.engine.bundle
+        share = bundle.options.get("log_sample", 1.0)
+        if share < 1.0 and place_of(answer.id, "log") >= share:
+            return
+        hidden = bundle.options.get("redact") or ()
+        inputs = [{name: value for name, value in row.items() if name not in hidden} for row in rows] if hidden else rows
+        entry = {
+            "id": answer.id,
+            "time": time.time(),
+            "problem": bundle.problem,
+            "model": served.name,
+            "version": answer.version,
+            "route": answer.route,
+            "protocol": protocol,
+            "seconds": round(time.perf_counter() - began, 6),
+            "inputs": inputs,
+            "answers": shown,
+        }
+        if shadow:
+            entry["shadow"] = True
+        try:
+            self.log.append(entry)
+        except LogUnavailableError:
+            self.metrics.log_failed()
+            if not shadow:
+                raise
+
+
+def status_of(error: WindtunnelError) -> int:
+    """The HTTP status of an error of ours."""
+    from windtunnel.lifecycle.errors import ConfigurationError, ConflictError, IntegrityError
+    from windtunnel.serving.router import Unknown
+    from windtunnel.serving.values import InvalidInputError
+
+    for kind, status in (
+        (Unknown, 404),
+        (InvalidInputError, 422),
+        (UnavailableError, 503),
+        (ConflictError, 409),
+        (IntegrityError, 422),
+        (ConfigurationError, 400),
+    ):
+        if isinstance(error, kind):
+            return status
+    return 400

@@ -1,0 +1,157 @@
+"""One worker process of the model server: an event loop with HTTP, gRPC and the follower of the shared state."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Options", "main"]
+
+log = logging.getLogger("windtunnel.server")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a server was told when it was started.
+
+    Attributes:
+        home: the folder of its state, copies and logs.
+        host: the address that it listens on.
+        port: of HTTP; 0 takes a free one.
+        grpc_port: of gRPC; -1 for none, 0 takes a free one.
+        workers: processes.
+        max_body: bytes of a request at most.
+        timeout: seconds of a request at most.
+        max_age: seconds that a request may wait before new ones are refused.
+        max_versions: versions of a model at most.
+        log_sync: what the prediction log waits for: ``none`` or ``line``.
+        log_age: seconds after which a log file with lines is closed and shipped.
+        tokens: a file of further tokens.
+        tls_certificate: the server's certificate (PEM); HTTPS and gRPC with TLS where it is given.
+        tls_key: its key.
+        tls_clients: certificates that clients must be signed by: mutual TLS.
+    """
+
+    home: str
+    host: str = "127.0.0.1"
+    port: int = 8080
+    grpc_port: int = -1
+    workers: int = 1
+    max_body: int = 4_000_000
+    timeout: float = 30.0
+    max_age: float = 0.5
+    max_versions: int = 8
+    log_sync: str = "none"
+    log_age: float = 10.0
+    tokens: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_clients: str = ""
+
+
+async def serve(options: Options, slot: int, listener: socket.socket) -> None:
+    """Serve until told to stop; requests that are under way are finished."""
+    import uvicorn
+
+    from windtunnel.serving.access import Access
+    from windtunnel.serving.log import PredictionLog
+    from windtunnel.serving.metrics import Metrics
+    from windtunnel.serving.models import Models
+    from windtunnel.serving.rest import Application
+    from windtunnel.serving.service import Service
+    from windtunnel.serving.store import Store
+
+    home = Path(options.home)
+    models = Models(Store(home, options.max_versions), slot, options.max_age)
+    metrics = Metrics(home / "metrics", slot)
+    lines = PredictionLog(home / "log", slot, options.log_sync, max_age=options.log_age)
+    service = Service(models, lines, metrics)
+    service.max_lag = options.max_age
+    access = Access.of(os.environ.get("WINDTUNNEL_TOKEN", ""), Path(options.tokens) if options.tokens else None)
+    application = Application(service, access, options.max_body, options.timeout)
+    await models.apply()
+    application.ready = True
+    secure: dict[str, Any] = {}
+    if options.tls_certificate:
+        secure = {"ssl_certfile": options.tls_certificate, "ssl_keyfile": options.tls_key or None}
+        if options.tls_clients:
+            secure |= {"ssl_ca_certs": options.tls_clients, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    config = uvicorn.Config(
+        application,
+        http="httptools",
+        loop="none",
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+        **secure,
+    )
+    server = uvicorn.Server(config)
+    rpc = None
+    if options.grpc_port >= 0:
+        from windtunnel.serving import rpc as protocol
+
+        rpc = await protocol.start(service, access, options)
+    background = [asyncio.create_task(work) for work in (models.follow(), _watch(service, lines), _orphaned(server))]
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        application.ready = False
+        for task in background:
+            task.cancel()
+        if rpc is not None:
+            await rpc.stop(5.0)
+        lines.close()
+
+
+async def _watch(service: Any, lines: Any) -> None:
+    """Measure how far the loop is behind, and close the log file when it is old."""
+    loop = asyncio.get_running_loop()
+    every = 0.05
+    while True:
+        due = loop.time() + every
+        await asyncio.sleep(every)
+        service.lag = max(0.0, loop.time() - due)
+        lines.rotate()
+
+
+async def _orphaned(server: Any) -> None:
+    """End with the supervisor: nobody would start this worker again, or stop it."""
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110 - nobody sets an event when a process dies
+        await asyncio.sleep(0.5)
+    server.should_exit = True
+
+
+def main() -> int:
+    """``python -m windtunnel.serving.worker FD SLOT``, options as JSON on standard input: started by the supervisor only."""
+    # One thread a worker: the cores are shared by requests, not by the loops inside of one.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # uvicorn raises a signal again once it has stopped: by then it has done its work, and the log is still to be closed.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    options = Options(**json.loads(sys.stdin.read()))
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    with contextlib.suppress(KeyboardInterrupt):
+        import uvloop
+
+        uvloop.run(serve(options, int(sys.argv[2]), listener))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
