@@ -15,6 +15,8 @@ __all__ = [
     "DeploymentRef",
     "EvaluationRef",
     "FeaturesRef",
+    "FeedbackRef",
+    "MonitorRef",
     "Reference",
     "SnapshotRef",
     "StatisticsRef",
@@ -188,3 +190,45 @@ class DeploymentRef(Reference):
     url: str
     deployed: bool
     reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class MonitorRef(Reference):
+    """What the monitor saw of the champion.
+
+    Attributes:
+        report: an HTML page.
+        alerts: what is wrong: figure, limit, what to do.
+        reasons: those of them that training again would mend.
+        figures: every figure by name, such as ``champion.age_days`` or ``drift.distance``.
+        fingerprint: of the champion, the data and the figures.
+    """
+
+    kind: ClassVar[str] = "monitor"
+    report: str
+    alerts: list[str]
+    reasons: list[str]
+    figures: dict[str, float]
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class FeedbackRef(Reference):
+    """Predictions beside the truth that is known by now.
+
+    Attributes:
+        report: an HTML page.
+        table: the Iceberg table that the joined rows are in.
+        joined: predictions of the window whose truth is known.
+        waiting: predictions of the window whose truth is not known yet.
+        figures: live metrics and counts by name.
+        fingerprint: of the predictions, truth, labels and window that went into it.
+    """
+
+    kind: ClassVar[str] = "feedback"
+    report: str
+    table: str
+    joined: int
+    waiting: int
+    figures: dict[str, float]
+    fingerprint: str
