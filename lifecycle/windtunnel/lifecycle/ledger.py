@@ -90,7 +90,9 @@ class InProduction:
 
     @property
     def by(self) -> str:
-        """Who approved it: the person of the decision, else the run that promoted it."""
+        """Who approved it: the person of the decision, else who rolled back or promoted."""
+        if self.entry.kind == "rollback":
+            return str(self.entry.run.get("by") or self.entry.run.get("dag_id") or "unknown")
         for entry in reversed(self.evidence):
             if entry.kind == "decision" and entry.payload.get("by"):
                 return str(entry.payload["by"])
@@ -425,6 +427,8 @@ def _engine(uri: str) -> Engine:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         # Transactions are ours to begin (BEGIN IMMEDIATE), so that a writer waits for the one before it instead of failing.
         return sa.create_engine(url, poolclass=NullPool, connect_args={"timeout": 60, "isolation_level": None})
+    if url.drivername == "postgresql":  # SQLAlchemy 2.1 would take psycopg 3, which Airflow does not bring along
+        url = url.set(drivername="postgresql+psycopg2")
     return sa.create_engine(url, poolclass=NullPool)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from windtunnel.lifecycle import bundle as bundles
-from windtunnel.lifecycle import versions
+from windtunnel.lifecycle import tracking, versions
 from windtunnel.lifecycle.artifacts import local_copy, read_text
-from windtunnel.lifecycle.errors import ConfigurationError, ConflictError, GateError, UnavailableError
+from windtunnel.lifecycle.errors import ConfigurationError, ConflictError, GateError, IntegrityError, UnavailableError
 from windtunnel.lifecycle.ledger import DECISIVE, Entry, Ledger
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef, VersionRef
@@ -22,7 +22,7 @@ from windtunnel.lifecycle.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["Champion", "Promotion", "champion", "client", "promote", "register", "registered", "repair", "rollback"]
+__all__ = ["Champion", "Promotion", "champion", "champion_of_entry", "client", "promote", "register", "registered", "repair", "rollback"]
 
 T = TypeVar("T")
 
@@ -71,10 +71,7 @@ class Promotion:
 
 def client(settings: Settings) -> "MlflowClient":
     """MLflow's client for the tracking and registry server of the settings."""
-    from mlflow import MlflowClient
-
-    uri = settings.need("tracking_uri")
-    return MlflowClient(uri, registry_uri=uri)
+    return tracking.client(settings.need("tracking_uri"))
 
 
 def champion(settings: Settings, problem_name: str) -> Champion | None:
@@ -82,6 +79,18 @@ def champion(settings: Settings, problem_name: str) -> Champion | None:
     if not Ledger.configured(settings):
         return None
     return _champion(Ledger(settings), problem_name)
+
+
+def champion_of_entry(settings: Settings, entry: str) -> Champion:
+    """The champion that a promotion or rollback of the past made.
+
+    Raises:
+        IntegrityError: the ledger has no such entry.
+    """
+    found = Ledger(settings).entry(entry)
+    if found is None or found.kind not in DECISIVE:
+        raise IntegrityError(f"the ledger has no promotion {entry[:12]}", hint="is this the ledger that the run was recorded with?")
+    return _as_champion(found)
 
 
 def registered(settings: Settings, problem_name: str) -> dict[str, Entry]:

@@ -3,6 +3,7 @@
 ``python -m windtunnel.beam_jobs.evaluate --spec SPEC --result RESULT`` runs it alone; the spec is what `run` says.
 """
 
+from windtunnel.beam_jobs.evaluate.again import judge_again
 from windtunnel.beam_jobs.evaluate.evaluating import evaluate, run
 
-__all__ = ["evaluate", "run"]
+__all__ = ["evaluate", "judge_again", "run"]

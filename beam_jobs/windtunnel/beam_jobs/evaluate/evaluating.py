@@ -34,11 +34,32 @@ _PARTS = ("task", "label", "splits", "keys", "slices", "sensitive", "gates", "se
 _CROSSED = 20  # columns whose crossings are looked into
 
 
-def evaluate(problem: Problem, candidate: CandidateRef, snapshot: SnapshotRef, settings: Settings, progress: Progress) -> EvaluationRef:
-    """Judge a candidate on the held-out rows of a snapshot, beside the champion of this moment and a simple baseline.
+_NOW: Any = object()
+
+
+def evaluate(
+    problem: Problem,
+    candidate: CandidateRef,
+    snapshot: SnapshotRef,
+    settings: Settings,
+    progress: Progress,
+    *,
+    against: Champion | None = _NOW,
+    uses: int | None = None,
+) -> EvaluationRef:
+    """Judge a candidate on the held-out rows of a snapshot, beside the champion and a simple baseline.
 
     The same candidate, champion and rows are not judged twice; each judgement is an entry in the ledger, which counts how often these
     rows were used.
+
+    Args:
+        problem: says what is judged and how.
+        candidate: the trained model.
+        snapshot: the rows; those of its window that are in the test split are judged by.
+        settings: where things are.
+        progress: counts the rows.
+        against: the champion to compare with, for a replay; by default the one of this moment.
+        uses: how many candidates these rows have judged, for a replay; by default the ledger counts.
 
     Raises:
         EmptyWindowError: no held-out row has a label, or all have the same.
@@ -46,7 +67,7 @@ def evaluate(problem: Problem, candidate: CandidateRef, snapshot: SnapshotRef, s
     """
     from windtunnel.lifecycle import snapshots
 
-    present = champion(settings, problem.name)
+    present = champion(settings, problem.name) if against is _NOW else against
     identity = fingerprint(
         "evaluate",
         code_version(),
@@ -59,10 +80,10 @@ def evaluate(problem: Problem, candidate: CandidateRef, snapshot: SnapshotRef, s
     found = stage.result()
     if found is None:
         heldout = fingerprint(snapshot.fingerprint, snapshot.start, snapshot.end, problem.part_fingerprint("label", "splits", "keys"))
-        uses = _uses(settings, problem, heldout, identity)
+        times = _uses(settings, problem, heldout, identity) if uses is None else uses
         data = snapshots.files(settings, snapshot)
         count, plan, left_out = _pass(problem, candidate.uri, candidate.digest, present, data, snapshot, settings.to_dict(), progress)
-        body = conclude(problem, plan.models, count, present, uses=uses, left_out=left_out)
+        body = conclude(problem, plan.models, count, present, uses=times, left_out=left_out)
         body |= {"heldout": heldout, "snapshot": snapshot.to_dict(), "reference": candidate.to_dict(), "fingerprint": identity}
         found = _publish(stage, problem, body)
     evaluation = EvaluationRef.from_dict(found)

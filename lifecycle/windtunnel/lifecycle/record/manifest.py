@@ -28,7 +28,7 @@ from windtunnel.lifecycle.references import Reference
 from windtunnel.lifecycle.run import Run
 from windtunnel.lifecycle.settings import Settings
 
-__all__ = ["STAGES", "Manifest", "StageRecord", "environment", "folder", "load", "record", "runs"]
+__all__ = ["STAGES", "Manifest", "StageRecord", "environment", "find", "folder", "load", "record", "runs"]
 
 STAGES = (
     "ingest",
@@ -109,7 +109,7 @@ def record(settings: Settings, problem: Problem, run: Run, stage: str, inputs: M
         environment=environment(),
         run=run.to_dict(),
         at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        problem=problem.model_dump(mode="json", by_alias=True),
+        problem={**problem.model_dump(mode="json", by_alias=True), "directory": problem.directory},
     )
     uri = f"{folder(settings, problem.name, run.run_id)}/{stage}.json"
     filesystem, path = fsspec.core.url_to_fs(uri)
@@ -139,6 +139,24 @@ def load(settings: Settings, problem: str, run_id: str) -> Manifest:
         values = json.loads(filesystem.cat_file(name))
         stages[values["stage"]] = StageRecord(**values)
     return Manifest(problem, run_id, stages)
+
+
+def find(settings: Settings, run_id: str, problem: str = "") -> Manifest:
+    """The manifest of a run of whichever problem; the beginning of a run id will do if it names one run.
+
+    Raises:
+        ConfigurationError: no run or several match.
+    """
+    filesystem, root = fsspec.core.url_to_fs(settings.need("artifacts"))
+    problems = [problem] if problem else sorted({path.split("/")[-2] for path in filesystem.glob(f"{root.rstrip('/')}/*/runs")})
+    matches = [(name, known) for name in problems for known in runs(settings, name) if known.startswith(run_id)]
+    exact = [match for match in matches if match[1] == run_id]
+    found = exact or matches
+    if len(found) != 1:
+        what = "no run begins" if not found else "several runs begin"
+        known = [f"{name}: {known}" for name, known in (found or [(n, k) for n in problems for k in runs(settings, n)])]
+        raise ConfigurationError(f"{what} with {run_id!r}", hint="; ".join(known[-10:]) or f"no run is recorded in {root}")
+    return load(settings, *found[0])
 
 
 def runs(settings: Settings, problem: str) -> list[str]:

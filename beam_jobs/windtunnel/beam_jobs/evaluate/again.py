@@ -1,0 +1,48 @@
+"""Deciding anew: what to do when another version became champion between a candidate's evaluation and its promotion."""
+
+from windtunnel.beam_jobs.evaluate.evaluating import evaluate
+from windtunnel.beam_jobs.job import Progress
+from windtunnel.lifecycle.errors import GateError
+from windtunnel.lifecycle.evaluation import load
+from windtunnel.lifecycle.ledger import Ledger
+from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef, SnapshotRef, VersionRef
+from windtunnel.lifecycle.registry import register, registered
+from windtunnel.lifecycle.run import Run
+from windtunnel.lifecycle.settings import Settings
+
+__all__ = ["judge_again"]
+
+
+def judge_again(problem: Problem, version: VersionRef, settings: Settings, run: Run, progress: Progress | None = None) -> VersionRef:
+    """Evaluate a registered version against the present champion, on the same rows as before, and register the outcome.
+
+    Call it when `windtunnel.lifecycle.registry.promote` (or a deployment) raises ``ConflictError``, then promote once more. An earlier
+    approval, by a person or by rule, stays good only if every gate passes against the present champion too.
+
+    Raises:
+        GateError: it does not pass any more; the ledger says so.
+    """
+    ledger = Ledger(settings)
+    entry = registered(settings, problem.name)[version.version]
+    known = entry.payload
+    before = load(EvaluationRef.from_dict(known["evaluation"]))
+    candidate = CandidateRef.from_dict(before["reference"])
+    evaluation = evaluate(problem, candidate, SnapshotRef.from_dict(before["snapshot"]), settings, progress or Progress("evaluate"))
+    found = load(evaluation)["champion"]
+    against = f"version {found['version']}" if found else "no champion"
+    reason = f"judged anew against {against}; approved before by {known['approved_by']}"
+    if not evaluation.passed:
+        failed = "; ".join(line for line in evaluation.reasons if line.startswith("FAILED"))
+        reason = f"judged anew against {against}: {failed}"
+    decided = ledger.append(
+        problem,
+        "decision",
+        {"approved": evaluation.passed, "by": known["approved_by"], "reason": reason, "candidate": candidate.fingerprint, "anew": True},
+        run,
+        key=f"anew:{evaluation.fingerprint}",
+    )
+    if not evaluation.passed:
+        raise GateError(f"{problem.name}: version {version.version} is not promoted: {reason}", hint="train on newer data")
+    decision = DecisionRef(approved=True, by=str(known["approved_by"]), reason=reason, entry=decided.hash)
+    return register(problem, candidate, evaluation, decision, settings, run)

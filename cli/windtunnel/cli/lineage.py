@@ -1,0 +1,59 @@
+"""``windtunnel lineage``: what a model was made from, and which models a snapshot or a day of data went into."""
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which way."""
+    parser.add_argument("problem", nargs="?", default="", help="the problem's name")
+    parser.add_argument("--version", default="", help="of this version (default: the champion)")
+    parser.add_argument("--snapshot", default="", help="the other way: versions made from this snapshot (id or fingerprint)")
+    parser.add_argument("--day", default="", help="the other way: versions that learnt from the rows of this day (ISO)")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Answer."""
+    from windtunnel.cli.ledger import line
+    from windtunnel.lifecycle.errors import ConfigurationError
+    from windtunnel.lifecycle.lineage import models_of, of_version
+    from windtunnel.lifecycle.settings import Settings
+
+    settings = Settings.from_environment()
+    if arguments.snapshot or arguments.day:
+        found = models_of(settings, arguments.problem, snapshot=arguments.snapshot, day=arguments.day)
+        if arguments.json:
+            print(json.dumps(found, indent=2))
+            return 0
+        for row in found:
+            print(f"{row['problem']} version {row['version']} ({row['semantic']}), cut-off {row['cutoff']}, bundle {row['digest'][:12]}")
+        if not found:
+            print("no registered version was made from it")
+        return 0
+    if not arguments.problem:
+        raise ConfigurationError("say whose lineage: windtunnel lineage PROBLEM", hint="or give --snapshot or --day")
+    lineage = of_version(settings, arguments.problem, arguments.version)
+    if arguments.json:
+        print(json.dumps(asdict(lineage), indent=2))
+        return 0
+    print(f"{lineage.problem} version {lineage.version}, {lineage.semantic}, data cut-off {lineage.cutoff}")
+    for title, values in (("data", lineage.data), ("made with", lineage.code), ("run", lineage.run), ("people", lineage.people)):
+        print(f"  {title}")
+        for name, value in values.items():
+            print(f"    {name:<12} {_text(value)}")
+    print("  in production")
+    for since, until in lineage.periods or [("never", None)]:
+        print(f"    {since}" + ("" if since == "never" else f" to {until or 'now'}"))
+    print("  in the ledger")
+    for entry in lineage.evidence:
+        print(f"    {line(entry)}")
+    return 0
+
+
+def _text(value: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)

@@ -1,0 +1,123 @@
+"""What differs between two runs, and why: a change of anything changes everything after it, and this names where it began."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from windtunnel.lifecycle.record.manifest import Manifest, StageRecord
+
+__all__ = ["Difference", "StageComparison", "compare", "differences"]
+
+_PLACES = frozenset({"uri", "report", "docs", "run_id", "url", "entry", "new", "version", "snapshot_id"})
+"""Fields of references that say where something is, not what it is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One thing that differs.
+
+    Attributes:
+        kind: ``data``, ``code``, ``parameters``, ``environment`` or ``upstream``.
+        what: its name, such as ``features.numeric``.
+        before: its value in the first run.
+        after: its value in the second.
+    """
+
+    kind: str
+    what: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}: {_short(self.before)} -> {_short(self.after)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class StageComparison:
+    """One stage of two runs.
+
+    Attributes:
+        stage: its name.
+        same: whether it left the same behind.
+        before: its fingerprint in the first run, or empty if it did not run.
+        after: and in the second.
+        causes: what differs in what went in.
+        outcome: figures that differ in what came out.
+    """
+
+    stage: str
+    same: bool
+    before: str
+    after: str
+    causes: list[Difference]
+    outcome: list[Difference]
+
+
+def compare(before: Manifest, after: Manifest) -> list[StageComparison]:
+    """Every stage of two runs, in order."""
+    found = []
+    names = [record.stage for record in before.ordered]
+    names += [record.stage for record in after.ordered if record.stage not in names]
+    differing: set[str] = set()
+    for name in names:
+        one, other = before.stages.get(name), after.stages.get(name)
+        if one is None or other is None:
+            found.append(StageComparison(name, False, one.fingerprint if one else "", other.fingerprint if other else "", [], []))
+            continue
+        outcome = _fields(_content(one.output), _content(other.output), "outcome")
+        same = one.fingerprint == other.fingerprint and not outcome
+        causes = [] if same else differences(one, other, frozenset(differing))
+        found.append(StageComparison(name, same, one.fingerprint, other.fingerprint, causes, outcome))
+        if not same:
+            differing |= {one.fingerprint, other.fingerprint}
+    return found
+
+
+def differences(one: StageRecord, other: StageRecord, upstream: frozenset[str] = frozenset()) -> list[Difference]:
+    """What differs in what went into a stage: its inputs, the problem file, the code and the libraries.
+
+    Args:
+        one: the stage in the first run.
+        other: in the second.
+        upstream: fingerprints of earlier stages that differ: an input with one of them is a consequence, not a cause.
+    """
+    found: list[Difference] = []
+    for name in sorted(set(one.inputs) | set(other.inputs)):
+        a, b = one.inputs.get(name), other.inputs.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping) and "kind" in a:
+            if _content(a) != _content(b):
+                known = {str(a.get("fingerprint")), str(b.get("fingerprint"))} & upstream
+                kind = "upstream" if known else "data" if a["kind"] == "snapshot" else "upstream"
+                found.append(Difference(kind, name, a.get("fingerprint"), b.get("fingerprint")))
+        elif isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += _fields(a, b, "data" if "start" in a else "parameters", name)
+        elif a != b:
+            found.append(Difference("parameters", name, a, b))
+    here, there = ({key: value for key, value in record.problem.items() if key != "directory"} for record in (one, other))
+    found += _fields(here, there, "parameters", "problem")
+    for name in sorted(set(one.environment) | set(other.environment)):
+        a, b = one.environment.get(name), other.environment.get(name)
+        if a != b:
+            found.append(Difference("code" if name == "windtunnel" else "environment", name, a, b))
+    return found
+
+
+def _content(reference: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in reference.items() if key not in _PLACES}
+
+
+def _fields(one: Mapping[str, Any], other: Mapping[str, Any], kind: str, where: str = "") -> list[Difference]:
+    found: list[Difference] = []
+    for name in sorted(set(one) | set(other)):
+        path = f"{where}.{name}" if where else name
+        a, b = one.get(name), other.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += _fields(a, b, kind, path)
+        elif a != b:
+            found.append(Difference(kind, path, a, b))
+    return found
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a line's worth
