@@ -34,10 +34,12 @@ class ProfileOperator(StageOperator):
         """Profile, with the champion's statistics as the reference where there is one."""
         from windtunnel.beam_jobs.job import Progress
         from windtunnel.beam_jobs.profile import profile
+        from windtunnel.lifecycle.baseline_data import champion_statistics
         from windtunnel.lifecycle.references import SnapshotRef
 
         self.given(snapshot=self.snapshot)
         snapshot = SnapshotRef.from_dict(self.snapshot)
-        statistics = profile(self.problem, snapshot, settings, Progress("profile", snapshot.rows))
+        reference = champion_statistics(settings, self.problem.name, before=snapshot.end)
+        statistics = profile(self.problem, snapshot, settings, Progress("profile", snapshot.rows), reference)
         self.link = artifact_url(settings, statistics.report)
         return statistics

@@ -1,0 +1,174 @@
+"""Operators with a hand-made context: what they record, hand on, link to and refuse."""
+
+import datetime as dt
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from airflow.sdk import RetryAction
+from airflow.sdk.exceptions import AirflowSkipException
+
+from windtunnel.cli.landing import lay_out
+from windtunnel.lifecycle import errors
+from windtunnel.lifecycle.ledger import Ledger
+from windtunnel.lifecycle.problem import parse
+from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef, SnapshotRef
+from windtunnel.lifecycle.settings import Settings
+from windtunnel.operators import ApproveOperator, IngestOperator, ProfileOperator, RegisterOperator, StageOperator
+from windtunnel.operators.base import RETRY_POLICY, problem_of, run_of
+from windtunnel.operators.settings import airflow_settings
+
+FILE = Path(__file__).parents[2] / "dags" / "problems" / "flight_delays.yaml"
+CANDIDATE = CandidateRef("flight_delays", "somewhere", "d" * 64, "r", "c", "2013-02-01")
+
+
+def evaluation(passed=True):
+    return EvaluationRef(
+        "u", "/nowhere/report.html", "auc", 0.93, 0.8, None, passed, ["auc 0.93 is at least 0.8"] if passed else ["auc 0.93 < 0.99"], "e"
+    )
+
+
+@pytest.fixture(scope="session")
+def landing(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("landing")
+    assert lay_out(folder) == 365
+    assert lay_out(folder) == 0
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, landing):
+    values = {
+        "CATALOG_URI": f"sqlite:///{tmp_path}/catalog.db",
+        "LEDGER_URI": f"sqlite:///{tmp_path}/ledger.db",
+        "WAREHOUSE": str(tmp_path / "warehouse"),
+        "ARTIFACTS": str(tmp_path / "artifacts"),
+        "LANDING": str(landing),
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"AIRFLOW__WINDTUNNEL__{name}", value)
+    return tmp_path
+
+
+@pytest.fixture
+def problem():
+    values = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    values["windows"]["train_days"] = 2
+    return parse(values)
+
+
+def context(run_type="manual", **params):
+    run = SimpleNamespace(
+        dag_id="flight_delays",
+        run_id="run-1",
+        run_type=SimpleNamespace(value=run_type),
+        conf={},
+        triggering_user_name="ada",
+        run_after=None,
+    )
+    return {"dag_run": run, "params": {"window_end": "2013-02-01", **params}, "run_id": "run-1", "ti": None}
+
+
+def test_settings_are_airflows(home):
+    found = airflow_settings()
+    assert found.warehouse == str(home / "warehouse")
+    assert (found.runner, found.workers) == ("in-process", 1), "the provider's defaults"
+
+
+def test_ingest_hands_on_a_snapshot_with_the_exact_rows(home, problem, landing):
+    operator = IngestOperator(task_id="ingest", problem=problem, data_version="")
+    snapshot = SnapshotRef.from_dict(operator.execute(context()))
+    lines = sum(len((landing / f"flights_2013-01-{day}.csv").read_text().splitlines()) - 1 for day in (30, 31))
+    assert (snapshot.start, snapshot.end, snapshot.rows, snapshot.quarantined) == ("2013-01-30", "2013-02-01", lines, 0)
+    assert operator.link.endswith(f"/windtunnel/data/flight_delays/{snapshot.snapshot_id}/2013-01-30/2013-02-01")
+    again = IngestOperator(task_id="ingest", problem=problem, data_version="").execute(context())
+    assert again == snapshot.to_dict(), "the same source changes nothing"
+    pinned = IngestOperator(task_id="ingest", problem=problem, data_version=str(snapshot.snapshot_id)).execute(context())
+    assert pinned == snapshot.to_dict()
+
+
+def test_a_missing_upstream_is_named(home, problem):
+    with pytest.raises(errors.ConfigurationError, match="task 'profile' got no snapshot reference but None"):
+        ProfileOperator(task_id="profile", problem=problem, snapshot=None).execute(context())
+
+
+def test_a_problem_from_its_file_or_its_values(problem):
+    assert problem_of(FILE).name == problem_of(str(FILE)).name == problem_of(problem).name == "flight_delays"
+    with pytest.raises(errors.ProblemError, match="cannot be read"):
+        IngestOperator(task_id="ingest", problem="nowhere.yaml")
+
+
+def test_who_asks():
+    run = run_of(context("backfill", promotion="auto", reason="late data"))
+    assert (run.dag_id, run.run_id, run.run_type, run.by) == ("flight_delays", "run-1", "backfill", "ada")
+    assert (run.promotion, run.reason) == ("auto", "late data")
+
+
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [
+        (errors.DataError("x"), RetryAction.FAIL),
+        (errors.ValidationFailedError("x"), RetryAction.FAIL),
+        (errors.ConfigurationError("x"), RetryAction.FAIL),
+        (errors.UnavailableError("x"), RetryAction.RETRY),
+        (errors.ConflictError("x"), RetryAction.RETRY),
+        (OSError("x"), RetryAction.DEFAULT),
+    ],
+)
+def test_what_is_retried(error, action):
+    assert RETRY_POLICY.evaluate(error, try_number=1, max_tries=2).action == action
+
+
+@pytest.mark.parametrize(
+    ("run_type", "asked", "passed", "approved"),
+    [("manual", "auto", True, True), ("manual", "auto", False, False), ("backfill", "ask", True, True), ("scheduled", "", True, True)],
+)
+def test_an_automatic_decision_is_in_the_ledger_first(home, problem, run_type, asked, passed, approved):
+    operator = ApproveOperator(task_id="approve", problem=problem, candidate=CANDIDATE.to_dict(), evaluation=evaluation(passed).to_dict())
+    decision = DecisionRef.from_dict(operator.execute(context(run_type, promotion=asked)))
+    assert decision.approved is approved
+    (entry,) = Ledger(airflow_settings()).entries("flight_delays", ("decision",))
+    assert entry.hash == decision.entry
+    assert entry.payload["approved"] is approved
+    assert entry.payload["evidence"]["auc"] == 0.93
+    assert entry.run["run_type"] == run_type
+
+
+@pytest.mark.parametrize(
+    ("answer", "user", "approved", "by"),
+    [
+        ("Approve", {"id": "7", "name": "grace"}, True, "grace"),
+        ("Reject", {"id": "7", "name": "grace"}, False, "grace"),
+        ("Ask for changes", {"id": "7", "name": "grace"}, False, "grace"),
+        ("Reject", None, False, "nobody"),
+    ],
+)
+def test_a_persons_decision_is_in_the_ledger(home, problem, answer, user, approved, by):
+    operator = ApproveOperator(task_id="approve", problem=problem, candidate=CANDIDATE.to_dict(), evaluation=evaluation().to_dict())
+    event = {"chosen_options": [answer], "params_input": {}, "responded_at": dt.datetime.now(dt.UTC), "responded_by_user": user}
+    decision = DecisionRef.from_dict(operator.execute_complete(context(), event))
+    assert (decision.approved, decision.by) == (approved, by)
+    (entry,) = Ledger(airflow_settings()).entries("flight_delays", ("decision",))
+    assert (entry.payload["approved"], entry.payload["by"]) == (approved, by)
+
+
+def test_what_was_not_approved_is_not_registered(home, problem):
+    decision = DecisionRef(approved=False, by="grace", reason="rejected", entry="x")
+    operator = RegisterOperator(
+        task_id="register",
+        problem=problem,
+        candidate=CANDIDATE.to_dict(),
+        evaluation=evaluation(False).to_dict(),
+        decision=decision.to_dict(),
+    )
+    with pytest.raises(AirflowSkipException, match="not approved by grace"):
+        operator.execute(context())
+
+
+def test_making_an_operator_does_no_work():
+    for name in ("IngestOperator", "StageOperator"):
+        assert name in sys.modules["windtunnel.operators"].__all__
+    assert issubclass(IngestOperator, StageOperator)
+    assert Settings() == Settings.from_mapping({})
