@@ -311,19 +311,21 @@ class Instance:
         began = time.time()
         starts = dict.fromkeys(services, 0)
         missing, failed = set(services), set[str]()
-        while missing - failed and time.time() - began < _START_SECONDS:
-            health = airflow_health(state["ports"]["airflow"], since)
-            for name in sorted(missing - failed):
-                if self.daemon(name).pid is None:
-                    if starts[name] == _RESTARTS:
-                        failed.add(name)
-                        continue
-                    starts[name] += 1
-                    self._ensure(services[name])
-                elif health[name] if name in health else answers(services[name].url):
-                    missing.discard(name)
-                    self._say(f"{name} is well ({time.time() - began:.1f} s)")
-            time.sleep(0.2 if missing - failed else 0)
+        with ThreadPoolExecutor(max_workers=len(services)) as threads:
+            while missing - failed and time.time() - began < _START_SECONDS:
+                report = threads.submit(airflow_health, state["ports"]["airflow"], since)
+                found = {name: threads.submit(answers, services[name].url) for name in missing - failed if services[name].url}
+                for name in sorted(missing - failed):
+                    if self.daemon(name).pid is None:
+                        if starts[name] == _RESTARTS:
+                            failed.add(name)
+                            continue
+                        starts[name] += 1
+                        self._ensure(services[name])
+                    elif found[name].result() if name in found else report.result()[name]:
+                        missing.discard(name)
+                        self._say(f"{name} is well ({time.time() - began:.1f} s)")
+                time.sleep(0.2 if missing - failed else 0)
         if missing:
             tails = "\n".join(f"--- {name}\n{self.daemon(name).tail()}" for name in sorted(missing))
             raise UnavailableError(f"{', '.join(sorted(missing))} did not come up; the rest did\n{tails}", hint="see `windtunnel logs`")

@@ -76,6 +76,8 @@ class Daemon:
         Returns:
             The process id.
         """
+        if not os.access(command[0], os.X_OK):
+            raise UnavailableError(f"service {self.name} cannot be started: {command[0]} is no program", hint="run `make setup`")
         stop([self], grace=0)
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
             self.log.replace(self.log.with_suffix(".log.1"))
@@ -161,7 +163,8 @@ def _belongs(pid: int, markers: set[str]) -> bool:
     with contextlib.suppress(OSError):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(OSError):
-                if str(descriptor.readlink()) in markers:
+                # Somebody may have removed the instance's folder under a running service.
+                if str(descriptor.readlink()).removesuffix(" (deleted)") in markers:
                     return True
     import psutil
 

@@ -49,6 +49,8 @@ class Service:
 def definitions(layout: Layout, ports: Mapping[str, int], environment: Mapping[str, str], mlflow_database: str) -> dict[str, Service]:
     """All services but PostgreSQL."""
     airflow = (sys.executable, "-m", "airflow")
+    # Tasks speak to the execution API, which is built when it is first asked: four seconds that no task should wait.
+    api = _url(ports["airflow"], "/execution/health")
     mlflow = (
         *(sys.executable, "-m", "mlflow", "server"),
         *("--host", LOOPBACK, "--port", str(ports["mlflow"]), "--workers", "1"),
@@ -62,7 +64,7 @@ def definitions(layout: Layout, ports: Mapping[str, int], environment: Mapping[s
     found = [
         Service("mlflow", mlflow, {**environment, "MLFLOW_BACKEND_STORE_URI": mlflow_database}, _url(ports["mlflow"], "/health")),
         Service("server", server, environment, _url(ports["server"], "/v2/health/live")),
-        Service("api-server", (*airflow, "api-server"), environment, _url(ports["airflow"], "/api/v2/version")),
+        Service("api-server", (*airflow, "api-server"), environment, api),
         Service("scheduler", (sys.executable, "-m", "windtunnel.cli.instance.scheduler"), environment),
         Service("dag-processor", (*airflow, "dag-processor"), environment),
         Service("triggerer", (*airflow, "triggerer", "--skip-serve-logs"), environment),
@@ -70,7 +72,7 @@ def definitions(layout: Layout, ports: Mapping[str, int], environment: Mapping[s
     return {service.name: service for service in found}
 
 
-def answers(url: str, timeout: float = 3.0) -> bool:
+def answers(url: str, timeout: float = 10.0) -> bool:
     """Whether a GET gives status 200."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310  # http on the loopback interface
