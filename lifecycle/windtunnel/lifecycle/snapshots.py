@@ -242,7 +242,7 @@ def _overlaps(summary: Any, low: int | None, high: int | None) -> bool:
 
 
 def replace_days(
-    settings: Settings, name: str, days: Mapping[str, Sequence[str]], properties: Mapping[str, str] | None = None
+    settings: Settings, name: str, days: Mapping[str, Sequence[str]], properties: Mapping[str, str] | None = None, *, among: str = ""
 ) -> int | None:
     """Make the given files the whole content of the given days, in one commit; nothing happens for days that are so already.
 
@@ -254,6 +254,7 @@ def replace_days(
         name: the table.
         days: ISO day to the paths of its Parquet files, as `day_path` names them; none means that the day has no rows.
         properties: what to note in the snapshot's summary.
+        among: only files whose digest begins so are the content; other files of the days stay as they are.
 
     Returns:
         the table's snapshot after it; None if the table has none at all.
@@ -267,7 +268,7 @@ def replace_days(
         with _reaching(name):
             table = catalog(settings).load_table(name)
         there = list(_listed(table, min(days), _after(max(days)), None)) if days else []
-        old = [file for entry, file in there if entry.day in days and entry.path not in days[entry.day]]
+        old = [file for entry, file in there if entry.day in days and entry.path not in days[entry.day] and entry.digest.startswith(among)]
         known = {entry.path for entry, _ in there}
         new = [(day, path) for day, paths in days.items() for path in paths if path not in known]
         if not old and not new:
