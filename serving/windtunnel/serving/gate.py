@@ -31,6 +31,8 @@ TOLERANCE = 1e-9
 
 FOLDER = "plan"
 
+_FOREIGN = {"airflow", "apache_beam", "mlflow", "great_expectations", "pyiceberg", "optuna"}
+
 _TEXTS = ["", " ", "zz-unseen", "A" * 300, "a\u0000b", "İ", "ß"]
 _TEXTS += ["é", "e\u0301", "日本", "\U0001f600", "nan", "None", "NULL", "0", "1", "UA"]
 _NUMBERS = [0, -0.0, 1, -1, 0.5, 1e-300, 1e15, -1e15, 1e30, 3.5e38, float("nan"), 2**31, 2**53, 10**12 + 1]
@@ -196,8 +198,21 @@ def check(folder: Path, digest: str | None, seconds: float) -> dict[str, Any]:
         "load_seconds": round(load_seconds, 4),
         "latency_ms": percentiles(taken) if taken else {},
         "size_mb": round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6, 3),
-        "foreign": sorted({name.split(".")[0] for name in sys.modules} & {"airflow", "apache_beam", "mlflow", "great_expectations"}),
+        "foreign": sorted({name.split(".")[0] for name in sys.modules} & _FOREIGN),
     }
+
+
+class _Blocker:
+    """Refuses to import what a model server does not have, so that a model that needs it fails here and not there."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:  # noqa: ARG002 - importlib's signature
+        """None for what may be imported.
+
+        Raises:
+            ImportError: for what may not.
+        """
+        if name.split(".", maxsplit=1)[0] in _FOREIGN:
+            raise ImportError(f"{name} is not there where models are served")
 
 
 def bundle_has_score(bundle: Bundle) -> bool:
@@ -224,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compile", action="store_true", help="compile it in place first")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long to measure latency")
     given = parser.parse_args(arguments)
+    sys.meta_path.insert(0, _Blocker())
     try:
         result: dict[str, Any] = {}
         digest = given.digest

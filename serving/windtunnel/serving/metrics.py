@@ -7,10 +7,18 @@ started again goes on with the numbers of its slot.
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 __all__ = ["Metrics"]
 
 _BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_WITHIN = "windtunnel_request_seconds_bucket"
+_FIGURES = {
+    "windtunnel_request_seconds_count": "requests",
+    "windtunnel_request_seconds_sum": "seconds",
+    "windtunnel_rows_total": "rows",
+    "windtunnel_errors_total": "errors",
+}
 
 
 class Metrics:
@@ -44,6 +52,12 @@ class Metrics:
         self._predictions: Counter = Counter(
             "windtunnel_predictions", "Answers by class", ["model", "version", "route", "prediction"], registry=nowhere
         )
+        self._errors: Counter = Counter(
+            "windtunnel_errors",
+            "Requests that a version could not answer, through no fault of theirs",
+            ["model", "version", "route"],
+            registry=nowhere,
+        )
         self._shadow: Counter = Counter(
             "windtunnel_shadow_rows",
             "Rows answered in the shadow, by whether they agreed",
@@ -72,6 +86,10 @@ class Metrics:
         if counter is None:
             counter = self._known_rows[key[:3]] = self._rows.labels(*key[:3])
         counter.inc(rows)
+
+    def failed(self, model: str, version: str, route: str) -> None:
+        """A version could not answer a request that was good."""
+        self._errors.labels(model, version, route).inc()
 
     def ended(self, model: str, protocol: str, code: int) -> None:
         """A request ended with a status code."""
@@ -114,25 +132,27 @@ class Metrics:
         MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
         return bytes(generate_latest(registry))
 
-    def totals(self, model: str) -> dict[str, dict[str, float]]:
-        """Requests and seconds of a model by ``version/route``, over all workers: what its statistics page shows."""
+    def totals(self, model: str) -> dict[str, dict[str, Any]]:
+        """A model's figures by ``version/route``, over all workers.
+
+        Returns:
+            ``requests``, ``rows``, ``errors``, ``seconds`` in all, and ``within``: seconds -> requests that took no longer.
+        """
         from prometheus_client import CollectorRegistry
         from prometheus_client.multiprocess import MultiProcessCollector
 
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
-        found: dict[str, dict[str, float]] = {}
-        for family in registry.collect():
-            if family.name not in {"windtunnel_request_seconds", "windtunnel_rows"}:
+        found: dict[str, dict[str, Any]] = {}
+        for sample in (sample for family in registry.collect() for sample in family.samples):
+            labels = sample.labels
+            if labels.get("model") != model or "route" not in labels or sample.name not in {*_FIGURES, _WITHIN}:
                 continue
-            for sample in family.samples:
-                if sample.labels.get("model") != model or sample.name.endswith(("_bucket", "_created")):
-                    continue
-                entry = found.setdefault(f"{sample.labels['version']}/{sample.labels['route']}", {})
-                name = {"windtunnel_request_seconds_count": "requests", "windtunnel_request_seconds_sum": "seconds"}.get(
-                    sample.name, "rows"
-                )
-                entry[name] = entry.get(name, 0.0) + sample.value
+            entry = found.setdefault(f"{labels['version']}/{labels['route']}", {"within": {}, **dict.fromkeys(_FIGURES.values(), 0.0)})
+            if sample.name == _WITHIN:
+                entry["within"][labels["le"]] = entry["within"].get(labels["le"], 0.0) + sample.value
+            else:
+                entry[_FIGURES[sample.name]] += sample.value
         return found
 
     @staticmethod

@@ -190,8 +190,8 @@ class Models:
                 del models[name]
                 return
             labelled = [label for label, target in model["labels"].items() if target == version]
-            if labelled and len(model["versions"]) > 1:
-                raise ConfigurationError(f"version {version} is {', '.join(labelled)}", hint="give the label to another version first")
+            if "champion" in labelled and len(model["versions"]) > 1:
+                raise ConfigurationError(f"version {version} is the champion", hint="give the label to another version first")
             del model["versions"][version]
             model["labels"] = {label: target for label, target in model["labels"].items() if target != version}
             if not model["versions"]:

@@ -6,14 +6,14 @@ The two prediction routes are found by a few string comparisons and touch no fra
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
 from windtunnel.lifecycle.errors import WindtunnelError
 from windtunnel.serving import v2
 from windtunnel.serving.access import Access, Caller
-from windtunnel.serving.router import Unknown, check_route
+from windtunnel.serving.repository import Repository
 from windtunnel.serving.service import MAX_ROWS, Service, status_of
 from windtunnel.serving.values import InvalidInputError, invalid
 
@@ -48,6 +48,7 @@ class Application:
 
     def __init__(self, service: Service, access: Access, max_body: int = 4_000_000, timeout: float = 30.0) -> None:
         self.service = service
+        self.repository = Repository(service.models)
         self.access = access
         self.max_body = max_body
         self.timeout = timeout
@@ -147,7 +148,7 @@ class Application:
             case ["v2", "repository", "models", model, "load" | "unload" | "label" as action]:
                 self._admin(self._caller(headers, method, "POST"))
                 body = await self._json(receive, headers, empty=True)
-                return 200, await self._repository(model, action, body), ()
+                return 200, await self.repository.act(model, action, body.get("parameters", {}) if isinstance(body, dict) else None), ()
             case ["metrics"]:
                 self._caller(headers, method, "GET")
                 return 200, await asyncio.to_thread(service.metrics.text), ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),)
@@ -223,39 +224,6 @@ class Application:
 
     # Repository and routes ----------------------------------------------------------------------------------------------------------
 
-    async def _repository(self, model: str, action: str, body: Any) -> Any:
-        parameters = body.get("parameters", {}) if isinstance(body, dict) else None
-        if not isinstance(parameters, dict):
-            raise Refused(422, 'the body must be an object such as {"parameters": {"uri": ..., "digest": ..., "version": ...}}')
-        models = self.service.models
-        if action == "unload":
-            version = parameters.get("version")
-            return {"name": model, **await models.unload(model, None if version is None else str(version))}
-        labels = parameters.get("labels", [])
-        labels = [part.strip() for part in labels.split(",") if part.strip()] if isinstance(labels, str) else labels
-        if not isinstance(labels, list) or not all(isinstance(label, str) and _is_name(label) for label in labels):
-            raise Refused(422, f"parameters.labels must be a list of names but is {labels!r}")
-        version = _field(parameters, "version")
-        if not _is_name(model) or not _is_name(version):
-            raise Refused(422, f"a model's and a version's name has letters, digits, '.', '_' and '-' only but got {model!r} {version!r}")
-        if any(label.isdigit() for label in labels):
-            raise Refused(422, f"a label must not be a number, or it would read as a version: {labels!r}")
-        if action == "label":
-            return {"name": model, "version": version, **await self._label(model, version, labels, parameters.get("route"))}
-        done = await models.load(model, _field(parameters, "uri"), _field(parameters, "digest"), version, labels, parameters.get("route"))
-        return {"name": model, "version": version, "labels": labels, **done}
-
-    async def _label(self, model: str, version: str, labels: list[str], route: Any) -> Any:
-        def edit(models: dict[str, Any]) -> None:
-            if model not in models or version not in models[model]["versions"]:
-                raise Unknown(f"no version {version!r} of model {model!r}")
-            for label in labels:
-                models[model]["labels"][label] = version
-            if route is not None:
-                models[model]["route"] = check_route(models[model], route)
-
-        return await self.service.models.change(edit)
-
     async def _route(
         self, caller: Caller, method: str, model: str, receive: Receive, headers: Headers
     ) -> tuple[int, Any, tuple[tuple[bytes, bytes], ...]]:
@@ -265,14 +233,7 @@ class Application:
             found = self.service.models.store.read()["models"].get(model, {})
             return 200, {"labels": found.get("labels", {}), "route": found.get("route", {})}, ()
         self._admin(caller)
-        body = await self._json(receive, headers)
-
-        def edit(models: dict[str, Any]) -> None:
-            if model not in models:
-                raise Unknown(f"no model {model!r}")
-            models[model]["route"] = check_route(models[model], body)
-
-        return 200, await self.service.models.change(edit), ()
+        return 200, await self.repository.set_route(model, await self._json(receive, headers)), ()
 
     # Who, and what they sent --------------------------------------------------------------------------------------------------------
 
@@ -339,19 +300,6 @@ def _parts(scope: Scope) -> list[str]:
 def _only(method: str, *allowed: str) -> None:
     if method not in allowed and not (method == "HEAD" and "GET" in allowed):
         raise Refused(405, f"{method} is not allowed here", ((b"allow", ", ".join(allowed).encode()),))
-
-
-def _field(parameters: Mapping[str, Any], name: str) -> str:
-    value = parameters.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not value:
-        raise Refused(422, f"parameters.{name} must be a text that is not empty but is {value!r}")
-    return value
-
-
-def _is_name(value: str) -> bool:
-    return 0 < len(value) <= 200 and value.isascii() and value.replace("-", "a").replace("_", "a").replace(".", "a").isalnum()  # noqa: PLR2004
 
 
 def _wanted(headers: Headers) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError, WindtunnelError
-from windtunnel.serving.worker import Options
+from windtunnel.serving.options import Options
 
 __all__ = ["Supervisor", "add_arguments", "main", "options_of"]
 

@@ -1,6 +1,7 @@
 """One request, whatever protocol it came by: route it, answer it, answer it in the shadow too, write it down, count it."""
 
 import itertools
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,11 @@ from windtunnel.serving.log import LogUnavailableError, PredictionLog
 from windtunnel.serving.metrics import Metrics
 from windtunnel.serving.models import Models, Served
 from windtunnel.serving.router import place_of
-from windtunnel.serving.values import Columns, from_rows
+from windtunnel.serving.values import Columns, InvalidInputError, from_rows
 
 __all__ = ["Answer", "Service"]
+
+log = logging.getLogger("windtunnel.server")
 
 MAX_ROWS = 10_000
 """Rows of a request at most; more are a batch job's business."""
@@ -113,7 +116,16 @@ class Service:
         if columns is None:
             columns = from_rows(engine.bundle.inputs, rows)
         queue = served.queues.get(version)
-        scores = engine.scores(columns) if queue is None else await queue.scores(columns)
+        try:
+            scores = engine.scores(columns) if queue is None else await queue.scores(columns)
+        except InvalidInputError:
+            raise
+        except Exception as error:
+            self.metrics.failed(served.name, version, arm)
+            if isinstance(error, WindtunnelError):
+                raise
+            log.exception("%s version %s failed on request %s", served.name, version, identity)
+            raise UnavailableError(f"the model failed: {type(error).__name__}", hint="the server's log says more") from error
         answer = Answer(identity, served.name, version, arm, engine, scores)
         shown = engine.answers(scores)
         self._write(served, answer, rows, shown, protocol, began, shadow=False)
@@ -143,7 +155,7 @@ class Service:
             queue = served.queues.get(version)
             columns = from_rows(engine.bundle.inputs, rows)
             scores = engine.scores(columns) if queue is None else await queue.scores(columns)
-        except WindtunnelError:
+        except Exception:  # noqa: BLE001 - whatever it is, the answer that is shown must not suffer from it
             for _ in rows:
                 self.metrics.shadowed(served.name, version, agrees=False)
             return

@@ -1,0 +1,33 @@
+"""``windtunnel predict``: score data of any size with a model, by the same engine as the model server."""
+
+import argparse
+import json
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, data, output."""
+    parser.add_argument("bundle", help="the model's bundle: a folder or URL")
+    parser.add_argument("data", nargs="+", help="Parquet files, folders, globs or URLs")
+    parser.add_argument("--output", required=True, help="folder or URL of the Parquet files with the answers")
+    parser.add_argument("--keep", default="", help="columns to copy beside the answers, separated by commas")
+    parser.add_argument("--digest", help="the digest that the bundle must have")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, and print files, rows and the engine as JSON."""
+    from windtunnel.beam_jobs import predict
+    from windtunnel.beam_jobs.job import Progress
+
+    spec = {
+        "bundle": arguments.bundle,
+        "data": arguments.data,
+        "output": arguments.output,
+        "keep": [name for name in arguments.keep.split(",") if name],
+        "digest": arguments.digest,
+        "workers": arguments.workers,
+    }
+    print(json.dumps(predict.run(spec, Progress("predict")), indent=2))
+    return 0

@@ -1,0 +1,283 @@
+"""Places that a model can be pushed to: a model server over HTTP, a directory, MLflow; and manifests for KServe and SageMaker.
+
+A target's `Target.push` is harmless when it is done twice.
+"""
+
+import json
+import shutil
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from windtunnel.lifecycle import bundle as bundles
+from windtunnel.lifecycle.errors import ConfigurationError, GateError, IntegrityError, UnavailableError, WindtunnelError
+from windtunnel.lifecycle.settings import Settings
+
+__all__ = ["DirectoryTarget", "MlflowTarget", "ServerTarget", "Target", "kserve_manifest", "sagemaker_manifest", "target_of"]
+
+_ATTEMPTS = 4
+_PAUSE = 0.5
+
+
+class Target(Protocol):
+    """A place that models are pushed to."""
+
+    url: str
+
+    def push(
+        self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Make a version available there under some labels; called by a deployment, with a bundle that passed its smoke test."""
+        ...
+
+    def label(self, model: str, version: str, labels: Sequence[str], route: Mapping[str, Any] | None = None) -> Any:
+        """Give labels to a version that is there."""
+        ...
+
+
+def target_of(settings: Settings) -> Target:
+    """The target that ``server_url`` names: an http(s) URL is a model server, a path or file:// URL a directory.
+
+    Raises:
+        ConfigurationError: it names none, or one of a kind that is not known.
+    """
+    url = settings.need("server_url")
+    if url.startswith(("http://", "https://")):
+        return ServerTarget(url, settings.server_token)
+    if url.startswith("mlflow:"):
+        return MlflowTarget(settings.need("tracking_uri"))
+    if "://" not in url or url.startswith("file://"):
+        return DirectoryTarget(Path(url.removeprefix("file://")))
+    raise ConfigurationError(f"server_url {url!r} is no place to push to", hint="an http(s) URL of a model server, a directory, or mlflow:")
+
+
+class ServerTarget:
+    """A Windtunnel model server.
+
+    Args:
+        url: its base URL.
+        token: the bearer token of somebody who may change what is served.
+        patience: seconds for one call.
+    """
+
+    def __init__(self, url: str, token: str = "", patience: float = 60.0) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        self._patience = patience
+
+    def push(
+        self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Load a version on all workers of the server."""
+        parameters: dict[str, Any] = {"uri": folder, "digest": digest, "version": version, "labels": list(labels)}
+        if route is not None:
+            parameters["route"] = dict(route)
+        return self.call(f"/v2/repository/models/{quote(model)}/load", {"parameters": parameters})
+
+    def label(
+        self, model: str, version: str, labels: Sequence[str], route: Mapping[str, Any] | None = None, *, drop: Sequence[str] = ()
+    ) -> Any:
+        """Give labels to a loaded version; labels are dropped and a route is set in the same step."""
+        parameters: dict[str, Any] = {"version": version, "labels": list(labels), "drop": list(drop)}
+        if route is not None:
+            parameters["route"] = dict(route)
+        return self.call(f"/v2/repository/models/{quote(model)}/label", {"parameters": parameters})
+
+    def unload(self, model: str, version: str) -> Any:
+        """Stop serving a version."""
+        return self.call(f"/v2/repository/models/{quote(model)}/unload", {"parameters": {"version": version}})
+
+    def versions(self, model: str) -> dict[str, dict[str, Any]]:
+        """The versions of a model that are loaded: version -> its entry in the repository index, with labels and digest."""
+        return {entry["version"]: entry for entry in self.call("/v2/repository/index", {}) if entry["name"] == model}
+
+    def route(self, model: str) -> dict[str, Any]:
+        """Labels and route of a model; empty where it is not served."""
+        if not self.versions(model):
+            return {"labels": {}, "route": {}}
+        found: dict[str, Any] = self.call(f"/v2/models/{quote(model)}/route")
+        return found
+
+    def statistics(self, model: str) -> dict[str, dict[str, Any]]:
+        """Requests, errors and times by ``version/route``."""
+        found: dict[str, dict[str, Any]] = self.call(f"/v2/models/{quote(model)}/stats")["arms"]
+        return found
+
+    def predict(self, model: str, version: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answers of one version, whatever the route says."""
+        headers = {"X-Windtunnel-Version": version}
+        found: list[dict[str, Any]] = self.call(f"/v1/models/{quote(model)}/predict", {"rows": list(rows)}, headers)["predictions"]
+        return found
+
+    def call(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+        """One call; what is out of reach for a moment is tried again.
+
+        Raises:
+            UnavailableError: the server does not answer, or is too busy.
+            ConfigurationError: it refuses the token or the request.
+            IntegrityError: it found the bundle changed.
+        """
+        given = {"Content-Type": "application/json", **(headers or {})}
+        if self._token:
+            given["Authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, headers=given)  # noqa: S310 - the server of the settings
+        for attempt in range(_ATTEMPTS):
+            last = attempt == _ATTEMPTS - 1
+            try:
+                with urllib.request.urlopen(request, timeout=self._patience) as answer:  # noqa: S310
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                text = _error_text(error)
+                if error.code in {502, 503, 504} and not last:
+                    time.sleep(_PAUSE * 2**attempt)
+                    continue
+                raise _refused(self.url + path, error.code, text) from error
+            except (OSError, ValueError) as error:
+                if not last:
+                    time.sleep(_PAUSE * 2**attempt)
+                    continue
+                raise UnavailableError(
+                    f"the model server at {self.url} does not answer: {error}",
+                    hint="is it up? `windtunnel status` tells; the task will be retried",
+                ) from error
+        raise AssertionError("the loop returns or raises")
+
+
+class DirectoryTarget:
+    """A directory: ``MODEL/VERSION/`` holds the bundle, ``MODEL/labels.json`` the labels and the route.
+
+    Args:
+        root: the directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = str(root)
+
+    def push(
+        self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Copy the bundle, by a rename at the end.
+
+        Raises:
+            IntegrityError: another bundle is there under the same version.
+        """
+        target = self.root / model / version
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(prefix=".push-", dir=target.parent))
+            shutil.copytree(folder, staging / "bundle")
+            bundles.read(staging / "bundle", digest)
+            (staging / "bundle").rename(target)
+            staging.rmdir()
+        bundles.read(target, digest)
+        return self.label(model, version, labels, route)
+
+    def label(self, model: str, version: str, labels: Sequence[str], route: Mapping[str, Any] | None = None) -> Any:
+        """Note the labels."""
+        path = self.root / model / "labels.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"labels": {}, "route": {}}
+        known["labels"] |= dict.fromkeys(labels, version)
+        if route is not None:
+            known["route"] = dict(route)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        temporary.replace(path)
+        return known
+
+
+class MlflowTarget:
+    """MLflow's registry: aliases follow; the bundle itself is in the run's artefacts already.
+
+    Args:
+        uri: the tracking server.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.url = uri
+
+    def push(
+        self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Note the compiled bundle's digest on the version, and set the aliases."""
+        self._client().set_model_version_tag(model, version, "windtunnel.served_digest", digest)
+        self._client().set_model_version_tag(model, version, "windtunnel.served_from", folder)
+        return self.label(model, version, labels, route)
+
+    def label(self, model: str, version: str, labels: Sequence[str], route: Mapping[str, Any] | None = None) -> Any:  # noqa: ARG002
+        """Set the aliases."""
+        for label in labels:
+            self._client().set_registered_model_alias(model, label, version)
+
+    def _client(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.url, registry_uri=self.url)
+
+
+def kserve_manifest(
+    model: str, version: str, uri: str, image: str, *, namespace: str = "default", canary_percent: int | None = None
+) -> dict[str, Any]:
+    """An InferenceService that serves a bundle by our server's image; to be applied by the team, not by us.
+
+    Example:
+        >>> kserve_manifest("churn", "3", "s3://models/churn/3", "registry/windtunnel-server:0.1")["kind"]
+        'InferenceService'
+    """
+    container = {
+        "name": "kserve-container",
+        "image": image,
+        "args": ["--home", "/var/lib/windtunnel", "--host", "0.0.0.0", "--port", "8080", "--preload", f"{model}={version}=/mnt/models"],  # noqa: S104 - within a pod
+        "ports": [{"containerPort": 8080, "protocol": "TCP"}],
+        "env": [{"name": "STORAGE_URI", "value": uri}],
+        "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": 8080}},
+        "livenessProbe": {"httpGet": {"path": "/v2/health/live", "port": 8080}},
+    }
+    predictor: dict[str, Any] = {"containers": [container]}
+    if canary_percent is not None:
+        predictor["canaryTrafficPercent"] = canary_percent
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": model.replace("_", "-"), "namespace": namespace, "labels": {"windtunnel/version": version}},
+        "spec": {"predictor": predictor},
+    }
+
+
+def sagemaker_manifest(model: str, version: str, uri: str, image: str, role: str, *, instance: str = "ml.c6i.large") -> dict[str, Any]:
+    """The three requests that create a SageMaker endpoint (``create_model``, ``create_endpoint_config``, ``create_endpoint``)."""
+    name = f"{model.replace('_', '-')}-{version}"
+    variant = {
+        "VariantName": "champion",
+        "ModelName": name,
+        "InstanceType": instance,
+        "InitialInstanceCount": 1,
+        "InitialVariantWeight": 1.0,
+    }
+    return {
+        "create_model": {"ModelName": name, "ExecutionRoleArn": role, "PrimaryContainer": {"Image": image, "ModelDataUrl": uri}},
+        "create_endpoint_config": {"EndpointConfigName": name, "ProductionVariants": [variant]},
+        "create_endpoint": {"EndpointName": model.replace("_", "-"), "EndpointConfigName": name},
+    }
+
+
+def _error_text(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(error.read())["error"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return str(error.reason)
+
+
+def _refused(url: str, code: int, text: str) -> WindtunnelError:
+    if code in {429, 500, 502, 503, 504}:
+        return UnavailableError(f"{url} answered {code}: {text}", hint="the task will be retried")
+    if code == 422:  # noqa: PLR2004
+        return (IntegrityError if "digest" in text else GateError)(f"{url} refused the model: {text}")
+    hint = {401: "check the setting server_token", 403: "the token of server_token may not do this"}.get(code, "")
+    return ConfigurationError(f"{url} answered {code}: {text}", hint=hint)

@@ -1,0 +1,1 @@
+"""The wire format of gRPC: generated from open_inference.proto."""
