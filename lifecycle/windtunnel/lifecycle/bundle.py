@@ -14,18 +14,20 @@ own allow-list, never from a list that the artefact brings along (GHSA-w582-9x45
 import dataclasses
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
 from windtunnel.lifecycle.errors import ConfigurationError, IntegrityError
 
-__all__ = ["TRUSTED", "Bundle", "Input", "read", "read_pipeline", "read_samples", "write"]
+__all__ = ["TRUSTED", "Bundle", "Input", "read", "read_pipeline", "read_samples", "seal", "settle", "write"]
 
 FORMAT = 1
 _MANIFEST = "model.json"
 _PIPELINE = "pipeline.skops"
 _SAMPLES = "samples.json"
+_SCHEMA = "schema.json"  # of a skops file
 
 TRUSTED: tuple[str, ...] = (
     "numpy.dtype",
@@ -134,6 +136,7 @@ def write(folder: Path, bundle: Bundle, pipeline: Any, samples: dict[str, Any]) 
     import skops.io
 
     skops.io.dump(pipeline, folder / _PIPELINE)
+    settle(folder / _PIPELINE)
     unknown = sorted(set(skops.io.get_untrusted_types(file=folder / _PIPELINE)) - set(TRUSTED))
     if unknown:
         raise ConfigurationError(
@@ -142,6 +145,36 @@ def write(folder: Path, bundle: Bundle, pipeline: Any, samples: dict[str, Any]) 
         )
     (folder / _SAMPLES).write_text(json.dumps(samples), encoding="utf-8")
     return seal(folder, bundle)
+
+
+def settle(path: Path) -> None:
+    """Rewrite a skops file so that equal objects give equal bytes.
+
+    skops names objects by their address in memory and stamps its entries with the time; here they are numbered in the order in which
+    they appear, and the time is a constant. Without this no replay could give the same digest.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    schema = json.loads(entries.pop(_SCHEMA))
+    numbers: dict[int, int] = {}
+    names: dict[str, str] = {}
+    waiting = [schema]
+    while waiting:  # not recursion: trees nest deeply
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("__id__"), int):
+                node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
+            if node.get("file") in entries:
+                node["file"] = names.setdefault(node["file"], f"{len(names) + 1}{Path(node['file']).suffix}")
+            waiting.extend(reversed(list(node.values())))
+        elif isinstance(node, list):
+            waiting.extend(reversed(node))
+    temporary = path.with_suffix(".settling")
+    with zipfile.ZipFile(temporary, "w") as archive:
+        for name, content in sorted((names.get(name, name), content) for name, content in entries.items()):
+            archive.writestr(zipfile.ZipInfo(name), content)
+        archive.writestr(zipfile.ZipInfo(_SCHEMA), json.dumps(schema, indent=1))
+    temporary.replace(path)
 
 
 def seal(folder: Path, bundle: Bundle) -> Bundle:
