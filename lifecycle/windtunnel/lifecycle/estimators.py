@@ -1,12 +1,13 @@
 """What learns: scikit-learn estimators by a problem's ``model`` section."""
 
+import contextlib
 import importlib
 from typing import Any
 
 from windtunnel.lifecycle.errors import ConfigurationError
 from windtunnel.lifecycle.problem import Problem
 
-__all__ = ["dense_only", "estimator", "resolve"]
+__all__ = ["dense_only", "estimator", "one_thread", "resolve"]
 
 
 def estimator(problem: Problem, parameters: dict[str, Any]) -> Any:
@@ -50,6 +51,17 @@ def dense_only(model: Any) -> bool:
     from sklearn.utils import get_tags
 
     return not get_tags(model).input_tags.sparse
+
+
+def one_thread() -> contextlib.AbstractContextManager[Any]:
+    """Numeric libraries on one thread: Airflow runs tasks side by side, and spinning threads of one starve the others.
+
+    Environment variables would come too late where the libraries were loaded before the task was forked.
+    """
+    from threadpoolctl import threadpool_limits
+
+    limits: contextlib.AbstractContextManager[Any] = threadpool_limits(limits=1)
+    return limits
 
 
 def resolve(name: str, field: str) -> Any:

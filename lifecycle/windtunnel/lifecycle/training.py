@@ -20,7 +20,7 @@ import numpy as np
 from windtunnel.lifecycle import answers, bundle, tracking
 from windtunnel.lifecycle.artifacts import Stage, read_text
 from windtunnel.lifecycle.errors import DataError, EmptyWindowError, UnavailableError
-from windtunnel.lifecycle.estimators import dense_only, estimator
+from windtunnel.lifecycle.estimators import dense_only, estimator, one_thread
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import CandidateRef, FeaturesRef, SnapshotRef, TrialsRef
@@ -73,7 +73,8 @@ def train(
     began = time.perf_counter()
     x, y = load_shards(features.uri, "train")
     model = estimator(problem, parameters)
-    classes, model, rows = _fit(problem, model, x, y)
+    with one_thread():
+        classes, model, rows = _fit(problem, model, x, y)
     seconds = time.perf_counter() - began
     log.info("trained %s on %s rows of %s values in %.1f s", type(model).__name__, f"{rows:,}", features.width, seconds)
     pipeline = _pipeline(features, model)

@@ -14,7 +14,7 @@ import numpy as np
 from windtunnel.lifecycle import page
 from windtunnel.lifecycle.artifacts import Stage
 from windtunnel.lifecycle.errors import ConfigurationError, EmptyWindowError
-from windtunnel.lifecycle.estimators import dense_only, estimator
+from windtunnel.lifecycle.estimators import dense_only, estimator, one_thread
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import FeaturesRef, TrialsRef
@@ -46,11 +46,11 @@ def tune(problem: Problem, features: FeaturesRef, settings: Settings, trials: in
         return TrialsRef.from_dict(known)
     history = _search(problem, features, space, limit) if space else []
     metric = _metric(problem)
-    best = max(history, key=lambda trial: trial["value"]) if history else {"parameters": {}, "value": math.nan}
+    best = max(history, key=lambda trial: trial["value"], default=None)
     found = TrialsRef(
-        best=best["parameters"],
+        best=best["parameters"] if best else {},
         metric=metric,
-        value=0.0 if math.isnan(best["value"]) else best["value"],
+        value=best["value"] if best else 0.0,
         trials=len(history),
         fingerprint=name,
     )
@@ -79,8 +79,9 @@ def _search(problem: Problem, features: FeaturesRef, space: dict[str, Any], limi
         parameters = {key: _suggest(trial, key, values) for key, values in space.items()}
         model = estimator(problem, parameters)
         began = time.perf_counter()
-        model.fit(_dense(x[~held], model), y[~held])
-        value = score_of(problem, model, _dense(x[held], model), y[held])
+        with one_thread():
+            model.fit(_dense(x[~held], model), y[~held])
+            value = score_of(problem, model, _dense(x[held], model), y[held])
         history.append({"parameters": parameters, "value": value, "seconds": time.perf_counter() - began})
         return value
 

@@ -1,7 +1,7 @@
 """The Airflow plugin: pages in the UI, and modules that the scheduler loads before it starts workers."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -31,8 +31,8 @@ class WindtunnelPlugin(AirflowPlugin):
     """What Airflow's UI shows of Windtunnel."""
 
     name = "windtunnel"
-    fastapi_apps: ClassVar[list[Any]] = [{"app": _Pages(), "url_prefix": PREFIX, "name": "Windtunnel"}]
-    external_views: ClassVar[list[Any]] = [
+    fastapi_apps: list[Any] = [{"app": _Pages(), "url_prefix": PREFIX, "name": "Windtunnel"}]  # noqa: RUF012 - as the base class declares it
+    external_views: list[Any] = [  # noqa: RUF012
         {"name": "Models", "href": f"{PREFIX}/", "destination": "nav", "category": "browse", "url_route": "windtunnel"},
         {"name": "Model", "href": f"{PREFIX}/models/{{DAG_ID}}", "destination": "dag", "url_route": "windtunnel-model"},
     ]
