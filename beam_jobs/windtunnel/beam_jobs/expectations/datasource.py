@@ -202,5 +202,3 @@ def _identifiers(batch_request: BatchRequest) -> Any:
     from great_expectations.core.id_dict import IDDict
 
     return IDDict(batch_request.options)
-
-

@@ -5,6 +5,7 @@ deviations. What distinct values answered is kept, so that later questions about
 """
 
 import contextlib
+import contextvars
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +19,12 @@ from windtunnel.beam_jobs.expectations.moments import Moments
 from windtunnel.beam_jobs.expectations.source import Source, is_number
 from windtunnel.beam_jobs.expectations.tasks import Condition, Domain, Duplicates, Failing, InOrder, OfDistinct, OfRows, Whole
 
-__all__ = ["ONE_ROW_AT_A_TIME", "Asked", "Questions"]
+__all__ = ["ONE_ROW_AT_A_TIME", "PROGRESS", "Asked", "Questions"]
 
 Asked = tuple[MetricConfiguration, dict[str, Any]]
+
+PROGRESS: contextvars.ContextVar[Callable[[int], None] | None] = contextvars.ContextVar("progress", default=None)
+"""Told the rows of every chunk that is read: GX makes the batches itself, so this cannot be handed to them."""
 
 ONE_ROW_AT_A_TIME = {
     f"{name}{CONDITION}"
@@ -69,7 +73,6 @@ class Questions:
         source: the rows.
         engine: to call GX's functions with.
         limit: distinct values to hold in memory, a column.
-        progress: told the rows of every chunk that was read.
         count: counts the distinct rows of several sets of columns in another way than chunk by chunk here (a Beam job); calls back with
             each set's weighted rows.
     """
@@ -79,12 +82,11 @@ class Questions:
         source: Source,
         engine: FrameEngine,
         limit: int = LIMIT,
-        progress: Callable[[int], None] | None = None,
         count: Callable[[Source, Sequence[tuple[str, ...]], int, Callable[[tuple[str, ...], Weighted], None]], None] | None = None,
     ) -> None:
         self.source, self.engine, self.limit = source, engine, limit
         self.passes = 0
-        self._progress = progress
+        self._progress = PROGRESS.get()
         self._count = count
         self._known: dict[tuple[str, ...], Weighted] = {}
         self._empty = source.empty()
@@ -217,7 +219,10 @@ class _Round:
             column = metric.metric_domain_kwargs["column"]
             task = self._domain(metric, columns, [column])
             self._finish.append(
-                (asked, lambda: _checked(task, None) or aggregate(metric, needs, task.store, self._questions._empty[[column]], self._engine))  # noqa: SLF001
+                (
+                    asked,
+                    lambda: _checked(task, None) or aggregate(metric, needs, task.store, self._questions._empty[[column]], self._engine),
+                )  # noqa: SLF001
             )
         else:
             self._whole.append(asked)
@@ -352,9 +357,7 @@ class _Round:
                 only = duplicates.values.iloc[:, 0].tolist()[:4096] if _one_column(duplicates) and duplicates.values is not None else None
             if isinstance(condition, Condition) and condition.failure is not None:
                 continue
-            failing = Failing(
-                self._source, self._engine, later, asked, columns, expected=condition.unexpected, mask=mask, only=only
-            )
+            failing = Failing(self._source, self._engine, later, asked, columns, expected=condition.unexpected, mask=mask, only=only)
             failing.start_at = (condition.first_chunk or 0) and self._source.start_of(condition.first_chunk or 0)
             self._failing[later.metric.id] = failing
 

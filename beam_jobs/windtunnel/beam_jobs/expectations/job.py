@@ -1,0 +1,30 @@
+"""A suite over Parquet files: ``{"suite": PATH or object, "data": PATH or paths}`` in, Great Expectations' result out."""
+
+from typing import Any
+
+from windtunnel.beam_jobs.expectations.run import run_suite
+from windtunnel.beam_jobs.job import Progress
+from windtunnel.lifecycle.errors import ConfigurationError
+from windtunnel.lifecycle.suites import load_suite, normal
+
+__all__ = ["run"]
+
+
+def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Validate.
+
+    Args:
+        spec: ``suite`` (a path or the suite itself), ``data`` (a path, a folder, a glob, or several), ``result_format`` (GX's), ``batch_rows``.
+        progress: told the rows that were read.
+
+    Raises:
+        ConfigurationError: the spec or the suite is wrong.
+    """
+    if "suite" not in spec or "data" not in spec:
+        raise ConfigurationError(f"a spec needs suite and data but has {sorted(spec)}")
+    suite = load_suite(spec["suite"]) if isinstance(spec["suite"], str) else normal(spec["suite"])
+    options = {key: spec[key] for key in ("result_format", "batch_rows", "distinct_limit") if key in spec}
+    progress.what = "validate"
+    result = run_suite(suite, spec["data"], progress=progress.add, **options)
+    progress.done()
+    return result

@@ -1,0 +1,90 @@
+"""Looking at data to propose a suite."""
+
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from windtunnel.beam_jobs.expectations.distinct import Counter, Weighted
+from windtunnel.beam_jobs.expectations.source import Source
+from windtunnel.lifecycle import suites
+from windtunnel.lifecycle.problem import Problem
+
+__all__ = ["columns_of", "infer"]
+
+_COUNTED = 20_000  # distinct values that are counted; beyond, only range and nulls are known
+_FEW = 200
+
+
+def infer(source: Source, name: str, problem: Problem | None = None) -> suites.Suite:
+    """A suite that a source would pass, with slack; each expectation says why in its notes."""
+    return suites.propose(name, columns_of(source), problem)
+
+
+def columns_of(source: Source) -> list[suites.Column]:
+    """What is in each column, in one pass."""
+    counters = {name: Counter(source, [name], _COUNTED) for name in source.columns if name in source.keyed}
+    ranges: dict[str, tuple[Any, Any]] = {}
+    many: set[str] = set()
+    for chunk in source.chunks(list(counters)):
+        for name, counter in counters.items():
+            if name in many:
+                ranges[name] = _wider(ranges.get(name), chunk.batch.column(name))
+            elif counter.add(chunk):
+                many.add(name)
+                ranges[name] = _range_of(counter.take())
+    found = []
+    for name in source.columns:
+        kind = _kind(source.schema.field(name).type)
+        if name not in counters:
+            found.append(suites.Column(name, "other", source.rows, source.nulls.get(name, 0), None))
+            continue
+        counted = None if name in many else counters[name].take()
+        low, high = ranges[name] if name in many else _range_of(counted)
+        nulls = source.nulls.get(name, 0)
+        values = None
+        if counted is not None:
+            series = counted.frame[name]
+            present = series.notna().to_numpy()
+            nulls = int(counted.counts[~present].sum())
+            if present.sum() <= _FEW:
+                values = {_plain(value): int(n) for value, n in zip(series[present], counted.counts[present], strict=True)}
+        distinct = None if counted is None else int(counted.frame[name].nunique())
+        found.append(suites.Column(name, kind, source.rows, nulls, distinct, _plain(low), _plain(high), values))
+    return found
+
+
+def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    if pa.types.is_integer(kind):
+        return "whole"
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
+    return "time" if pa.types.is_temporal(kind) else "other"
+
+
+def _range_of(rows: Weighted | None) -> tuple[Any, Any]:
+    if rows is None:
+        return None, None
+    series = rows.frame.iloc[:, 0].dropna()
+    return (series.min(), series.max()) if len(series) else (None, None)
+
+
+def _wider(known: tuple[Any, Any] | None, column: pa.Array) -> tuple[Any, Any]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    found = pc.min_max(column).as_py()
+    values = [value for value in (*(known or ()), found["min"], found["max"]) if value is not None]
+    series = pd.Series(values)
+    return (series.min(), series.max()) if values else (None, None)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if hasattr(value, "item"):
+        value = value.item()
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)

@@ -1,0 +1,162 @@
+"""Running a suite over Parquet, as plain data: a suite's JSON in, Great Expectations' result as JSON out."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import great_expectations as gx
+
+from windtunnel.beam_jobs.expectations.datasource import ParquetAsset
+from windtunnel.beam_jobs.expectations.distinct import LIMIT
+from windtunnel.beam_jobs.expectations.questions import PROGRESS
+from windtunnel.lifecycle.errors import ConfigurationError
+from windtunnel.lifecycle.parquet import BATCH_ROWS
+from windtunnel.lifecycle.suites import describe, normal
+
+__all__ = ["Failure", "failures_of", "run_suite", "suite_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """An expectation that was not met.
+
+    Attributes:
+        expected: the expectation as one line.
+        got: what was found instead.
+        severity: ``critical``, ``warning`` or ``info``.
+        column: the column that it is about, if one.
+        samples: rows that did not do, at most 20.
+        error: whether it could not be worked out at all.
+    """
+
+    expected: str
+    got: str
+    severity: str
+    column: str
+    samples: list[dict[str, Any]]
+    error: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.expected}: {self.got}"
+
+
+def suite_of(values: Mapping[str, Any], where: str = "suite") -> gx.ExpectationSuite:
+    """A suite of GX's from plain data.
+
+    Raises:
+        ConfigurationError: an expectation is unknown, or its arguments are wrong; says which.
+    """
+    values = normal(values, where)
+    suite = gx.ExpectationSuite(name=values["name"], meta={**values["meta"]})
+    for number, entry in enumerate(values["expectations"]):
+        try:
+            one = gx.ExpectationSuite(name="one", expectations=[{k: v for k, v in entry.items() if k in _FIELDS}])
+        except Exception as error:
+            known = _hint(entry["type"])
+            raise ConfigurationError(f"{where}: expectation {number}, {entry['type']}: {_first_line(error)}", hint=known) from error
+        suite.expectations.extend(one.expectations)
+    return suite
+
+
+_FIELDS = {"type", "kwargs", "meta", "notes", "description", "severity", "id"}
+
+
+def run_suite(
+    values: Mapping[str, Any],
+    data: str | Sequence[str],
+    *,
+    result_format: Mapping[str, Any] | str = "BASIC",
+    batch_rows: int = BATCH_ROWS,
+    distinct_limit: int = LIMIT,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Validate Parquet files.
+
+    Args:
+        values: the suite, as plain data.
+        data: a path, a folder, a glob, or several of them.
+        result_format: as GX documents it.
+        batch_rows: rows a chunk.
+        distinct_limit: distinct values held in memory, a column.
+        progress: told the rows of every chunk.
+
+    Returns:
+        GX's result (``ExpectationSuiteValidationResult.to_json_dict()``).
+
+    Raises:
+        ConfigurationError: the suite is wrong.
+        SourceFormatError: a file is damaged, or none is there.
+    """
+    suite = suite_of(values)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    source = context.data_sources.add_arrow("windtunnel")
+    path = data if isinstance(data, str) else list(data)
+    asset: ParquetAsset = source.add_parquet_asset("data", path=path, batch_rows=batch_rows, distinct_limit=distinct_limit)
+    batch = asset.add_batch_definition_whole_dataframe("all")
+    token = PROGRESS.set(progress)
+    try:
+        form = dict(result_format) if isinstance(result_format, Mapping) else result_format
+        result = batch.get_batch().validate(suite, result_format=form)
+    finally:
+        PROGRESS.reset(token)
+    return json.loads(json.dumps(result.to_json_dict(), default=str))
+
+
+def failures_of(result: Mapping[str, Any]) -> list[Failure]:
+    """The expectations of a result that were not met, critical ones first."""
+    found = []
+    for entry in result["results"]:
+        if entry["success"]:
+            continue
+        config = entry["expectation_config"]
+        details = entry.get("result") or {}
+        error = _exception(entry)
+        rows = details.get("unexpected_rows")
+        found.append(
+            Failure(
+                expected=describe(config),
+                got=error or _got(details),
+                severity=str(config.get("severity") or "critical"),
+                column=str(config["kwargs"].get("column") or ""),
+                samples=[dict(row) for row in rows[:20]] if isinstance(rows, list) else [],
+                error=bool(error),
+            )
+        )
+    order = {"critical": 0, "warning": 1, "info": 2}
+    return sorted(found, key=lambda failure: order.get(failure.severity, 0))
+
+
+def _got(details: Mapping[str, Any]) -> str:
+    if "unexpected_count" in details:
+        values = details.get("partial_unexpected_list") or []
+        distinct = list(dict.fromkeys(json.dumps(value, default=str, ensure_ascii=False) for value in values))[:5]
+        such = f", such as {', '.join(distinct)}" if distinct else ""
+        percent = details.get("unexpected_percent")
+        share = f" ({percent:.3g} %)" if isinstance(percent, int | float) else ""
+        return f"{details['unexpected_count']:,} of {details.get('element_count', 0):,} rows are not so{share}{such}"
+    text = json.dumps(details.get("observed_value"), default=str, ensure_ascii=False)
+    return f"observed {text if len(text) <= 200 else text[:197] + '...'}"  # noqa: PLR2004
+
+
+def _exception(entry: Mapping[str, Any]) -> str:
+    info = entry.get("exception_info") or {}
+    parts = [info] if "raised_exception" in info else [part for part in info.values() if isinstance(part, Mapping)]
+    messages = [str(part.get("exception_message")) for part in parts if part.get("raised_exception")]
+    return f"could not be worked out: {'; '.join(dict.fromkeys(messages))}" if messages else ""
+
+
+def _hint(kind: str) -> str:
+    """Which expectation may have been meant."""
+    import difflib
+
+    from great_expectations.expectations.registry import list_registered_expectation_implementations
+
+    near = difflib.get_close_matches(kind, list_registered_expectation_implementations(), n=3)
+    return f"did you mean one of {', '.join(near)}?" if near and kind not in near else ""
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:300] or type(error).__name__

@@ -1,0 +1,221 @@
+"""The stage: a problem's suite and limits over a snapshot, with a page that says why it passed or stopped."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.beam_jobs.expectations.docs import page
+from windtunnel.beam_jobs.expectations.figures import count_figures
+from windtunnel.beam_jobs.expectations.proposal import infer
+from windtunnel.beam_jobs.expectations.run import Failure, failures_of, run_suite
+from windtunnel.beam_jobs.expectations.source import Source
+
+from windtunnel.lifecycle import snapshots, suites
+from windtunnel.lifecycle.artifacts import Stage, read_text
+from windtunnel.lifecycle.checks import Finding, check_all
+from windtunnel.lifecycle.errors import EmptyWindowError, ValidationFailedError
+from windtunnel.lifecycle.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.references import SnapshotRef, StatisticsRef, ValidationRef
+from windtunnel.lifecycle.settings import Settings
+
+if TYPE_CHECKING:
+    from windtunnel.beam_jobs.job import Progress
+
+__all__ = ["validate"]
+
+_FORM = {
+    "result_format": "SUMMARY",
+    "partial_unexpected_count": 20,
+    "include_unexpected_rows": True,
+    "map_expectation_unexpected_rows_as_dict": True,
+}
+_DAY = re.compile(r"event_date=(\d{4}-\d{2}-\d{2})")
+_SHOWN = 6  # failures in the message; the page has all
+
+
+def validate(
+    problem: Problem, snapshot: SnapshotRef, statistics: StatisticsRef | None, settings: Settings, progress: "Progress"
+) -> ValidationRef:
+    """Validate a snapshot against the problem's suite and limits; without a suite, against a proposal made of the snapshot itself.
+
+    Result, page and suite are kept whether or not the suite was met. The same inputs are not computed again: a failure is raised again.
+
+    Args:
+        problem: its ``suite`` is the reviewed file; ``limits`` bound what is beyond rows.
+        snapshot: the rows.
+        statistics: of the snapshot, with drift against the reference where there is one.
+        settings: where artefacts are kept.
+        progress: told the rows that were read.
+
+    Raises:
+        ValidationFailedError: something critical was not met: says column, expected, got, and sample rows; ``details`` has the page.
+        EmptyWindowError: there are no rows.
+        ConfigurationError: the suite is wrong.
+    """
+    reviewed = suites.of_problem(problem)
+    parts = ("label", "limits", "splits", "keys", "features", "task", "optional_columns")
+    key = fingerprint(
+        "validate",
+        code_version(),
+        reviewed,
+        problem.part_fingerprint(*parts),
+        [snapshot.fingerprint, snapshot.start, snapshot.end, snapshot.rows],
+        statistics.fingerprint if statistics else None,
+    )
+    stage = Stage(settings, problem.name, "validate", key)
+    result = stage.result()
+    if result is None:
+        result = _compute(problem, snapshot, statistics, reviewed, stage, settings, progress)
+    if not result["success"]:
+        raise ValidationFailedError(result["message"], hint=result["hint"], **result["details"])
+    return ValidationRef(
+        success=True,
+        evaluated=result["evaluated"],
+        unsuccessful=result["unsuccessful"],
+        uri=stage.path("validation.json"),
+        docs=stage.path("index.html"),
+        fingerprint=key,
+        remedy=problem.model.class_balance,
+    )
+
+
+@dataclasses.dataclass
+class _Outcome:
+    """All that was found."""
+
+    result: dict[str, Any]
+    daily: dict[str, dict[str, Any]]
+    findings: list[Finding]
+
+    def failures(self) -> list[Failure]:
+        """Expectations that were not met, with the day where they are about one."""
+        found = failures_of(self.result)
+        for day, result in self.daily.items():
+            found += [dataclasses.replace(failure, expected=f"on {day}: {failure.expected}") for failure in failures_of(result)]
+        return found
+
+    @property
+    def evaluated(self) -> int:
+        """How many questions were asked."""
+        return len(self.result["results"]) + sum(len(result["results"]) for result in self.daily.values()) + len(self.findings)
+
+
+def _compute(
+    problem: Problem,
+    snapshot: SnapshotRef,
+    statistics: StatisticsRef | None,
+    reviewed: suites.Suite | None,
+    stage: Stage,
+    settings: Settings,
+    progress: "Progress",
+) -> dict[str, Any]:
+    files = snapshots.files(settings, snapshot)
+    if not files:
+        raise EmptyWindowError(
+            f"problem {problem.name!r}: no rows from {snapshot.start} to {snapshot.end}", hint="has the source landed? see the ingest task"
+        )
+    source = Source(files)
+    proposal = infer(source, f"{problem.name}.proposal", problem) if reviewed is None else None
+    suite = reviewed if reviewed is not None else proposal
+    assert suite is not None
+    outcome = _look(problem, snapshot, statistics, suite, source, files, progress)
+    failures = outcome.failures()
+    bad_findings = [finding for finding in outcome.findings if not finding.ok]
+    critical = [*(f for f in failures if f.severity == "critical"), *(f for f in bad_findings if f.severity == "critical")]
+    details = {"docs": stage.path("index.html"), "report": stage.path("index.html"), "uri": stage.path("validation.json")}
+    with stage.writing() as folder:
+        _write(folder / "validation.json", {**outcome.result, "days": outcome.daily, "checks": [f.to_dict() for f in outcome.findings]})
+        _write(folder / "suite.json", suite)
+        if proposal is not None:
+            _write(folder / "proposal.json", proposal)
+        (folder / "index.html").write_text(
+            page(problem, snapshot, suite, outcome.result, outcome.daily, outcome.findings, failures), encoding="utf-8"
+        )
+        first = critical[0] if critical else None
+        result = {
+            "success": not critical,
+            "evaluated": outcome.evaluated,
+            "unsuccessful": len(failures) + len(bad_findings),
+            "message": _message(problem, snapshot, outcome, critical),
+            "hint": f"see {stage.path('index.html')}; mend the data (then clear the ingest task) or review the suite",
+            "details": {
+                **details,
+                "column": getattr(first, "column", ""),
+                "expected": getattr(first, "expected", ""),
+                "got": getattr(first, "got", ""),
+                "samples": getattr(first, "samples", [])[:5],
+                "failures": [str(failure) for failure in critical],
+            },
+        }
+        stage.finish(folder, result)
+    return result
+
+
+def _look(
+    problem: Problem,
+    snapshot: SnapshotRef,
+    statistics: StatisticsRef | None,
+    suite: suites.Suite,
+    source: Source,
+    files: Sequence[str],
+    progress: "Progress",
+) -> _Outcome:
+    whole, daily = suites.split_by_day(suite)
+    result = run_suite(whole, list(files), result_format=_FORM, progress=progress.add)
+    by_day: dict[str, dict[str, Any]] = {}
+    if daily["expectations"]:
+        for day, paths in _days(files).items():
+            by_day[day] = run_suite(daily, paths, result_format=_FORM)
+    figures = count_figures(problem, source, snapshot.end)
+    if statistics is not None:
+        figures.drift, figures.reference, figures.reference_is = _reference(statistics)
+    notes = suite["meta"].get("windtunnel")
+    options = notes.get("checks") if isinstance(notes, Mapping) else None
+    return _Outcome(result, by_day, check_all(problem, figures, snapshot.end, options))
+
+
+def _days(files: Sequence[str]) -> dict[str, list[str]]:
+    """The files of each day, from their places; one entry for all of them if those do not say it."""
+    found: dict[str, list[str]] = {}
+    for path in files:
+        match = _DAY.search(path)
+        found.setdefault(match.group(1) if match else "the window", []).append(path)
+    return dict(sorted(found.items()))
+
+
+def _reference(statistics: StatisticsRef) -> tuple[dict[str, float], dict[str, int], str]:
+    """Drift of each feature and labels of the reference, as the profile stage left them."""
+    try:
+        values = json.loads(read_text(statistics.uri))
+    except (OSError, ValueError):
+        return {}, {}, ""
+    drift = values.get("drift") if isinstance(values, Mapping) else None
+    reference = values.get("reference") if isinstance(values, Mapping) else None
+    scores = {str(k): float(v) for k, v in drift.items() if isinstance(v, int | float)} if isinstance(drift, Mapping) else {}
+    labels = reference.get("labels") if isinstance(reference, Mapping) else None
+    return scores, {str(k): int(v) for k, v in labels.items()} if isinstance(labels, Mapping) else {}, "the reference"
+
+
+def _message(problem: Problem, snapshot: SnapshotRef, outcome: _Outcome, critical: Sequence[Failure | Finding]) -> str:
+    if not critical:
+        return ""
+    head = (
+        f"{problem.name}: {len(critical)} of {outcome.evaluated} checks stop the run, "
+        f"rows of {snapshot.start} to {snapshot.end} (exclusive), {snapshot.rows:,} rows"
+    )
+    lines = []
+    for failure in critical[:_SHOWN]:
+        lines.append(f"  {failure}")
+        if isinstance(failure, Failure) and failure.samples:
+            lines.append(f"    for example {json.dumps(failure.samples[0], default=str, ensure_ascii=False)[:400]}")
+    if len(critical) > _SHOWN:
+        lines.append(f"  and {len(critical) - _SHOWN} more")
+    return "\n".join([head, *lines])
+
+
+def _write(path: Path, values: Any) -> None:
+    path.write_text(json.dumps(values, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
