@@ -23,7 +23,12 @@ def run(arguments: argparse.Namespace) -> int:
     from windtunnel.lifecycle.settings import Settings
 
     who = Run(dag_id="windtunnel rollback", by=getpass.getuser(), reason=arguments.reason)
-    found = rollback(Settings.from_environment(), arguments.problem, arguments.to, reason=arguments.reason, run=who)
+    settings = Settings.from_environment()
+    found = rollback(settings, arguments.problem, arguments.to, reason=arguments.reason, run=who)
+    if settings.server_url:
+        from windtunnel.lifecycle.deployment import serve_champion
+
+        serve_champion(settings, arguments.problem)
     if arguments.json:
         print(json.dumps(asdict(found), indent=2))
     else:

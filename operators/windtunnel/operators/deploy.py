@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 
+from windtunnel.lifecycle.errors import ConflictError
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.operators.base import StageOperator, problem_of, run_of
 from windtunnel.operators.links import EndpointLink, page_url
@@ -43,13 +44,18 @@ class DeployOperator(StageOperator):
         self.version = version
 
     def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
-        """Deploy."""
+        """Deploy; where another version was promoted since the evaluation, judge against that one and decide anew."""
         from windtunnel.lifecycle.deployment import deploy
         from windtunnel.lifecycle.references import CandidateRef, VersionRef
 
         self.given(candidate=self.candidate, version=self.version)
-        deployment = deploy(
-            self.problem, CandidateRef.from_dict(self.candidate), VersionRef.from_dict(self.version), settings, run_of(context)
-        )
+        candidate, version, run = CandidateRef.from_dict(self.candidate), VersionRef.from_dict(self.version), run_of(context)
+        try:
+            deployment = deploy(self.problem, candidate, version, settings, run)
+        except ConflictError as error:
+            from windtunnel.beam_jobs.evaluate import judge_again
+
+            self.log.info("%s", error)
+            deployment = deploy(self.problem, candidate, judge_again(self.problem, version, settings, run), settings, run)
         self.link = page_url("models", self.problem.name)
         return deployment
