@@ -144,16 +144,15 @@ def _check_share(problem: Problem, window: Window, written: Sequence[Mapping[str
     for entry in written:
         for column, reason, count in entry["reasons"]:
             reasons[column, reason] += count
-    why = "; ".join(
-        f"{count:,} rows: {f'column {column!r} ' if column else ''}{reason}" for (column, reason), count in reasons.most_common(3)
-    )
+    told = [(f"column {column!r} {reason}" if column else reason, count) for (column, reason), count in reasons.most_common(3)]
+    why = "; ".join(f"{count:,} rows: {text}" for text, count in told)
     samples = [sample for entry in written for sample in entry["samples"]][:5]
     first = f"{samples[0]['source']} line {samples[0]['line']}: {samples[0]['reason']}"
     limit = problem.limits.quarantine_share
     if rejected > limit * rows:
         raise QuarantineLimitError(
-            f"{problem.name}, window {window.start} to {window.end}: {rejected:,} of {rows:,} rows ({rejected / rows:.2%}) do not fit, more "
-            f"than the limit of {limit:.2%}; {why}; first: {first}",
+            f"{problem.name}, window {window.start} to {window.end}: {rejected:,} of {rows:,} rows ({rejected / rows:.2%}) do not fit, "
+            f"more than the limit of {limit:.2%}; {why}; first: {first}",
             hint="mend the source, or columns and source.options; or raise limits.quarantine_share",
             rows=rows,
             rejected=rejected,

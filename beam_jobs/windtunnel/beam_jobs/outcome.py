@@ -34,11 +34,20 @@ class Outcomes:
 
     def put(self, name: str, result: Mapping[str, Any]) -> None:
         """Keep a result under a name; the same name again replaces it."""
-        filesystem, path = fsspec.core.url_to_fs(f"{self.folder}/{name}.json")
+        self.put_bytes(f"{name}.json", json.dumps(result, default=str).encode())
+
+    def put_bytes(self, name: str, data: bytes) -> None:
+        """Keep bytes under a name that tells their kind."""
+        filesystem, path = fsspec.core.url_to_fs(f"{self.folder}/{name}")
         filesystem.makedirs(filesystem._parent(path), exist_ok=True)  # noqa: SLF001 - fsspec's own word for it
         temporary = f"{path}.{uuid.uuid4().hex}"
-        filesystem.pipe_file(temporary, json.dumps(result, default=str).encode())
+        filesystem.pipe_file(temporary, data)
         filesystem.mv(temporary, path)
+
+    def get_bytes(self, name: str) -> bytes:
+        """What `put_bytes` kept."""
+        filesystem, path = fsspec.core.url_to_fs(f"{self.folder}/{name}")
+        return bytes(filesystem.cat_file(path))
 
     @contextlib.contextmanager
     def reporting(self, name: str, where: str) -> Iterator[None]:

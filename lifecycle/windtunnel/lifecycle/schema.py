@@ -103,7 +103,7 @@ def evolve(current: pa.Schema, wanted: pa.Schema, where: str) -> tuple[list[pa.F
             added.append(field)
             continue
         old = _plain(current.field(field.name).type)
-        if old == field.type:
+        if old == _plain(field.type):
             continue
         if (old, field.type) not in _PROMOTIONS:
             raise SchemaMismatchError(
@@ -118,7 +118,7 @@ def evolve(current: pa.Schema, wanted: pa.Schema, where: str) -> tuple[list[pa.F
 def _plain(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_large_string(kind):
         return pa.string()
-    return pa.timestamp(kind.unit) if pa.types.is_timestamp(kind) else kind
+    return pa.timestamp(kind.unit, tz="UTC" if kind.tz else None) if pa.types.is_timestamp(kind) else kind
 
 
 def _listed(names: Sequence[str], limit: int = 40) -> str:

@@ -1,0 +1,279 @@
+"""Profile: the statistics of a window, its drift from a reference, and a page that shows both.
+
+Statistics are kept for each data file and merged, so a window of days that were profiled before costs milliseconds.
+
+    python -m windtunnel.beam_jobs.profile --spec spec.json --result result.json
+
+with a spec of ``{"problem": {...}, "snapshot": {...}, "settings": {...}, "reference": {...} or null}``.
+"""
+
+import dataclasses
+import datetime as dt
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import fsspec
+import pyarrow as pa
+
+from windtunnel.beam_jobs.batches import RowGroup, open_parquet, read_row_group
+from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
+from windtunnel.beam_jobs.outcome import Outcomes, outcomes
+from windtunnel.lifecycle.artifacts import Stage
+from windtunnel.lifecycle.drift import compare, label_shift
+from windtunnel.lifecycle.eda import profile_page, warnings_of
+from windtunnel.lifecycle.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.problem import Problem, parse
+from windtunnel.lifecycle.references import SnapshotRef, StatisticsRef
+from windtunnel.lifecycle.rows import DAY, label_of
+from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.snapshots import files
+from windtunnel.lifecycle.sources.days import event_columns
+from windtunnel.lifecycle.statistics import summarize
+from windtunnel.lifecycle.statistics.association import associations
+from windtunnel.lifecycle.statistics.profiled import Profiled
+
+__all__ = ["profile", "profile_files", "run", "text_columns"]
+
+log = logging.getLogger("windtunnel.jobs.profile")
+
+_PROTOCOL = 1
+_GROUPS = 16
+STATE = "statistics.arrow"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """Some row groups of one file: what is shuffled."""
+
+    number: int
+    path: str
+    groups: tuple[int, ...]
+    offset: int
+
+
+def profile(
+    problem: Problem, snapshot: SnapshotRef, settings: Settings, progress: Progress, reference: StatisticsRef | None = None
+) -> StatisticsRef:
+    """Statistics of a snapshot's window.
+
+    Args:
+        problem: says which columns matter, what the label is, and the limits of drift.
+        snapshot: the rows.
+        settings: name the artifact root and the runner.
+        progress: counts rows.
+        reference: statistics of what is normal, such as the window that the champion learned from.
+
+    Returns:
+        where ``statistics.json``, ``statistics.arrow`` (to be merged and compared) and ``report.html`` are, and which columns drifted.
+    """
+    parts = problem.part_fingerprint(
+        "columns", "features", "label", "sensitive", "slices", "splits", "keys", "limits", "task", "event_time"
+    )
+    against = reference.fingerprint if reference else ""
+    key = fingerprint(_PROTOCOL, code_version(), snapshot.fingerprint, snapshot.start, snapshot.end, parts, against)
+    stage = Stage(settings, problem.name, "profile", key)
+    done = stage.result()
+    if done is not None:
+        return StatisticsRef.from_dict(done)
+    found = _window(problem, snapshot, settings, progress)
+    described = _describe(problem, snapshot, found, _reference(reference))
+    drifted = described["drifted"]
+    ref = StatisticsRef(stage.uri, stage.path("report.html"), found.table.rows, key, drifted)
+    with stage.writing() as folder:
+        (folder / "statistics.json").write_text(json.dumps(described, indent=1, allow_nan=False), encoding="utf-8")
+        (folder / STATE).write_bytes(found.to_bytes())
+        title = f"{problem.title or problem.name}: data of {snapshot.start} to {snapshot.end}"
+        subtitle = f"{snapshot.table}, version {snapshot.snapshot_id}; {snapshot.quarantined:,} rows in quarantine"
+        (folder / "report.html").write_text(profile_page(title, subtitle, described), encoding="utf-8")
+        stage.finish(folder, ref.to_dict())
+    return ref
+
+
+def _window(problem: Problem, snapshot: SnapshotRef, settings: Settings, progress: Progress) -> Profiled:
+    """The merged statistics of the window's files; those that are not kept yet are computed and kept."""
+    paths = files(settings, snapshot)
+    parts = problem.part_fingerprint("columns", "features", "label", "sensitive", "slices", "splits", "keys", "task")
+    places = [
+        settings.artifact_path(problem.name, "profile-files", f"{fingerprint(_PROTOCOL, code_version(), path, parts)}.arrow")
+        for path in paths
+    ]
+    filesystem, _ = fsspec.core.url_to_fs(settings.need("artifacts"))
+    lacking = [i for i, place in enumerate(places) if not filesystem.exists(place)]
+    if lacking:
+        computed = profile_files([paths[i] for i in lacking], settings, progress, problem)
+        for i, state in zip(lacking, computed, strict=True):
+            filesystem.makedirs(filesystem._parent(places[i]), exist_ok=True)  # noqa: SLF001 - fsspec's own word for it
+            temporary = f"{places[i]}.{fingerprint(dt.datetime.now(dt.UTC), id(state))}"
+            filesystem.pipe_file(temporary, state.to_bytes())
+            filesystem.mv(temporary, places[i])
+    whole = Profiled()
+    for place in places:
+        whole.merge(Profiled.from_bytes(filesystem.cat_file(place)))
+    return whole
+
+
+def profile_files(
+    paths: Sequence[str], settings: Settings, progress: Progress, problem: Problem | None = None, slices: Sequence[Sequence[str]] = ()
+) -> list[Profiled]:
+    """The statistics of each Parquet file, computed by a Beam pipeline over row groups.
+
+    Raises:
+        SourceFormatError: a file is damaged; says which and where.
+    """
+    tasks: list[_Task] = []
+    for path in paths:
+        tasks += _tasks(path, len(tasks))
+    folder_settings = settings if settings.artifacts else dataclasses.replace(settings, artifacts=_scratch())
+    name = problem.name if problem else "files"
+    with outcomes(folder_settings, name, "profile") as results, reporting("profile", progress):
+        with pipeline(settings.to_dict()) as p:
+            step = _ProfileGroups(problem.model_dump(mode="json") if problem else None, [list(crossing) for crossing in slices], results)
+            _ = p | beam.Create(tasks) | beam.Reshuffle() | beam.ParDo(step)
+        results.collect()
+        whole = {path: Profiled() for path in paths}
+        for task in tasks:
+            whole[task.path].merge(Profiled.from_bytes(results.get_bytes(f"{task.number:08}.state")))
+    return [whole[path] for path in paths]
+
+
+def _scratch() -> str:
+    import tempfile
+
+    return tempfile.mkdtemp(prefix="windtunnel-")
+
+
+def _tasks(path: str, first: int) -> Iterator[_Task]:
+    with open_parquet(path) as file:
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+    starts = [sum(sizes[:i]) for i in range(0, len(sizes), _GROUPS)]
+    for number, start in enumerate(starts):
+        groups = tuple(range(number * _GROUPS, min((number + 1) * _GROUPS, len(sizes))))
+        yield _Task(first + number, path, groups, start)
+
+
+def text_columns(path: str, groups: Sequence[int]) -> list[str]:
+    """The text columns that are well dictionary-encoded in these row groups.
+
+    Counting their codes is cheap; decoding other columns as dictionaries would cost a hash a row.
+    """
+    with open_parquet(path) as file:
+        schema = file.schema_arrow
+        found = []
+        for place, field in enumerate(schema):
+            if len(file.metadata.schema) != len(schema) or not (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
+                continue
+            chunks = [file.metadata.row_group(group).column(place) for group in groups]
+            if all(chunk.has_dictionary_page and chunk.total_compressed_size < max(chunk.num_values, 1) * 6 for chunk in chunks):
+                found.append(field.name)
+        return found
+
+
+class _ProfileGroups(beam.DoFn):
+    """Reads row groups and keeps their statistics; run twice, it keeps the same ones."""
+
+    def __init__(self, problem: dict[str, Any] | None, slices: list[list[str]], results: Outcomes) -> None:
+        self._problem, self._slices, self._results = problem, slices, results
+
+    def process(self, element: _Task) -> None:
+        """One task."""
+        with self._results.reporting(f"{element.number:08}", element.path):
+            state = statistics_of(
+                element.path, element.groups, element.offset, self._slices, parse(self._problem) if self._problem else None
+            )
+            self._results.put_bytes(f"{element.number:08}.state", state.to_bytes())
+
+
+def statistics_of(
+    path: str, groups: Sequence[int], offset: int, slices: Sequence[Sequence[str]] = (), problem: Problem | None = None
+) -> Profiled:
+    """The statistics of some row groups of a Parquet file, whose rows begin at `offset` of it."""
+    progress = progress_of("profile")
+    columns = None
+    if problem is not None:
+        slices = problem.slices
+        columns = list(dict.fromkeys([*problem.features.columns, problem.label.column]))
+    state = Profiled(slices, columns, problem)
+    dictionary = text_columns(path, groups)
+    for group in groups:
+        for batch in read_row_group(RowGroup(path, group, 0), dictionary=dictionary):
+            state.add_batch(batch, path.rpartition("/")[2], offset)
+            offset += batch.num_rows
+            progress.add(batch.num_rows)
+    return state
+
+
+def _reference(reference: StatisticsRef | None) -> Profiled | None:
+    if reference is None:
+        return None
+    filesystem, path = fsspec.core.url_to_fs(f"{reference.uri}/{STATE}")
+    return Profiled.from_bytes(filesystem.cat_file(path))
+
+
+def _describe(problem: Problem, snapshot: SnapshotRef, found: Profiled, reference: Profiled | None) -> dict[str, Any]:
+    """Everything that ``statistics.json`` says."""
+    summary = summarize(found.table)
+    sample = found.table.sample.table
+    labels = label_of(problem, sample) if problem.label.column in sample.schema.names else None
+    asked = [name for name in problem.columns if name != problem.label.column]
+    association = associations(sample, asked, labels) if labels is not None else {}
+    proxies = {name: associations(sample, [f for f in problem.features.columns if f != name], name) for name in problem.sensitive}
+    newest = max(1, round(problem.windows.train_days * problem.splits.test))
+    first_test = (dt.date.fromisoformat(snapshot.end) - dt.timedelta(days=newest)).isoformat() if problem.splits.by == "time" else ""
+    described: dict[str, Any] = {
+        **summary,
+        "problem": problem.name,
+        "snapshot": snapshot.to_dict(),
+        "label": problem.label.column,
+        "labels": found.label_counts(first_test),
+        "unlabelled": found.unlabelled(),
+        "association": association,
+        "association_rows": sample.num_rows,
+        "proxies": proxies,
+        "slices": {name: summarize(statistics) for name, statistics in found.slices.items()},
+        "drifted": [],
+    }
+    if reference is not None:
+        described |= _drift(problem, found, reference)
+    features = [name for name in association if name in problem.features.columns]
+    flagged = {name: association[name] for name in features}
+    described["warnings"] = warnings_of(summary, flagged, proxies, described["drifted"])
+    return described
+
+
+def _drift(problem: Problem, found: Profiled, reference: Profiled) -> dict[str, Any]:
+    ignored = {DAY, *event_columns(problem)} - set(problem.features.columns)
+    drift = compare(reference.table, found.table, limit=problem.limits.drift, ignore=ignored)
+    watched = {*problem.features.columns, *problem.sensitive}
+    drifted = [name for name in drift["drifted"] if name in watched]
+    answer: dict[str, Any] = {"drift": drift, "drifted": drifted}
+    if problem.task == "regression":
+        if problem.label.column in drift["drifted"]:
+            drifted.append(problem.label.column)
+        return answer
+    before, after = (_all_labels(part.label_counts()) for part in (reference, found))
+    answer["label_shift"] = label_shift(before, after, problem.limits.label_shift)
+    if answer["label_shift"]["shifted"]:
+        drifted.append(problem.label.column)
+    return answer
+
+
+def _all_labels(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for entry in counts.values():
+        for label, count in entry.items():
+            total[label] = total.get(label, 0) + count
+    return total
+
+
+def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """The job: problem, snapshot, settings and perhaps a reference in, a statistics reference out."""
+    reference = StatisticsRef.from_dict(spec["reference"]) if spec.get("reference") else None
+    snapshot = SnapshotRef.from_dict(spec["snapshot"])
+    return profile(parse(spec["problem"]), snapshot, Settings.from_mapping(spec["settings"]), progress, reference).to_dict()
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,256 @@
+"""The page that shows what a table is like: warnings first, then a row a column with its small picture; or two tables side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from windtunnel.lifecycle import page
+from windtunnel.lifecycle.statistics import TableStatistics
+from windtunnel.lifecycle.statistics.summary import bin_shares, summarize
+
+__all__ = ["comparison_page", "profile_page", "warnings_of"]
+
+_LEAK = 0.95
+_PROXY = 0.5
+_MOSTLY_NULL = 0.5
+_SKEWED = 3.0
+_MANY = 0.9
+_ENOUGH = 100
+_BARS = 20
+
+
+def warnings_of(
+    summary: Mapping[str, Any], association: Mapping[str, float], proxies: Mapping[str, Mapping[str, float]], drifted: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """What a person should look at, the gravest first: ``{"column", "what", "tone", "text"}``.
+
+    Args:
+        summary: what `summarize` gave.
+        association: of each column with the label.
+        proxies: of each column with each sensitive column.
+        drifted: columns that moved from the reference.
+    """
+    found = []
+
+    def warn(column: str, what: str, tone: str, text: str) -> None:
+        found.append({"column": column, "what": what, "tone": tone, "text": text})
+
+    for name, strength in association.items():
+        if strength >= _LEAK:
+            warn(
+                name,
+                "leaks the label",
+                "bad",
+                f"tells the label almost alone (association {strength:.3f}): is it known at prediction time?",
+            )
+    for sensitive, others in proxies.items():
+        for name, strength in others.items():
+            if strength >= _PROXY:
+                warn(name, "proxy", "bad", f"stands in for the sensitive column {sensitive} (association {strength:.2f})")
+    for name in drifted:
+        warn(name, "drifted", "warn", "is no longer distributed as in the reference")
+    for name, column in summary["columns"].items():
+        if column["null_share"] == 1:
+            warn(name, "empty", "warn", "has no value at all")
+        elif column["null_share"] >= _MOSTLY_NULL:
+            warn(name, "mostly null", "warn", f"{column['null_share']:.1%} of its rows are null")
+        if column["distinct"] == 1:
+            warn(name, "constant", "warn", "has one value only")
+        text = column.get("lengths") is not None
+        if text and column["distinct"] and column["count"] >= 100 and column["distinct"] >= _MANY * column["count"]:  # noqa: PLR2004
+            warn(name, "high cardinality", "info", f"{column['distinct']:,} different values in {column['count']:,} rows")
+        if column.get("skewness") is not None and abs(column["skewness"]) >= _SKEWED:
+            warn(name, "skewed", "info", f"skewness {column['skewness']:.1f}")
+        if column.get("nan") or column.get("infinite"):
+            warn(name, "not finite", "warn", f"{column.get('nan', 0):,} NaN and {column.get('infinite', 0):,} infinite values")
+    return found
+
+
+def profile_page(title: str, subtitle: str, profile: Mapping[str, Any]) -> str:
+    """The report of one table, from what `profile` says (see docs/data.md)."""
+    summary = profile
+    warnings = profile.get("warnings", [])
+    flagged: dict[str, list[Markup]] = {}
+    for warning in warnings:
+        flagged.setdefault(warning["column"], []).append(page.badge(warning["what"], warning["tone"]))
+    columns = summary["columns"]
+    body: list[Markup] = [
+        page.section(
+            "Overview",
+            page.tiles(
+                [
+                    ("rows", summary["rows"]),
+                    ("columns", len(columns)),
+                    ("cells that are null", _share(columns)),
+                    ("warnings", len(warnings)),
+                    ("columns past the exact limit", sum("approximate" in column for column in columns.values())),
+                ]
+            ),
+        )
+    ]
+    body.append(_warnings(warnings))
+    if profile.get("labels"):
+        body.append(_labels(profile["labels"], profile.get("label_shift")))
+    strength = profile.get("association", {})
+    rows = [
+        [
+            Markup("<b>{}</b><br><small>{}</small>").format(name, column["dtype"]),
+            _picture(column),
+            Markup("").join(flagged.get(name, [])),
+            f"{column['null_share']:.1%}",
+            column["distinct"],
+            column["min"],
+            column["mean"],
+            column["quantiles"].get("0.5"),
+            column["max"],
+            column["std"],
+            strength.get(name),
+            _more(column),
+        ]
+        for name, column in columns.items()
+    ]
+    heads = ["column", "", "", "null", "distinct", "min", "mean", "median", "max", "std", "label", ""]
+    body.append(page.section("Columns", page.table(heads, rows)))
+    if profile.get("slices"):
+        body.append(_slices(profile["slices"]))
+    if profile.get("drift"):
+        body.append(_drift(profile["drift"]))
+    return page.render(title, body, subtitle)
+
+
+def comparison_page(title: str, subtitle: str, drift: Mapping[str, Any], reference: TableStatistics, current: TableStatistics) -> str:
+    """The report of two tables side by side."""
+    before, after = summarize(reference), summarize(current)
+    rows = []
+    order = sorted(drift["columns"].items(), key=lambda entry: (not entry[1]["drifted"], -(entry[1]["psi"] or 0)))
+    for name, entry in order:
+        left, right = before["columns"][name], after["columns"][name]
+        rows.append(
+            [
+                Markup("<b>{}</b><br><small>{}</small>").format(name, left["dtype"]),
+                _pair(name, reference, current, left, right),
+                Markup("").join(page.badge("drifted", "bad") for _ in range(entry["drifted"])),
+                entry["psi"],
+                entry["ks"] if entry["ks"] is not None else entry["l_infinity"],
+                entry["wasserstein"],
+                entry["q_value"],
+                f"{entry['missing']['before']:.1%} → {entry['missing']['after']:.1%}",
+                _change(left, right, "mean"),
+                "; ".join(entry["reasons"]) or _news(entry),
+            ]
+        )
+    heads = ["column", "before, after", "", "PSI", "KS or L∞", "distance (sd)", "q", "null", "mean", "why"]
+    tiles = page.tiles([("rows before", drift["rows"][0]), ("rows now", drift["rows"][1]), ("columns that drifted", len(drift["drifted"]))])
+    gone = [*(f"new: {name}" for name in drift["new_columns"]), *(f"lost: {name}" for name in drift["lost_columns"])]
+    body = [page.section("Overview", tiles, Markup("<p>{}</p>").format("; ".join(gone)) if gone else Markup(""))]
+    body.append(page.section("Columns", page.table(heads, rows)))
+    return page.render(title, body, subtitle)
+
+
+def _share(columns: Mapping[str, Any]) -> str:
+    cells = sum(column["count"] + column["nulls"] for column in columns.values())
+    return f"{sum(column['nulls'] for column in columns.values()) / cells:.1%}" if cells else "0%"
+
+
+def _warnings(warnings: Sequence[Mapping[str, str]]) -> Markup:
+    if not warnings:
+        return page.section("Warnings", Markup("<p>{}</p>").format("None."))
+    rows = [[page.badge(entry["what"], entry["tone"]), Markup("<b>{}</b>").format(entry["column"]), entry["text"]] for entry in warnings]
+    return page.section("Warnings", page.table(["", "column", ""], rows))
+
+
+def _labels(labels: Mapping[str, Mapping[str, int]], shift: Mapping[str, Any] | None) -> Markup:
+    classes = sorted({name for counts in labels.values() for name in counts})
+    rows = []
+    for split, counts in labels.items():
+        total = sum(counts.values())
+        rows.append([split, total, *(f"{counts.get(name, 0) / total:.2%}" if total else "" for name in classes)])
+    notes = Markup("")
+    if shift and shift.get("shares"):
+        tone = "bad" if shift["shifted"] else "good"
+        text = f"largest change against the reference: {shift['change']:.1%}"
+        notes = Markup("<p>{} {}</p>").format(page.badge("label shift" if shift["shifted"] else "label steady", tone), text)
+    return page.section("Label", page.table(["split", "rows", *(f"class {name}" for name in classes)], rows), notes)
+
+
+def _slices(slices: Mapping[str, Mapping[str, Any]]) -> Markup:
+    columns = list(dict.fromkeys(name for entry in slices.values() for name in entry["columns"]))[:8]
+    rows = [[name, entry["rows"], *(entry["columns"].get(column, {}).get("mean") for column in columns)] for name, entry in slices.items()]
+    return page.section("Slices", page.details("means by slice", page.table(["slice", "rows", *columns], rows)))
+
+
+def _drift(drift: Mapping[str, Any]) -> Markup:
+    order = sorted(drift["columns"].items(), key=lambda entry: -(entry[1]["psi"] or 0))
+    rows = [
+        [
+            name,
+            page.badge("drifted", "bad") if entry["drifted"] else "",
+            entry["psi"],
+            entry["ks"],
+            entry["l_infinity"],
+            entry["wasserstein"],
+            entry["q_value"],
+            f"{entry['missing']['before']:.1%} → {entry['missing']['after']:.1%}",
+            "; ".join(entry["reasons"]) or _news(entry),
+        ]
+        for name, entry in order
+    ]
+    return page.section(
+        "Drift against the reference", page.table(["column", "", "PSI", "KS", "L∞", "distance (sd)", "q", "null", "why"], rows)
+    )
+
+
+def _news(entry: Mapping[str, Any]) -> str:
+    parts = []
+    for what in ("new", "lost"):
+        if entry[what]:
+            parts.append(f"{what}: " + ", ".join(f"{value} ({share:.1%})" for value, share in entry[what][:3]))
+    return "; ".join(parts)
+
+
+def _picture(column: Mapping[str, Any]) -> Markup:
+    histogram = column.get("histogram")
+    if histogram and len(histogram["counts"]) > 1:
+        return page.bars(histogram["counts"], title=f"{histogram['edges'][0]} to {histogram['edges'][-1]}")
+    if column["top"]:
+        return page.bars([count for _, count in column["top"]], title=", ".join(str(value) for value, _ in column["top"][:5]))
+    return Markup("")
+
+
+def _pair(name: str, reference: TableStatistics, current: TableStatistics, left: Mapping[str, Any], right: Mapping[str, Any]) -> Markup:
+    """Both distributions over the same bins or categories."""
+    before, after = reference.columns[name], current.columns[name]
+    if left.get("histogram") and right.get("histogram"):
+        one, two = before.measured(), after.measured()
+        low, high = min(one.low, two.low), max(one.high, two.high)
+        if high > low:
+            edges = np.linspace(low, high, _BARS + 1)
+            return page.bars(bin_shares(before, edges).tolist(), bin_shares(after, edges).tolist(), title=f"{low:.4g} to {high:.4g}")
+    names = list(dict.fromkeys([value for value, _ in left["top"]] + [value for value, _ in right["top"]]))[:_BARS]
+    shares = [[dict(map(_hashable, side["top"])).get(str(value), 0) / max(side["count"], 1) for value in names] for side in (left, right)]
+    return page.bars(shares[0], shares[1], title=", ".join(str(value) for value in names[:5])) if names else Markup("")
+
+
+def _hashable(entry: Sequence[Any]) -> tuple[str, int]:
+    return str(entry[0]), int(entry[1])
+
+
+def _change(left: Mapping[str, Any], right: Mapping[str, Any], figure: str) -> str | None:
+    if left[figure] is None or right[figure] is None:
+        return None
+    return f"{page.number(left[figure])} → {page.number(right[figure])}"
+
+
+def _more(column: Mapping[str, Any]) -> Markup:
+    """What a reader opens: frequent values, quantiles, how exact the figures are."""
+    pieces = []
+    if column["top"]:
+        pieces.append(page.table(["value", "rows"], column["top"][:10]))
+    if column["quantiles"]:
+        pieces.append(page.table(["quantile", "value"], column["quantiles"].items()))
+    if "approximate" in column:
+        told = [f"{what}: {', '.join(f'{key} {value}' for key, value in error.items())}" for what, error in column["approximate"].items()]
+        pieces.append(Markup("<p>{}</p>").format("Approximate: " + "; ".join(told)))
+    return page.details("more", *pieces) if pieces else Markup("")

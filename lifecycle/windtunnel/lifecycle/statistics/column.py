@@ -1,0 +1,300 @@
+"""The statistics of one column, growing batch by batch."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from windtunnel.lifecycle.errors import SchemaMismatchError
+from windtunnel.lifecycle.statistics.counting import combine_counts, count_values, flat
+from windtunnel.lifecycle.statistics.moments import Moments
+from windtunnel.lifecycle.statistics.sketches import DistinctSketch, FrequentSketch, QuantileSketch
+
+__all__ = ["EXACT_LIMIT", "ColumnStatistics", "family_of", "numbers_of"]
+
+EXACT_LIMIT = 65_536
+"""Distinct values up to which every statistic is exact."""
+
+_PENDING = 1 << 17
+
+
+def family_of(kind: pa.DataType) -> str:
+    """What a type is to statistics: number, bool, date, time, text, or other.
+
+    Example:
+        >>> family_of(pa.int8()), family_of(pa.large_string()), family_of(pa.list_(pa.int8()))
+        ('number', 'text', 'other')
+    """
+    if pa.types.is_dictionary(kind):
+        return family_of(kind.value_type)
+    families = {
+        "number": pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind),
+        "bool": pa.types.is_boolean(kind),
+        "date": pa.types.is_date(kind),
+        "time": pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time(kind),
+        "text": pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind),
+    }
+    return next((name for name, fits in families.items() if fits), "other")
+
+
+def numbers_of(values: pa.Array) -> np.ndarray:
+    """Values without nulls as float64: dates as days and times in their unit since 1970, booleans as 0 and 1."""
+    kind = values.type
+    if pa.types.is_boolean(kind):
+        return values.to_numpy(zero_copy_only=False).astype(np.float64)
+    if pa.types.is_decimal(kind):
+        values = values.cast(pa.float64())
+    elif pa.types.is_date32(kind) or pa.types.is_time32(kind):
+        values = values.cast(pa.int32())
+    elif pa.types.is_temporal(kind):
+        values = values.cast(pa.int64())
+    return values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+
+
+class ColumnStatistics:
+    """What is known of a column: exact counts of its values while there are few, sketches once there are many.
+
+    Example:
+        >>> left, right = ColumnStatistics(pa.int64()), ColumnStatistics(pa.int64())
+        >>> left.add(pa.array([1, 2, None])); right.add(pa.array([2]))
+        >>> left.merge(right)
+        >>> left.rows, left.nulls, left.exact
+        (4, 1, True)
+        >>> left.values.to_pylist(), left.counts.tolist()
+        ([1, 2], [1, 2])
+    """
+
+    def __init__(self, kind: pa.DataType, limit: int = EXACT_LIMIT) -> None:
+        self.type = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if pa.types.is_large_string(self.type) or pa.types.is_string_view(self.type):
+            self.type = pa.string()
+        self.family = family_of(self.type)
+        self.limit = limit
+        self.rows = self.nulls = 0
+        self.moments = Moments()  # of numbers; of the lengths of texts; while exact only filled by `settle`
+        self.distinct: DistinctSketch | None = None
+        self.frequent: FrequentSketch | None = None
+        self.quantile: QuantileSketch | None = None
+        self.text_bounds: tuple[str, str] | None = None
+        self._values: list[pa.Array] = []
+        self._counts: list[np.ndarray] = []
+        self._pending = 0
+        self._sorted = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether every statistic is exact."""
+        self._settle()
+        return self.distinct is None
+
+    @property
+    def values(self) -> pa.Array:
+        """The distinct values, sorted; of a column past the limit: those that are frequent."""
+        self._settle(final=True)
+        return self._values[0] if self.distinct is None and self._values else self.frequent.values if self.frequent else _empty(self.type)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How often each of `values` occurs."""
+        self._settle(final=True)
+        if self.distinct is None:
+            return self._counts[0] if self._counts else np.empty(0, dtype=np.int64)
+        return self.frequent.counts if self.frequent else np.empty(0, dtype=np.int64)
+
+    @property
+    def count(self) -> int:
+        """Values that are not null."""
+        return self.rows - self.nulls
+
+    def add(self, column: pa.Array | pa.ChunkedArray) -> None:
+        """A batch of the column."""
+        column = flat(column)
+        self.rows += len(column)
+        self.nulls += column.null_count
+        if pa.types.is_dictionary(column.type) and column.dictionary.null_count:
+            self.nulls += int(pc.sum(pc.is_null(column)).as_py()) - column.null_count
+        if self.family == "other" or column.null_count == len(column):
+            return
+        plain = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if plain != self.type:
+            column = self._same_type(column)
+        if self.distinct is None:
+            values, counts = count_values(column)
+            self._append(values, counts)
+        else:
+            self._sketch(column)
+
+    def _same_type(self, column: pa.Array) -> pa.Array:
+        try:
+            return column.cast(pa.dictionary(column.type.index_type, self.type) if pa.types.is_dictionary(column.type) else self.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise SchemaMismatchError(f"a column is {self.type} here and {column.type} there: {error}") from error
+
+    def _append(self, values: pa.Array, counts: np.ndarray) -> None:
+        if not len(values):
+            return
+        self._sorted = False
+        self._values.append(values)
+        self._counts.append(counts)
+        self._pending += len(values)
+        if self._pending > max(_PENDING, 2 * len(self._values[0])) or len(values) > self.limit:
+            self._settle()
+
+    def _settle(self, *, final: bool = False) -> None:
+        """Join what is pending; leave exactness when there are too many values."""
+        if len(self._values) > 1:
+            values, counts = combine_counts(self._values, self._counts)
+            self._values, self._counts = [values], [counts]
+            self._sorted = False
+        self._pending = 0
+        if self.distinct is None and self._values and len(self._values[0]) > self.limit:
+            self._spill()
+        if final and self.distinct is None and self._values and not self._sorted:
+            order = pc.sort_indices(self._values[0])
+            self._values = [self._values[0].take(order)]
+            self._counts = [self._counts[0][order.to_numpy()]]
+            self._sorted = True
+
+    def _spill(self) -> None:
+        values, counts = self._values[0], self._counts[0]
+        self._values, self._counts = [], []
+        self.distinct, self.frequent = DistinctSketch(), FrequentSketch(_empty(self.type))
+        self.distinct.add(values)
+        self.frequent.add(values, counts)
+        numbers = self._measured(values)
+        self.moments = Moments.of(numbers, counts)
+        if self.family == "text":
+            self._bound(values)
+        else:
+            self.quantile = QuantileSketch()
+            finite = np.isfinite(numbers)
+            self.quantile.add(np.repeat(numbers[finite], counts[finite]))
+
+    def _sketch(self, column: pa.Array) -> None:
+        assert self.distinct is not None  # noqa: S101 - only called past the limit
+        assert self.frequent is not None  # noqa: S101
+        values, counts = count_values(column)
+        self.distinct.add(values)
+        self.frequent.add(values, counts)
+        if self.family == "text":
+            self._bound(values)
+            self.moments.merge(Moments.of(self._measured(values), counts))
+            return
+        numbers = numbers_of(column.drop_null() if column.null_count else column)
+        found = Moments.of(numbers)
+        self.moments.merge(found)
+        if self.quantile is not None:
+            self.quantile.add(numbers[np.isfinite(numbers)] if found.nans or found.infinites else numbers)
+
+    def _bound(self, values: pa.Array) -> None:
+        found = pc.min_max(values).as_py()
+        low, high = self.text_bounds or (found["min"], found["max"])
+        self.text_bounds = (min(low, found["min"], key=str.encode), max(high, found["max"], key=str.encode))
+
+    def _measured(self, values: pa.Array) -> np.ndarray:
+        """What moments are about: the numbers, or the lengths of texts in characters."""
+        if self.family == "text":
+            return pc.utf8_length(values).to_numpy(zero_copy_only=False).astype(np.float64)
+        return numbers_of(values)
+
+    def measured(self) -> Moments:
+        """The moments of the numbers, or of the lengths of texts."""
+        if not self.exact:
+            return self.moments
+        return Moments.of(self._measured(self.values), self.counts) if len(self.values) else Moments()
+
+    def merge(self, other: "ColumnStatistics") -> None:
+        """Add another part's statistics, as if its rows had been added here.
+
+        Raises:
+            SchemaMismatchError: it is of another type.
+        """
+        if other.type != self.type:
+            raise SchemaMismatchError(f"a column is {self.type} in one part and {other.type} in another")
+        self.rows += other.rows
+        self.nulls += other.nulls
+        if other.exact:
+            if not other._values:
+                return
+            if self.distinct is None:
+                self._append(other._values[0], other._counts[0])
+                return
+            self._take_exact(other._values[0], other._counts[0])
+            return
+        if self.exact:
+            mine = (self._values[0], self._counts[0]) if self._values else None
+            self._values, self._counts = [], []
+            self._become(other)
+            if mine is not None:
+                self._take_exact(*mine)
+            return
+        self._merge_sketches(other)
+
+    def _take_exact(self, values: pa.Array, counts: np.ndarray) -> None:
+        assert self.distinct is not None  # noqa: S101 - only called past the limit
+        assert self.frequent is not None  # noqa: S101
+        self.distinct.add(values)
+        self.frequent.add(values, counts)
+        numbers = self._measured(values)
+        self.moments.merge(Moments.of(numbers, counts))
+        if self.family == "text":
+            self._bound(values)
+        elif self.quantile is not None:
+            finite = np.isfinite(numbers)
+            self.quantile.add(np.repeat(numbers[finite], counts[finite]))
+
+    def _become(self, other: "ColumnStatistics") -> None:
+        self.distinct, self.frequent = DistinctSketch(), FrequentSketch(_empty(self.type))
+        self.quantile = None if self.family == "text" else QuantileSketch()
+        self.moments = Moments()
+        self._merge_sketches(other)
+
+    def _merge_sketches(self, other: "ColumnStatistics") -> None:
+        for mine, theirs in ((self.distinct, other.distinct), (self.frequent, other.frequent), (self.quantile, other.quantile)):
+            if mine is not None and theirs is not None:
+                mine.merge(theirs)  # type: ignore[arg-type]
+        self.moments.merge(other.moments)
+        if other.text_bounds is not None:
+            low, high = self.text_bounds or other.text_bounds
+            self.text_bounds = (min(low, other.text_bounds[0], key=str.encode), max(high, other.text_bounds[1], key=str.encode))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Everything as plain data and as arrays, for `restore`."""
+        exact = self.exact
+        plain: dict[str, Any] = {"rows": self.rows, "nulls": self.nulls, "limit": self.limit, "exact": exact}
+        arrays: dict[str, Any] = {"values": self.values, "counts": self.counts}
+        if not exact and self.distinct is not None and self.frequent is not None:
+            plain |= {"moments": _finite(self.moments.to_dict()), "error": self.frequent.error, "bounds": self.text_bounds}
+            arrays["hashes"] = self.distinct.hashes
+            if self.quantile is not None:
+                arrays["kll"] = self.quantile.to_bytes()
+        return plain, arrays
+
+    @classmethod
+    def restore(cls, kind: pa.DataType, plain: dict[str, Any], arrays: dict[str, Any]) -> "ColumnStatistics":
+        """The statistics that `state` told."""
+        found = cls(kind, plain["limit"])
+        found.rows, found.nulls = plain["rows"], plain["nulls"]
+        values, counts = arrays["values"], np.asarray(arrays["counts"], dtype=np.int64)
+        if plain["exact"]:
+            if len(values):
+                found._values, found._counts, found._sorted = [values], [counts], True
+            return found
+        found.distinct = DistinctSketch(np.asarray(arrays["hashes"], dtype=np.uint64))
+        found.frequent = FrequentSketch(values, counts, plain["error"])
+        found.moments = Moments(**{name: float(value) if isinstance(value, str) else value for name, value in plain["moments"].items()})
+        found.text_bounds = tuple(plain["bounds"]) if plain["bounds"] else None
+        if "kll" in arrays:
+            found.quantile = QuantileSketch.from_bytes(arrays["kll"])
+        return found
+
+
+def _empty(kind: pa.DataType) -> pa.Array:
+    return pa.array([], kind)
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no infinity: by name."""
+    return {name: str(value) if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}

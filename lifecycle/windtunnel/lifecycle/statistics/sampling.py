@@ -1,0 +1,86 @@
+"""A uniform sample of rows that merges: the rows with the smallest hashes of their names."""
+
+import zlib
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from windtunnel.lifecycle.statistics.hashing import mix
+
+__all__ = ["RowSample"]
+
+
+class RowSample:
+    """The `size` rows whose priority is smallest; a row's priority is a hash of where it came from, so parts agree with the whole.
+
+    Args:
+        size: rows to keep; 0 keeps none.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._priorities = np.empty(0, dtype=np.uint64)
+        self._parts: list[pa.Table] = []
+
+    def add(self, batch: pa.RecordBatch | pa.Table, origin: str, offset: int) -> None:
+        """Rows `offset` and on of an origin."""
+        if not self.size or not batch.num_rows or not batch.num_columns:
+            return
+        salt = np.uint64(zlib.crc32(origin.encode()) << 32)
+        found = mix(np.arange(offset, offset + batch.num_rows, dtype=np.uint64) ^ salt)
+        if len(self._priorities) >= self.size:
+            chosen = np.flatnonzero(found < self._priorities.max())
+        else:
+            chosen = np.arange(len(found))
+        if len(chosen) > self.size:
+            chosen = chosen[np.sort(np.argpartition(found[chosen], self.size)[: self.size])]
+        if not len(chosen):
+            return
+        rows = batch.take(pa.array(chosen))
+        table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+        self._join(found[chosen], _plain(table))
+
+    def merge(self, other: Self) -> None:
+        """Add another's rows."""
+        if len(other._priorities):
+            self._join(other._priorities, other.table)
+
+    def _join(self, priorities: np.ndarray, rows: pa.Table) -> None:
+        joined = np.concatenate([self._priorities, priorities])
+        self._parts.append(rows)
+        if len(joined) > self.size:
+            table = pa.concat_tables(self._parts, promote_options="default")
+            keep = np.sort(np.argpartition(joined, self.size)[: self.size])
+            self._parts, joined = [table.take(pa.array(keep))], joined[keep]
+        self._priorities = joined
+
+    @property
+    def table(self) -> pa.Table:
+        """The sampled rows, in the order of their priorities."""
+        if not self._parts:
+            return pa.table({})
+        table = pa.concat_tables(self._parts, promote_options="default")
+        return table.take(pa.array(np.argsort(self._priorities, kind="stable")))
+
+    def state(self) -> tuple[dict[str, Any], pa.RecordBatch | None]:
+        """Plain data and the rows, for `restore`."""
+        priorities = np.sort(self._priorities)
+        table = self.table.combine_chunks()
+        batch = table.to_batches()[0] if table.num_rows else None
+        return {"size": self.size, "priorities": [int(value) for value in priorities]}, batch
+
+    @classmethod
+    def restore(cls, plain: dict[str, Any], batch: pa.RecordBatch | None) -> Self:
+        """The sample that `state` told."""
+        found = cls(plain["size"])
+        if batch is not None:
+            found._priorities = np.array(plain["priorities"], dtype=np.uint64)
+            found._parts = [pa.Table.from_batches([batch])]
+        return found
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Without dictionaries, so that parts of different files join."""
+    columns = [column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column for column in table.columns]
+    return pa.table(columns, names=table.schema.names)

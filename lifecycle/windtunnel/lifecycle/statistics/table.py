@@ -1,0 +1,141 @@
+"""The statistics of a table: of each column, and a sample of rows for what needs several columns at once."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+
+from windtunnel.lifecycle.errors import SchemaMismatchError
+from windtunnel.lifecycle.statistics.column import EXACT_LIMIT, ColumnStatistics
+from windtunnel.lifecycle.statistics.sampling import RowSample
+
+__all__ = ["TableStatistics"]
+
+_STATE = pa.schema([pa.field("key", pa.string()), pa.field("blob", pa.large_binary())])
+_PROTOCOL = 1
+
+
+class TableStatistics:
+    """Statistics of rows that come in batches; parts merge into the whole.
+
+    Args:
+        limit: distinct values of a column up to which its statistics are exact.
+        columns: only these; None for all.
+        sample: rows that are kept as a uniform sample; 0 for none.
+
+    Example:
+        >>> whole = TableStatistics()
+        >>> whole.add_batch(pa.record_batch({"a": [1, 2, 2]}))
+        >>> whole.rows, whole.columns["a"].counts.tolist()
+        (3, [1, 2])
+    """
+
+    def __init__(self, limit: int = EXACT_LIMIT, columns: Sequence[str] | None = None, sample: int = 10_000) -> None:
+        self.limit = limit
+        self.only = None if columns is None else list(columns)
+        self.rows = 0
+        self.columns: dict[str, ColumnStatistics] = {}
+        self.sample = RowSample(sample)
+
+    def add_batch(self, batch: pa.RecordBatch | pa.Table, origin: str = "", offset: int = 0) -> None:
+        """Rows.
+
+        Args:
+            batch: the rows.
+            origin: where they come from, such as a file's digest: with `offset` it names a row, and so decides which are sampled.
+            offset: the place of the first of them in their origin.
+        """
+        names = [name for name in batch.schema.names if self.only is None or name in self.only]
+        for name in names:
+            column = batch.column(name)
+            if name not in self.columns:
+                self.columns[name] = ColumnStatistics(column.type, self.limit)
+                self.columns[name].rows = self.columns[name].nulls = self.rows  # it was absent so far
+            self.columns[name].add(column)
+        for name, statistics in self.columns.items():
+            if name not in names:
+                statistics.rows += batch.num_rows
+                statistics.nulls += batch.num_rows
+        self.sample.add(batch.select(names), origin, offset)
+        self.rows += batch.num_rows
+
+    def merge(self, other: Self) -> None:
+        """Add another part's statistics; a column that one part lacks is null there.
+
+        Raises:
+            SchemaMismatchError: a column is of different types.
+        """
+        for name, statistics in other.columns.items():
+            if name not in self.columns:
+                self.columns[name] = ColumnStatistics(statistics.type, self.limit)
+                self.columns[name].rows = self.columns[name].nulls = self.rows
+            try:
+                self.columns[name].merge(statistics)
+            except SchemaMismatchError as error:
+                raise SchemaMismatchError(f"column {name!r}: {error.message}", column=name) from error
+        for name, statistics in self.columns.items():
+            if name not in other.columns:
+                statistics.rows += other.rows
+                statistics.nulls += other.rows
+        self.sample.merge(other.sample)
+        self.rows += other.rows
+
+    def to_bytes(self) -> bytes:
+        """Everything, to be merged later or elsewhere: an Arrow IPC file of named blobs, no code."""
+        plain: dict[str, Any] = {"protocol": _PROTOCOL, "rows": self.rows, "limit": self.limit, "columns": {}}
+        blobs: dict[str, bytes] = {}
+        for number, (name, statistics) in enumerate(self.columns.items()):
+            described, arrays = statistics.state()
+            plain["columns"][name] = {"number": number, **described}
+            counted = pa.record_batch({"value": arrays["values"], "count": pa.array(arrays["counts"], pa.int64())})
+            blobs[f"{number}.values"] = _ipc(counted)
+            for key in ("hashes", "kll"):
+                if key in arrays:
+                    blobs[f"{number}.{key}"] = arrays[key] if isinstance(arrays[key], bytes) else arrays[key].astype("<u8").tobytes()
+        plain["sample"], sampled = self.sample.state()
+        if sampled is not None:
+            blobs["sample"] = _ipc(sampled)
+        rows = {"": json.dumps(plain).encode(), **blobs}
+        table = pa.table({"key": list(rows), "blob": pa.array(list(rows.values()), pa.large_binary())}, schema=_STATE)
+        sink = pa.BufferOutputStream()
+        with pyarrow.ipc.new_file(sink, _STATE) as writer:
+            writer.write_table(table)
+        return bytes(sink.getvalue())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The statistics that `to_bytes` wrote."""
+        with pyarrow.ipc.open_file(pa.py_buffer(data)) as file:
+            table = file.read_all()
+        rows: Mapping[str, bytes] = dict(zip(table["key"].to_pylist(), table["blob"].to_pylist(), strict=True))
+        plain = json.loads(rows[""])
+        if plain["protocol"] != _PROTOCOL:
+            raise SchemaMismatchError(f"statistics of protocol {plain['protocol']} cannot be read by this version, which knows {_PROTOCOL}")
+        found = cls(plain["limit"])
+        found.rows = plain["rows"]
+        for name, described in plain["columns"].items():
+            number = described["number"]
+            counted = _read(rows[f"{number}.values"])
+            arrays: dict[str, Any] = {"values": counted.column("value"), "counts": counted.column("count").to_numpy()}
+            if f"{number}.hashes" in rows:
+                arrays["hashes"] = np.frombuffer(rows[f"{number}.hashes"], dtype="<u8")
+            if f"{number}.kll" in rows:
+                arrays["kll"] = rows[f"{number}.kll"]
+            found.columns[name] = ColumnStatistics.restore(counted.schema.field("value").type, described, arrays)
+        found.sample = RowSample.restore(plain["sample"], _read(rows["sample"]) if "sample" in rows else None)
+        return found
+
+
+def _ipc(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def _read(data: bytes) -> pa.RecordBatch:
+    with pyarrow.ipc.open_stream(data) as reader:
+        return reader.read_next_batch()
