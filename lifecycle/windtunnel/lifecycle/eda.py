@@ -32,39 +32,42 @@ def warnings_of(
         proxies: of each column with each sensitive column.
         drifted: columns that moved from the reference.
     """
-    found = []
-
-    def warn(column: str, what: str, tone: str, text: str) -> None:
-        found.append({"column": column, "what": what, "tone": tone, "text": text})
-
-    for name, strength in association.items():
-        if strength >= _LEAK:
-            warn(
-                name,
-                "leaks the label",
-                "bad",
-                f"tells the label almost alone (association {strength:.3f}): is it known at prediction time?",
-            )
+    found = [
+        _warning(name, "leaks the label", "bad", f"tells the label almost alone (association {strength:.3f}): is it known in time?")
+        for name, strength in association.items()
+        if strength >= _LEAK
+    ]
     for sensitive, others in proxies.items():
-        for name, strength in others.items():
-            if strength >= _PROXY:
-                warn(name, "proxy", "bad", f"stands in for the sensitive column {sensitive} (association {strength:.2f})")
-    for name in drifted:
-        warn(name, "drifted", "warn", "is no longer distributed as in the reference")
+        found += [
+            _warning(name, "proxy", "bad", f"stands in for the sensitive column {sensitive} (association {strength:.2f})")
+            for name, strength in others.items()
+            if strength >= _PROXY
+        ]
+    found += [_warning(name, "drifted", "warn", "is no longer distributed as in the reference") for name in drifted]
     for name, column in summary["columns"].items():
-        if column["null_share"] == 1:
-            warn(name, "empty", "warn", "has no value at all")
-        elif column["null_share"] >= _MOSTLY_NULL:
-            warn(name, "mostly null", "warn", f"{column['null_share']:.1%} of its rows are null")
-        if column["distinct"] == 1:
-            warn(name, "constant", "warn", "has one value only")
-        text = column.get("lengths") is not None
-        if text and column["distinct"] and column["count"] >= 100 and column["distinct"] >= _MANY * column["count"]:  # noqa: PLR2004
-            warn(name, "high cardinality", "info", f"{column['distinct']:,} different values in {column['count']:,} rows")
-        if column.get("skewness") is not None and abs(column["skewness"]) >= _SKEWED:
-            warn(name, "skewed", "info", f"skewness {column['skewness']:.1f}")
-        if column.get("nan") or column.get("infinite"):
-            warn(name, "not finite", "warn", f"{column.get('nan', 0):,} NaN and {column.get('infinite', 0):,} infinite values")
+        found += _column_warnings(name, column)
+    return found
+
+
+def _warning(column: str, what: str, tone: str, text: str) -> dict[str, str]:
+    return {"column": column, "what": what, "tone": tone, "text": text}
+
+
+def _column_warnings(name: str, column: Mapping[str, Any]) -> list[dict[str, str]]:
+    found = []
+    if column["null_share"] == 1:
+        found.append(_warning(name, "empty", "warn", "has no value at all"))
+    elif column["null_share"] >= _MOSTLY_NULL:
+        found.append(_warning(name, "mostly null", "warn", f"{column['null_share']:.1%} of its rows are null"))
+    if column["distinct"] == 1:
+        found.append(_warning(name, "constant", "warn", "has one value only"))
+    if column.get("lengths") is not None and column["count"] >= _ENOUGH and column["distinct"] >= _MANY * column["count"]:
+        found.append(_warning(name, "high cardinality", "info", f"{column['distinct']:,} different values in {column['count']:,} rows"))
+    if column.get("skewness") is not None and abs(column["skewness"]) >= _SKEWED:
+        found.append(_warning(name, "skewed", "info", f"skewness {column['skewness']:.1f}"))
+    if column.get("nan") or column.get("infinite"):
+        text = f"{column.get('nan', 0):,} NaN and {column.get('infinite', 0):,} infinite values"
+        found.append(_warning(name, "not finite", "warn", text))
     return found
 
 
@@ -203,11 +206,8 @@ def _drift(drift: Mapping[str, Any]) -> Markup:
 
 
 def _news(entry: Mapping[str, Any]) -> str:
-    parts = []
-    for what in ("new", "lost"):
-        if entry[what]:
-            parts.append(f"{what}: " + ", ".join(f"{value} ({share:.1%})" for value, share in entry[what][:3]))
-    return "; ".join(parts)
+    told = {what: ", ".join(f"{value} ({share:.1%})" for value, share in entry[what][:3]) for what in ("new", "lost")}
+    return "; ".join(f"{what}: {text}" for what, text in told.items() if text)
 
 
 def _picture(column: Mapping[str, Any]) -> Markup:

@@ -1,4 +1,4 @@
-"""Statistics of tables of any size, in one pass and constant memory, mergeable: exact until a limit, then sketches that state their error."""
+"""Statistics of tables of any size in one pass and constant memory, mergeable; exact until a limit, then sketches with stated errors."""
 
 from windtunnel.lifecycle.statistics.column import EXACT_LIMIT, ColumnStatistics
 from windtunnel.lifecycle.statistics.summary import summarize

@@ -103,4 +103,4 @@ def _cramers_v(left: np.ndarray, right: np.ndarray) -> float:
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / n
     phi = max(0.0, float(((table - expected) ** 2 / expected).sum()) / n - (rows - 1) * (columns - 1) / (n - 1))
     width = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1))
-    return float(min(np.sqrt(phi / max(width - 1, 1e-12)), 1.0))
+    return round(float(min(np.sqrt(phi / max(width - 1, 1e-12)), 1.0)), 12)

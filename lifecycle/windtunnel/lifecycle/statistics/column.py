@@ -216,12 +216,10 @@ class ColumnStatistics:
         self.rows += other.rows
         self.nulls += other.nulls
         if other.exact:
-            if not other._values:
-                return
             if self.distinct is None:
-                self._append(other._values[0], other._counts[0])
-                return
-            self._take_exact(other._values[0], other._counts[0])
+                self._append(other.values, other.counts)
+            elif len(other.values):
+                self._take_exact(other.values, other.counts)
             return
         if self.exact:
             mine = (self._values[0], self._counts[0]) if self._values else None
@@ -284,7 +282,7 @@ class ColumnStatistics:
             return found
         found.distinct = DistinctSketch(np.asarray(arrays["hashes"], dtype=np.uint64))
         found.frequent = FrequentSketch(values, counts, plain["error"])
-        found.moments = Moments(**{name: float(value) if isinstance(value, str) else value for name, value in plain["moments"].items()})
+        found.moments = Moments(**_numbers(plain["moments"]))
         found.text_bounds = tuple(plain["bounds"]) if plain["bounds"] else None
         if "kll" in arrays:
             found.quantile = QuantileSketch.from_bytes(arrays["kll"])
@@ -293,6 +291,10 @@ class ColumnStatistics:
 
 def _empty(kind: pa.DataType) -> pa.Array:
     return pa.array([], kind)
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: float(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

@@ -29,10 +29,8 @@ class RowSample:
             return
         salt = np.uint64(zlib.crc32(origin.encode()) << 32)
         found = mix(np.arange(offset, offset + batch.num_rows, dtype=np.uint64) ^ salt)
-        if len(self._priorities) >= self.size:
-            chosen = np.flatnonzero(found < self._priorities.max())
-        else:
-            chosen = np.arange(len(found))
+        full = len(self._priorities) >= self.size
+        chosen = np.flatnonzero(found < self._priorities.max()) if full else np.arange(len(found))
         if len(chosen) > self.size:
             chosen = chosen[np.sort(np.argpartition(found[chosen], self.size)[: self.size])]
         if not len(chosen):

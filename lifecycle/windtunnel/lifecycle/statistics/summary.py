@@ -66,7 +66,7 @@ def summarize_column(column: ColumnStatistics) -> dict[str, Any]:
 
 def _number_figures(column: ColumnStatistics, moments: Moments) -> dict[str, Any]:
     if not moments.count:
-        nothing = {"min": None, "max": None, "mean": None, "std": None, "quantiles": {}, "histogram": None}
+        nothing: dict[str, Any] = {"min": None, "max": None, "mean": None, "std": None, "quantiles": {}, "histogram": None}
         return nothing | {"nan": moments.nans, "infinite": moments.infinites}
     deviation = None if moments.variance is None else math.sqrt(max(moments.variance, 0.0))
     scale = 1.0
