@@ -21,6 +21,7 @@ __all__ = [
     "Approval",
     "Budget",
     "ColumnType",
+    "Costs",
     "EventTime",
     "Features",
     "Gate",
@@ -192,6 +193,15 @@ class Gate(_Part):
         return self
 
 
+class Costs(_Part):
+    """What each kind of answer of a binary model costs, in any one unit; what earns is negative."""
+
+    false_positive: float = 0.0
+    false_negative: float = 0.0
+    true_positive: float = 0.0
+    true_negative: float = 0.0
+
+
 class Approval(_Part):
     """Who lets a model through."""
 
@@ -267,6 +277,10 @@ class Problem(_Part):
     model: Model = Field(default_factory=Model)
     budget: Budget = Field(default_factory=Budget)
     gates: list[Gate] = Field(default_factory=list)
+    costs: Costs | None = Field(None, description="binary: gives the expected cost, and the threshold where it is least")
+    objectives: dict[str, float] = Field(
+        default_factory=dict, description="metric -> weight: combined into the metric 'objective'; may change without retraining"
+    )
     limits: Limits = Field(default_factory=Limits)
     approval: Approval = Field(default_factory=Approval)
     serving: Serving = Field(default_factory=Serving)
