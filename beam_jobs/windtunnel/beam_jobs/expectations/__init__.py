@@ -4,6 +4,7 @@ Importing this package registers the datasource type ``arrow`` with Great Expect
 ``add_parquet_asset`` and ``add_iceberg_asset``. An unmodified suite gives the results of GX's pandas engine, in bounded memory.
 """
 
+from windtunnel.beam_jobs.expectations import _quiet  # noqa: F401 - first: it decides how Great Expectations is imported
 from windtunnel.beam_jobs.expectations.datasource import ArrowDatasource, IcebergAsset, ParquetAsset
 from windtunnel.beam_jobs.expectations.engine import ArrowExecutionEngine
 from windtunnel.beam_jobs.expectations.questions import ONE_ROW_AT_A_TIME

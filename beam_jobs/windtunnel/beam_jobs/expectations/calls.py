@@ -6,15 +6,10 @@ worked out on that same frame, once.
 
 import dataclasses
 import datetime as dt
-import logging
-import os
 import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
-
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-logging.getLogger("great_expectations._docs_decorators").setLevel(logging.WARNING)
 
 import numpy as np
 import numpy.typing as npt

@@ -13,13 +13,13 @@ from great_expectations.datasource.fluent.constants import _DATA_CONNECTOR_NAME
 from great_expectations.datasource.fluent.interfaces import Batch
 from great_expectations.datasource.fluent.pandas_datasource import _PandasDataAsset, _PandasDatasource
 
-from windtunnel.lifecycle.parquet import BATCH_ROWS
 from windtunnel.beam_jobs.expectations.calls import FrameEngine
 from windtunnel.beam_jobs.expectations.distinct import LIMIT
 from windtunnel.beam_jobs.expectations.engine import ArrowBatchData, ArrowBatchSpec, ArrowExecutionEngine
 from windtunnel.beam_jobs.expectations.questions import Questions
 from windtunnel.beam_jobs.expectations.source import Source
 from windtunnel.lifecycle.errors import UnavailableError, UnsupportedError
+from windtunnel.lifecycle.parquet import BATCH_ROWS
 from windtunnel.lifecycle.settings import Settings
 
 __all__ = ["ArrowDatasource", "IcebergAsset", "ParquetAsset", "iceberg_files"]

@@ -222,7 +222,7 @@ class _Round:
                 (
                     asked,
                     lambda: _checked(task, None) or aggregate(metric, needs, task.store, self._questions._empty[[column]], self._engine),
-                )  # noqa: SLF001
+                )
             )
         else:
             self._whole.append(asked)

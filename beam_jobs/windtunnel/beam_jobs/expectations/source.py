@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from windtunnel.lifecycle.parquet import BATCH_ROWS, RowGroup, expand, open_parquet, read_row_group
 from windtunnel.lifecycle.errors import SchemaMismatchError, SourceFormatError
+from windtunnel.lifecycle.parquet import BATCH_ROWS, RowGroup, expand, open_parquet, read_row_group
 
 __all__ = ["Chunk", "Source"]
 

@@ -12,7 +12,6 @@ from windtunnel.beam_jobs.expectations.figures import count_figures
 from windtunnel.beam_jobs.expectations.proposal import infer
 from windtunnel.beam_jobs.expectations.run import Failure, failures_of, run_suite
 from windtunnel.beam_jobs.expectations.source import Source
-
 from windtunnel.lifecycle import snapshots, suites
 from windtunnel.lifecycle.artifacts import Stage, read_text
 from windtunnel.lifecycle.checks import Finding, check_all
