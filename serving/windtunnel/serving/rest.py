@@ -4,6 +4,7 @@ The two prediction routes are found by a few string comparisons and touch no fra
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -25,6 +26,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = dict[bytes, bytes]
 
 _JSON = (b"content-type", b"application/json")
+_MOST_DRAINED = 64_000_000
 _ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -264,13 +266,17 @@ class Application:
     async def _body(self, receive: Receive, headers: Headers) -> bytes:
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self.max_body:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(_drained(receive), 5.0)
             raise Refused(413, f"the body has {length.decode('latin-1')} bytes; at most {self.max_body}")
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Refused(400, "the client went away")
         if not message.get("more_body"):
             body: bytes = message.get("body", b"")
-            return self._bounded(body)
+            if len(body) > self.max_body:
+                raise Refused(413, f"the body has more than {self.max_body} bytes")
+            return body
         return await asyncio.wait_for(self._rest(receive, [message.get("body", b"")]), self.timeout)
 
     async def _rest(self, receive: Receive, parts: list[bytes]) -> bytes:
@@ -281,13 +287,23 @@ class Application:
                 raise Refused(400, "the client went away")
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > self.max_body or not message.get("more_body"):
-                return self._bounded(b"".join(parts))
-
-    def _bounded(self, body: bytes) -> bytes:
-        if len(body) > self.max_body:
+            if size > self.max_body:
+                parts = []  # nothing of it is kept, but the client may finish sending
+            if size > _MOST_DRAINED or not message.get("more_body"):
+                break
+        if size > self.max_body:
             raise Refused(413, f"the body has more than {self.max_body} bytes")
-        return body
+        return b"".join(parts)
+
+
+async def _drained(receive: Receive) -> None:
+    """Read what a client still sends and drop it: one that is cut off while it sends sees a broken connection and no answer."""
+    size = 0
+    while size < _MOST_DRAINED:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if message["type"] == "http.disconnect" or not message.get("more_body"):
+            return
 
 
 def _parts(scope: Scope) -> list[str]:
