@@ -51,16 +51,17 @@ def load_transformer(uri: str) -> Any:
         return skops.io.load(path, trusted=list(bundle.TRUSTED))
 
 
-def load_shards(uri: str, split: str = "train") -> tuple[Any, np.ndarray]:
+def load_shards(uri: str, split: str | None = None) -> tuple[Any, np.ndarray]:
     """All rows of a split: a float32 array, or a scipy csr matrix where the layout is sparse, and the labels.
 
-    A single record batch is a view of the mapped file, without a copy. Without a label, ``y`` is an empty array.
+    Without a split, ``train`` is meant, or the only one there is. A single record batch is a view of the mapped file, without a copy. Without a label, ``y`` is an empty array.
 
     Raises:
         ConfigurationError: there is no such split.
         IntegrityError: a shard is damaged, or its rows are not those of the manifest.
     """
     manifest = load_manifest(uri)
+    split = _split(manifest, split)
     if split not in manifest["splits"]:
         raise ConfigurationError(f"{uri}: has no split {split!r}", hint=f"it has: {', '.join(manifest['splits'])}")
     parts = list(iterate(uri, split))
@@ -72,10 +73,10 @@ def load_shards(uri: str, split: str = "train") -> tuple[Any, np.ndarray]:
     return _stack([x for x, _ in parts], manifest), y
 
 
-def iterate(uri: str, split: str = "train") -> Iterator[tuple[Any, np.ndarray | None]]:
+def iterate(uri: str, split: str | None = None) -> Iterator[tuple[Any, np.ndarray | None]]:
     """The record batches of a split one by one, as (features, labels)."""
     manifest = load_manifest(uri)
-    entry = manifest["splits"][split]
+    entry = manifest["splits"][_split(manifest, split)]
     with artifacts.local_copy(uri) as folder:
         for name in entry["files"]:
             try:
@@ -87,6 +88,10 @@ def iterate(uri: str, split: str = "train") -> Iterator[tuple[Any, np.ndarray | 
             for batch in batches:
                 y = batch.column("y") if "y" in batch.schema.names else None
                 yield _decode(batch, manifest), None if y is None else y.to_numpy(zero_copy_only=False)
+
+
+def _split(manifest: dict[str, Any], split: str | None) -> str:
+    return split or ("train" if "train" in manifest["splits"] else next(iter(manifest["splits"])))
 
 
 def _decode(batch: pa.RecordBatch, manifest: dict[str, Any]) -> Any:

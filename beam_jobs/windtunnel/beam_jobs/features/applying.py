@@ -1,7 +1,7 @@
 """Writing shards: a fitted transformer over any number of rows, each file exactly once."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import pyarrow.ipc
 import scipy.sparse
 
 from windtunnel.beam_jobs import job
+from windtunnel.beam_jobs.features.columnwise import Columnwise
 from windtunnel.beam_jobs.features.data import Data
 from windtunnel.beam_jobs.features.options import Options
 from windtunnel.beam_jobs.features.passes import NAME, guard, unwrap
-from windtunnel.beam_jobs.features.streams import SOURCE, Apply, Chunk, Stream
+from windtunnel.beam_jobs.features.quiet import quiet
+from windtunnel.beam_jobs.features.streams import Chunk, Stream
 
 __all__ = ["layout_of", "names_of", "write_split"]
 
@@ -58,7 +60,9 @@ class _Write(beam.DoFn):
         columns = sorted(self._stream.source_columns(list(self._data.dtypes)))
         try:
             for chunk in self._data.chunks(groups, columns, self._starts[number]):
-                batch = encode(self._stream.evaluate(chunk), chunk.y, self._layout, self._names, self._dtype)
+                with quiet():
+                    made = self._made(chunk)
+                batch = encode(made, chunk.y, self._layout, self._names, self._dtype)
                 if writer is None:
                     writer = pyarrow.ipc.new_file(str(temporary), batch.schema)
                 writer.write_batch(batch)
@@ -75,6 +79,12 @@ class _Write(beam.DoFn):
             temporary.replace(target)
         Path(self._folder, f"{number:05d}.rows").write_text(str(rows), encoding="ascii")
         yield number, rows
+
+    def _made(self, chunk: Chunk) -> Any:
+        step = self._stream.step
+        if self._layout == "dense" and isinstance(step, Columnwise):
+            return step.dense(chunk, self._dtype)
+        return self._stream.evaluate(chunk)
 
 
 def encode(made: Any, y: Any, layout: str, names: Sequence[str], dtype: str) -> pa.RecordBatch:
@@ -101,8 +111,19 @@ def encode(made: Any, y: Any, layout: str, names: Sequence[str], dtype: str) -> 
 def write_split(
     data: Data, stream: Stream, folder: Path, split: str, layout: str, names: list[str], options: Options, starts: list[int]
 ) -> dict[str, Any]:
-    """Write a split's shards into ``folder/split``; answers its entry of the manifest."""
-    target = folder / split
+    """Write a split's shards into ``folder/split``; answers its entry of the manifest.
+
+    Args:
+        data: the rows.
+        stream: their features.
+        folder: the folder of the manifest.
+        split: the folder in it; empty for itself.
+        layout: see `layout_of`.
+        names: the features' names.
+        options: where and how it runs.
+        starts: the position of each bin's first row.
+    """
+    target = folder / split if split else folder
     target.mkdir(parents=True, exist_ok=True)
     bins = data.bins()
     try:
@@ -120,8 +141,5 @@ def write_split(
         counted = target / f"{number:05d}.rows"
         rows += int(counted.read_text(encoding="ascii"))
         counted.unlink()
-    files = sorted(f"{split}/{path.name}" for path in target.glob("part-*.arrow"))
+    files = sorted(path.relative_to(folder).as_posix() for path in target.glob("part-*.arrow"))
     return {"rows": rows, "files": files}
-
-
-_ = (Apply, Chunk, SOURCE, Mapping)

@@ -16,11 +16,12 @@ from sklearn.utils.validation import validate_data
 
 from windtunnel.beam_jobs.features.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.engine import Context, Fit, parallel
+from windtunnel.beam_jobs.features.families.target import CrossFitted
 from windtunnel.beam_jobs.features.registry import fit_leaf
 from windtunnel.beam_jobs.features.streams import Apply, Assemble, Chunk, Pick, Source, Stream, stack
 from windtunnel.lifecycle.errors import UnsupportedError
 
-__all__ = ["Node", "fit_node"]
+__all__ = ["Node", "crossed", "fit_node"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,30 +147,15 @@ class _Stored(Gatherer):
         self.entries += other.entries
 
 
-class _Rows(Gatherer):
-    """How many rows there are."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-
-    def gather(self, stream: Stream, chunk: Chunk) -> None:
-        """Add a chunk's."""
-        self.rows += chunk.rows
-
-    def merge(self, other: "_Rows") -> None:
-        """Add."""
-        self.rows += other.rows
-
-
 def _density(context: Context, nodes: list[Node], pieces: list[Any]) -> Fit:
     """The share of entries that all parts together store: what decides between a sparse and a dense answer."""
     stored = 0.0
     width = sum(piece.shape[1] for piece in pieces)
-    (counted,) = yield from context.need(Request("rows", nodes[0].out, _Rows()))
+    rows = yield from context.rows()
     asked = []
     for node, piece in zip(nodes, pieces, strict=True):
         if not scipy.sparse.issparse(piece):
-            stored += counted.rows * piece.shape[1]
+            stored += rows * piece.shape[1]
         elif node.nnz is not None:
             stored += node.nnz
         else:
@@ -177,4 +163,12 @@ def _density(context: Context, nodes: list[Node], pieces: list[Any]) -> Fit:
     found = yield from context.need(*asked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return np.float64(stored + sum(entry.entries for entry in found)) / np.float64(counted.rows * width)
+        return np.float64(stored + sum(entry.entries for entry in found)) / np.float64(rows * width)
+
+
+def crossed(stream: Stream) -> bool:
+    """Whether anything on the way to a stream's end gives training rows other values than ``transform`` does."""
+    if isinstance(stream.step, CrossFitted):
+        return True
+    parts = stream.step.parts if isinstance(stream.step, Assemble) else []
+    return any(crossed(part) for part in parts) or (stream.parent is not None and crossed(stream.parent))

@@ -114,7 +114,7 @@ class Data:
 
     def chunks(self, groups: Sequence[RowGroup], columns: Sequence[str], start: int = 0) -> Iterator[Chunk]:
         """The chunks of some row groups; `start` is the position of the first selected row."""
-        names = list(dict.fromkeys([*columns, *self.selection.columns]))
+        names = list(dict.fromkeys([*columns, *self.selection.columns])) or list(self.dtypes)[:1]
         for group in groups:
             for read in read_row_group(group, names, dictionary=[name for name in self.strings if name in names]):
                 batch, y, weight = self.selection.select(read)

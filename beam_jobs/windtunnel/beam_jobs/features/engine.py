@@ -13,7 +13,9 @@ import numpy as np
 from windtunnel.beam_jobs.features.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.moments import MomentsGatherer, WeightedMoments, moments_of
 from windtunnel.beam_jobs.features.options import Options
-from windtunnel.beam_jobs.features.streams import Apply, Chunk, Pick, Source, Stream
+from windtunnel.beam_jobs.features.quiet import quiet
+from windtunnel.beam_jobs.features.rows import Rows
+from windtunnel.beam_jobs.features.streams import SOURCE, Apply, Chunk, Pick, Source, Stream
 from windtunnel.beam_jobs.features.summary import Summary
 from windtunnel.beam_jobs.features.tally import Tally
 
@@ -78,17 +80,32 @@ class Context:
     Args:
         head: the first few rows: what shapes, names and types are taken from.
         options: the caller's choices.
+        total: rows of the data, where known before it is read.
         column_map: fitted transformer -> for each output column the input column that alone it depends on, or None.
     """
 
-    def __init__(self, head: Chunk, options: Options, column_map: Callable[[Any], list[int] | None]) -> None:
-        self.head, self.options, self._column_map = head, options, column_map
+    def __init__(self, head: Chunk, options: Options, column_map: Callable[[Any], list[int] | None], total: int | None = None) -> None:
+        self.head, self.options, self._column_map, self._total = head, options, column_map, total
+        self.source = Stream(SOURCE)
+        self.nothing = self.source.then(Pick([], []))
         self._answers: dict[Any, Any] = {}
         self.notes: list[dict[str, Any]] = []
 
+    def note(self, where: str, what: str, says: str) -> None:
+        """State what is approximate; it goes on the artefact."""
+        self.notes.append({"step": where, "what": what, "says": says})
+
+    def rows(self) -> Fit:
+        """Ask how many rows there are."""
+        if self._total is None:
+            (found,) = yield from self.need(Request("rows", self.nothing, Rows()))
+            self._total = found.rows
+        return self._total
+
     def peek(self, stream: Stream) -> Any:
         """The first few rows of a stream."""
-        return stream.evaluate(self.head)
+        with quiet():
+            return stream.evaluate(self.head)
 
     def answered(self, request: Request) -> bool:
         """Whether it is known."""

@@ -6,18 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils._array_api import get_namespace  # noqa: F401 - fails early and clearly on an unsupported scikit-learn
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import FeatureUnion, Pipeline
 
 from windtunnel.beam_jobs import job
 from windtunnel.beam_jobs.features import families  # noqa: F401 - registers them
-from windtunnel.beam_jobs.features.accumulator import Gatherer, Request
+from windtunnel.beam_jobs.features.accumulator import Request
 from windtunnel.beam_jobs.features.compose import Node, fit_node
 from windtunnel.beam_jobs.features.data import Data, open_data
 from windtunnel.beam_jobs.features.engine import Context, run
 from windtunnel.beam_jobs.features.options import Options
 from windtunnel.beam_jobs.features.passes import NAME, gather, guard
 from windtunnel.beam_jobs.features.registry import column_map
-from windtunnel.beam_jobs.features.streams import SOURCE, Chunk, Stream
+from windtunnel.beam_jobs.features.rows import Rows
+from windtunnel.beam_jobs.features.streams import Stream
 from windtunnel.lifecycle.errors import EmptyWindowError
 
 __all__ = ["Fitted", "fit", "fit_data"]
@@ -70,8 +72,8 @@ def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progr
     head = data.head()
     if not head.rows:
         raise EmptyWindowError("there is no row to fit features on", hint="check the window, and that rows have a label")
-    context = Context(head, options, column_map)
-    source = Stream(SOURCE)
+    context = Context(head, options, column_map, None if data.selection.filters else data.rows)
+    context.alone = not isinstance(transformer, ColumnTransformer | FeatureUnion | Pipeline)
     starts = [start for _, start, _ in data.bins()]
     known = not data.selection.filters
     total = -1
@@ -81,7 +83,7 @@ def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progr
         def ask(requests: list[Request]) -> list[Any]:
             nonlocal starts, known, total
             if any(request.positions for request in requests) and not known:
-                *_, counts = gather(data, [Request("rows", source, Nothing())], options.spec, work)
+                *_, counts = gather(data, [Request("rows", context.nothing, Rows())], options.spec, work)
                 starts, known = [int(n) for n in np.cumsum([0, *counts[:-1]])], True
             *found, counts = gather(data, requests, options.spec, work, starts)
             total = sum(counts)
@@ -91,18 +93,8 @@ def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progr
 
         with job.reporting(NAME, progress or job.Progress("fit features", data.rows)):
             try:
-                node, passes = run(fit_node(context, transformer, source, type(transformer).__name__), context, ask)
+                node, passes = run(fit_node(context, transformer, context.source, type(transformer).__name__), context, ask)
             except (ValueError, TypeError) as error:
                 raise guard(error, type(transformer).__name__) from error
     assert isinstance(node, Node)
     return Fitted(node.fitted, passes, total, context.notes, node.out, context, starts)
-
-
-class Nothing(Gatherer):
-    """Only reads, so that rows are counted."""
-
-    def gather(self, stream: Stream, chunk: Chunk) -> None:
-        """Nothing to take in."""
-
-    def merge(self, other: "Nothing") -> None:
-        """Nothing to merge."""

@@ -20,6 +20,7 @@ import apache_beam as beam
 from windtunnel.beam_jobs import job
 from windtunnel.beam_jobs.features.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.data import Data
+from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.lifecycle.errors import DataError, WindtunnelError
 
 __all__ = ["gather", "guard"]
@@ -50,8 +51,9 @@ class _Gather(beam.DoFn):
         start = before if self._starts is None else self._starts[number]
         try:
             for chunk in self._data.chunks(groups, self._columns, start):
-                for request, state in zip(self._requests, states, strict=True):
-                    state.gather(request.stream, chunk)
+                with quiet():
+                    for request, state in zip(self._requests, states, strict=True):
+                        state.gather(request.stream, chunk)
                 rows += chunk.rows
                 progress.add(chunk.rows)
         except (ValueError, TypeError) as error:

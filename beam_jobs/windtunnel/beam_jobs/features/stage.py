@@ -5,11 +5,12 @@ from typing import Any
 
 from windtunnel.beam_jobs import job
 from windtunnel.beam_jobs.features.applying import layout_of, names_of, write_split
+from windtunnel.beam_jobs.features.columnwise import applied
 from windtunnel.beam_jobs.features.data import Data, ProblemRows, open_data
 from windtunnel.beam_jobs.features.fitting import Fitted, fit_data
 from windtunnel.beam_jobs.features.options import Options
 from windtunnel.beam_jobs.features.persist import dump, inputs_of
-from windtunnel.beam_jobs.features.streams import SOURCE, Apply, Stream
+from windtunnel.beam_jobs.features.transforming import manifest_of, training_stream
 from windtunnel.lifecycle import shards
 from windtunnel.lifecycle.artifacts import Stage
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
@@ -59,21 +60,13 @@ def _write(folder: Any, problem: Problem, fitted: Fitted, train: Data, test: Dat
     made = fitted.context.peek(fitted.out)
     layout, names = layout_of(made, options), names_of(fitted.transformer, made.shape[1])
     dump(fitted.transformer, folder)
-    splits = {"train": write_split(train, fitted.out, folder, "train", layout, names, options, fitted.starts)}
-    applied = Stream(SOURCE).then(Apply(fitted.transformer))
-    splits["test"] = write_split(test, applied, folder, "test", layout, names, options, [0] * len(test.bins()))
-    manifest = {
-        "format": 1,
-        "fingerprint": key,
-        "layout": layout,
-        "dtype": options.dtype,
-        "width": int(made.shape[1]),
-        "names": names,
-        "inputs": inputs_of(train.dtypes, problem),
-        "splits": splits,
-        "passes": fitted.passes,
-        "notes": fitted.notes,
+    bins = len(test.bins())
+    splits = {
+        "train": write_split(train, training_stream(fitted), folder, "train", layout, names, options, fitted.starts),
+        "test": write_split(test, applied(fitted.transformer), folder, "test", layout, names, options, [0] * bins),
     }
+    how = {"fingerprint": key, "passes": fitted.passes, "notes": fitted.notes}
+    manifest = manifest_of(layout, options.dtype, names, inputs_of(train.dtypes, problem), splits) | how
     shards.write_manifest(folder, manifest)
     return {"rows": {name: entry["rows"] for name, entry in splits.items()}, "width": manifest["width"], "passes": fitted.passes}
 

@@ -16,7 +16,7 @@ from sklearn.utils import _safe_indexing
 
 from windtunnel.lifecycle.frames import to_frame
 
-__all__ = ["SOURCE", "Apply", "Assemble", "Chunk", "Pick", "Source", "Step", "Stream"]
+__all__ = ["SOURCE", "Apply", "Assemble", "Chunk", "Columns", "Pick", "Source", "Step", "Stream"]
 
 _NUMBERS = itertools.count()
 
@@ -83,11 +83,19 @@ class Stream:
             return set(everything)
         if isinstance(self.step, Pick) and self.step.names is not None:
             return set(self.step.names)
+        if isinstance(self.step, Columns):
+            return set(self.step.names)
         found = self.parent.source_columns(everything) if self.parent is not None else set()
         if isinstance(self.step, Assemble):
             for part in self.step.parts:
                 found |= part.source_columns(everything)
         return found
+
+
+class Columns(Step):
+    """A step that reads some of the source's columns by itself, whatever came before it."""
+
+    names: list[str]
 
 
 class Source(Step):
@@ -157,5 +165,6 @@ def stack(fitted: Any, pieces: list[Any], rows: int) -> Any:
 
     if not pieces:
         return np.zeros((rows, 0))
+    pieces = [piece.copy(deep=False) if isinstance(piece, pd.DataFrame) else piece for piece in pieces]  # stacking renames their columns
     whole = fitted._hstack(pieces, n_samples=rows) if isinstance(fitted, ColumnTransformer) else fitted._hstack(pieces)
     return _wrap_data_with_container("transform", whole, pieces[0], fitted)

@@ -65,6 +65,11 @@ class Summary:
             padded.append(made)
         return self._container(padded, height)
 
+    @staticmethod
+    def twice(table: Any) -> Any:
+        """A table of one row as one of two, for estimators that refuse a single row which stands for many."""
+        return pd.concat([table, table], ignore_index=True) if hasattr(table, "iloc") else np.concatenate([table, table])
+
     def _container(self, columns: list[np.ndarray], height: int) -> Any:
         template = self.template
         if isinstance(template, pd.Series):

@@ -1,5 +1,29 @@
 """How each family of scikit-learn estimators is fitted; importing this registers all of them."""
 
-from windtunnel.beam_jobs.features.families import encoding, imputing, scaling, stateless, text
+from windtunnel.beam_jobs.features.families import (
+    binning,
+    curves,
+    decomposition,
+    encoding,
+    imputing,
+    labels,
+    scaling,
+    selection,
+    stateless,
+    target,
+    text,
+)
 
-__all__ = ["encoding", "imputing", "scaling", "stateless", "text"]
+__all__ = [
+    "binning",
+    "curves",
+    "decomposition",
+    "encoding",
+    "imputing",
+    "labels",
+    "scaling",
+    "selection",
+    "stateless",
+    "target",
+    "text",
+]

@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from scipy import stats
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.preprocessing._data import _handle_zeros_in_scale, _is_constant_feature
 
 from windtunnel.beam_jobs.features.engine import Context, Fit
+from windtunnel.beam_jobs.features.moments import Moments
 from windtunnel.beam_jobs.features.order import percentiles
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.registry import family, identity_map, maps
@@ -22,21 +22,26 @@ def standard(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
     """Mean and variance; a column counts as constant by scikit-learn's own rule."""
     weighted = context.weighted(estimator)
     moments = yield from context.moments(stream, weighted=weighted)
-    template = context.peek(stream)
+    return finish_standard(estimator, moments, context.peek(stream), weighted=weighted)
+
+
+def finish_standard(estimator: Any, moments: Moments, template: Any, *, weighted: bool) -> Any:
+    """A StandardScaler from moments, in the types that scikit-learn leaves."""
     with quiet():
-        estimator.fit(moments.stand_in(template))
-    seen = moments.n if weighted else moments.n.astype(np.int64)
+        stand_in = moments.stand_in(template)
+        estimator.fit(stand_in, sample_weight=np.ones(stand_in.shape[0]) if weighted else None)
+    kind = np.asarray(estimator.n_samples_seen_).dtype
+    seen = moments.n.astype(kind)
     estimator.n_samples_seen_ = seen[0] if np.ptp(seen) == 0 else seen
-    sparse = scipy.sparse.issparse(template)
     if estimator.mean_ is not None or estimator.var_ is not None:
         mean, variance = moments.mean.copy(), moments.variance
-        estimator.mean_ = mean
+        if estimator.mean_ is not None:
+            estimator.mean_ = mean.astype(estimator.mean_.dtype)
         if estimator.with_std:
-            estimator.var_ = variance
-            constant = _is_constant_feature(variance, mean, estimator.n_samples_seen_)
-            estimator.scale_ = _handle_zeros_in_scale(np.sqrt(variance), copy=False, constant_mask=constant)
-        elif sparse:
-            estimator.mean_ = None
+            with np.errstate(invalid="ignore"):
+                constant = _is_constant_feature(variance, mean, estimator.n_samples_seen_)
+                scale = _handle_zeros_in_scale(np.sqrt(variance), copy=False, constant_mask=constant)
+            estimator.var_, estimator.scale_ = variance.astype(estimator.var_.dtype), scale.astype(estimator.scale_.dtype)
     return estimator
 
 
