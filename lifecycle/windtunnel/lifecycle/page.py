@@ -20,11 +20,14 @@ main{max-width:1180px;margin:0 auto;padding:24px}h1{font-size:24px;margin:0 0 4p
 .sub{color:var(--soft);margin:0 0 20px}section{background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:18px 20px;
 margin:0 0 18px;overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th{color:var(--soft);font-weight:600;font-size:13px;text-align:left}th,td{padding:6px 12px 6px 0;border-bottom:1px solid var(--line);
-vertical-align:middle}td.n,th.n{text-align:right}tr:last-child td{border-bottom:0}.tiles{display:flex;flex-wrap:wrap;gap:12px}
+vertical-align:middle}
+.w{white-space:nowrap}td.n,th.n{text-align:right}tr:last-child td{border-bottom:0}.tiles{display:flex;flex-wrap:wrap;gap:12px}
 .tile{border:1px solid var(--line);border-radius:8px;padding:10px 16px;min-width:130px}.tile b{display:block;font-size:20px}
 .tile span{color:var(--soft);font-size:13px}.badge{display:inline-block;border-radius:99px;padding:1px 9px;font-size:12px;font-weight:600;
-border:1px solid currentColor;margin-right:4px}.good{color:var(--green)}.warn{color:var(--amber)}.bad{color:var(--red)}.info{color:var(--blue)}
-svg{display:block}svg .bar{fill:var(--blue)}svg .bar2{fill:var(--amber);opacity:.65}svg .stroke{stroke:var(--blue);fill:none;stroke-width:1.5}
+border:1px solid currentColor;
+margin-right:4px}.good{color:var(--green)}.warn{color:var(--amber)}.bad{color:var(--red)}.info{color:var(--blue)}
+svg{display:block}svg .bar{fill:var(--blue)}svg .bar2{fill:var(--amber);opacity:.65}svg .stroke{stroke:var(--blue);fill:none;
+stroke-width:1.5}
 svg .axis{stroke:var(--line)}svg text{fill:var(--soft);font-size:10px}code{font-size:13px}summary{cursor:pointer;color:var(--soft)}
 """
 
@@ -52,9 +55,19 @@ def section(title: str, *content: Markup | str) -> Markup:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
-    """A table; numbers are right-aligned and shortened, ``None`` is a dash."""
-    body = Markup("").join(Markup("<tr>{}</tr>").format(Markup("").join(_cell(value) for value in row)) for row in rows)
-    head = Markup("").join(Markup("<th>{}</th>").format(header) for header in headers)
+    """A table; columns of numbers are right-aligned and shortened, ``None`` is a dash."""
+    held = [list(row) for row in rows]
+    numeric = [
+        any(map(_is_number, column)) and all(value is None or _is_number(value) for value in column) for column in zip(*held, strict=True)
+    ]
+    side = [Markup(" class=n") if right else Markup("") for right in numeric or [False] * len(headers)]
+    head = Markup("").join(Markup("<th{}>{}</th>").format(kind, header) for kind, header in zip(side, headers, strict=True))
+    body = Markup("").join(
+        Markup("<tr>{}</tr>").format(
+            Markup("").join(Markup("<td{}>{}</td>").format(kind, number(value)) for kind, value in zip(side, row, strict=True))
+        )
+        for row in held
+    )
     return Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, body)
 
 
@@ -111,13 +124,12 @@ def number(value: object) -> Markup:
     """A value as a reader wants it: thousands separated, four significant digits, a dash for nothing."""
     if value is None:
         return Markup("&ndash;")
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return escape(value)
     if isinstance(value, int):
         return escape(f"{value:,}")
     return escape(f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}")  # noqa: PLR2004
 
 
-def _cell(value: object) -> Markup:
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    return Markup("<td{}>{}</td>").format(Markup(" class=n") if numeric else "", number(value))
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

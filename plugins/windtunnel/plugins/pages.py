@@ -161,14 +161,14 @@ def _problem(dag_id: str) -> str:
 def _row(entry: Entry) -> list[Any]:
     payload = entry.payload
     tone = {"promotion": "good", "rollback": "bad", "refusal": "warn"}.get(entry.kind, "info")
-    why = payload.get("reason") or ""
+    why = payload.get("reason") or payload.get("step") or ""
     if isinstance(payload.get("by"), str):
         why = f"{payload['by']}: {why}"
     return [
-        entry.at[:19].replace("T", " "),
+        Markup("<span class=w>{}</span>").format(entry.at[:19].replace("T", " ")),
         page.badge(entry.kind, tone),
         payload.get("version"),
-        payload.get("cutoff"),
+        Markup("<span class=w>{}</span>").format(payload.get("cutoff") or ""),
         why,
         entry.run.get("run_id") or entry.run.get("dag_id"),
     ]
