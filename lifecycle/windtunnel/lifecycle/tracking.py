@@ -1,6 +1,7 @@
 """MLflow: an experiment a problem, a run a candidate, with its metrics and its lineage."""
 
 import functools
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from windtunnel.lifecycle.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["client", "experiment", "log_evaluation", "run_url", "version_url"]
+__all__ = ["client", "experiment", "log_data", "log_evaluation", "run_url", "version_url"]
 
 
 @functools.cache
@@ -46,6 +47,24 @@ def experiment(settings: Settings, problem: str) -> str:
     if found is None:
         raise UnavailableError(f"MLflow at {uri} has no experiment {problem!r} and does not make one")
     return str(found.experiment_id)
+
+
+def log_data(settings: Settings, run_id: str, table: str, snapshot_id: str, content: str) -> None:
+    """Name the version of the data that a run learned from, as one of MLflow's datasets.
+
+    Args:
+        settings: where MLflow is.
+        run_id: the run.
+        table: the Iceberg table.
+        snapshot_id: its version.
+        content: the fingerprint of the rows, which is the dataset's digest.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"table": table, "snapshot_id": snapshot_id})
+    dataset = Dataset(name=table, digest=content[:36], source_type="iceberg", source=source)
+    context = InputTag("mlflow.data.context", "training")
+    client(settings.need("tracking_uri")).log_inputs(run_id, [DatasetInput(dataset, [context])])
 
 
 def log_evaluation(settings: Settings, candidate: CandidateRef, evaluation: EvaluationRef) -> None:

@@ -237,6 +237,7 @@ def _record(
             mlflow.log_param(run_id, name, value)
         for name, value in figures.items():
             mlflow.log_metric(run_id, name, float(value))
+        tracking.log_data(settings, run_id, lineage["table"], str(lineage["snapshot_id"]), lineage["snapshot"])
         mlflow.log_artifacts(run_id, str(folder), "bundle")
         _log_model(mlflow, run_id, folder, sealed, pipeline)
         mlflow.set_terminated(run_id)
