@@ -30,6 +30,7 @@ def problem(**changes):
     [
         ({}, pa.array(["Yes", "No", None]), [1, 0, None]),
         ({}, pa.array(["Yes", "No", None]).dictionary_encode(), [1, 0, None]),
+        ({"label": {"column": "y", "positive": {"not_equals": "normal"}}}, pa.array(["normal", "worm", None]), [0, 1, None]),
         ({"label": {"column": "y", "positive": {"at_least": 2}}}, pa.array([1, 2, None]), [0, 1, None]),
         ({"label": {"column": "y", "positive": {"equals": True}}}, pa.array([True, False, None]), [1, 0, None]),
         ({"task": "multiclass", "label": {"column": "y"}}, pa.array([1, 2, None]), ["1", "2", None]),

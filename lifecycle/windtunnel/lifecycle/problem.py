@@ -103,11 +103,12 @@ class Positive(_Part):
     above: float | None = None
     at_least: float | None = None
     equals: str | int | bool | None = None
+    not_equals: str | int | bool | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if sum(value is not None for value in (self.above, self.at_least, self.equals)) != 1:
-            raise ValueError("give exactly one of above, at_least, equals")
+        if sum(value is not None for value in (self.above, self.at_least, self.equals, self.not_equals)) != 1:
+            raise ValueError("give exactly one of above, at_least, equals, not_equals")
         return self
 
 
@@ -320,7 +321,7 @@ class Problem(_Part):
         if self.label.column in self.features.columns:
             raise ValueError(f"the label column {self.label.column!r} is among the features: the model would see the answer")
         if self.task == "binary" and self.label.positive is None:
-            raise ValueError("a binary task needs label.positive: one of above, at_least, equals")
+            raise ValueError("a binary task needs label.positive: one of above, at_least, equals, not_equals")
         if self.schedule is not None and self.event_time is None and "{" not in self.source.path.replace("{landing}", ""):
             raise ValueError("a scheduled problem needs event_time, or a source path with the window's {day}")
         return self

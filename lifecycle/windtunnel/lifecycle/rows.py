@@ -47,6 +47,8 @@ def label_of(problem: Problem, batch: pa.RecordBatch | pa.Table) -> pa.Array:
         answer = pc.greater(pc.cast(values, pa.float64()), positive.above)
     elif positive.at_least is not None:
         answer = pc.greater_equal(pc.cast(values, pa.float64()), positive.at_least)
+    elif positive.not_equals is not None:
+        answer = pc.not_equal(values, pa.scalar(positive.not_equals).cast(values.type))
     else:
         answer = pc.equal(values, pa.scalar(positive.equals).cast(values.type))
     return pc.cast(answer, pa.int8())
