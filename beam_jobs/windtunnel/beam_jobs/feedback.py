@@ -1,0 +1,287 @@
+"""Feedback: predictions meet the truth that came later, and the labels that people gave.
+
+The days of answers are spread over workers; a day's answers are read batch by batch and looked up, by the problem's keys, in the examples
+of the day that each row says it belongs to. Of examples only the keys, label and features of a few days are held at a time, so memory goes
+with a day's examples and not with the rows of the window, which is why no shuffle by key is needed. What was joined becomes the content of
+``<problem>.feedback``, one file a day of answers in one commit; it depends only on what the tables hold, so a retry, a backfill and two
+runs at once leave the same.
+
+    python -m windtunnel.beam_jobs.feedback --spec spec.json --result result.json
+
+with a spec of ``{"problem": {...}, "window": {"start": ..., "end": ...}, "settings": {...}}``.
+"""
+
+import collections
+import dataclasses
+import datetime as dt
+import functools
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
+from windtunnel.beam_jobs.outcome import Outcomes, outcomes
+from windtunnel.lifecycle.artifacts import Stage, read_text
+from windtunnel.lifecycle.errors import JobError
+from windtunnel.lifecycle.feedback import Truth, add_labels, feedback_schema, horizon, join, truth_columns
+from windtunnel.lifecycle.feedback_page import render
+from windtunnel.lifecycle.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.labels import labels_schema
+from windtunnel.lifecycle.live import COLUMNS, Arm, Live
+from windtunnel.lifecycle.problem import Problem, parse
+from windtunnel.lifecycle.references import FeedbackRef
+from windtunnel.lifecycle.registry import champion, registered
+from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.snapshots import DayFile, content_fingerprint, day_files, day_path, open_table, replace_days, table_name
+from windtunnel.lifecycle.tables import batches, existing, write_file
+from windtunnel.lifecycle.window import Window
+
+__all__ = ["add_labels", "feedback", "run"]
+
+log = logging.getLogger("windtunnel.jobs.feedback")
+
+_PARTS = ("keys", "columns", "label", "features", "event_time", "task", "serving")
+_HELD = 4
+"""Days of examples that a worker holds at a time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """One day of answers."""
+
+    day: str
+    files: tuple[DayFile, ...]
+
+
+def feedback(problem: Problem, window: Window, settings: Settings, progress: Progress) -> FeedbackRef:
+    """Join the predictions of a window with what is known by its end.
+
+    The answers looked at are those from ``label.delay_days`` before the window on, so that each is looked at once its truth is due. At the
+    end of a closed history (``windows.history_end``) answers and labels given since count as well.
+
+    Args:
+        problem: names keys, label and delay.
+        window: its end is the data cut-off: what became known later waits.
+        settings: name the catalog and where reports go.
+        progress: counts answers.
+
+    Raises:
+        SchemaMismatchError: the problem's columns no longer fit the table of feedback.
+        UnavailableError: the catalog is out of reach.
+    """
+    until = horizon(problem, window)
+    since = window.start - dt.timedelta(days=problem.label.delay_days)
+    names = {kind: table_name(problem, kind) for kind in ("predictions", "examples", "labels", "feedback")}
+    tables = {kind: existing(settings, name) for kind, name in names.items()}
+    answers, examples, labels, done = (
+        [] if table is None else day_files(table, *((since, until) if kind in {"predictions", "feedback"} else (None, None)))
+        for kind, table in tables.items()
+    )
+    known = [content_fingerprint(found) for found in (answers, examples, labels)]
+    name = fingerprint("feedback", code_version(), problem.part_fingerprint(*_PARTS), since, until, known)
+    stage = Stage(settings, problem.name, "feedback", name)
+    found = stage.result()
+    if found is None or json.loads(read_text(stage.path("feedback.json")))["content"] != content_fingerprint(done):
+        tasks = [_Task(day, tuple(files)) for day, files in _by_day(answers).items()] if problem.keys else []
+        days: list[dict[str, Any]] = []
+        if tasks or done:
+            table = open_table(settings, names["feedback"], feedback_schema(problem))
+            step = _JoinDay(problem, examples, labels, day_path(table, "{day}", "{digest}", 0), until)
+            days = _run(problem, step, tasks, settings, progress)
+            contents: dict[str, list[str]] = {entry.day: [] for entry in done}
+            contents |= {entry["day"]: [entry["path"]] for entry in days if entry["rows"]}
+            replace_days(settings, names["feedback"], contents, {"windtunnel.feedback": name})
+            done = day_files(table.refresh(), since, until)
+        live = _live(problem, settings, done, until)
+        found = _publish(stage, problem, window, settings, live, days, answers, content_fingerprint(done), names["feedback"], name)
+    return FeedbackRef.from_dict(found)
+
+
+def _by_day(files: Sequence[DayFile]) -> dict[str, list[DayFile]]:
+    found: dict[str, list[DayFile]] = {}
+    for entry in files:
+        if entry.rows:
+            found.setdefault(entry.day, []).append(entry)
+    return found
+
+
+class _JoinDay(beam.DoFn):
+    """Joins one day of answers and writes its file; run twice, it leaves the same file."""
+
+    def __init__(
+        self, problem: Problem, examples: Sequence[DayFile], labels: Sequence[DayFile], target: str, until: dt.date | None
+    ) -> None:
+        self._problem = problem.model_dump(mode="json")
+        self._examples, self._labels, self._target, self._until = (
+            _by_day(examples),
+            [entry for entry in labels if entry.rows],
+            target,
+            until,
+        )
+        self.results: Outcomes | None = None
+
+    def process(self, element: _Task) -> None:
+        """One day."""
+        assert self.results is not None  # noqa: S101 - set before the pipeline is made
+        with self.results.reporting(element.day, f"the answers of {element.day}"):
+            self.results.put(element.day, self._day(element))
+
+    def _day(self, task: _Task) -> dict[str, Any]:
+        problem, schema = parse(self._problem), feedback_schema(parse(self._problem))
+        used: dict[str, list[str]] = {"answers": [entry.digest for entry in task.files], "labels": []}
+        reasons: collections.Counter[str] = collections.Counter()
+        seen = 0
+
+        @functools.lru_cache(_HELD)
+        def truth_of(day: dt.date) -> Truth | None:
+            files = self._examples.get(day.isoformat())
+            used[day.isoformat()] = [entry.digest for entry in files or []]
+            return Truth(problem, day, batches([entry.path for entry in files], truth_columns(problem))) if files else None
+
+        def people(keys: pa.Table) -> pa.Table | None:
+            return self._people(problem, keys, used["labels"])
+
+        def joined() -> Iterator[pa.Table]:
+            nonlocal seen
+            for batch in batches([entry.path for entry in task.files]):
+                part, why = join(problem, batch, truth_of, people, until=self._until)
+                reasons.update(why)
+                seen += batch.num_rows
+                progress_of("feedback").add(batch.num_rows)
+                if part.num_rows:
+                    yield part
+
+        def path() -> str:
+            digest = fingerprint("feedback", code_version(), problem.part_fingerprint(*_PARTS), used)
+            return self._target.replace("{day}", task.day).replace("{digest}", digest)
+
+        folder = self._target.rpartition("/")[0].replace("{day}", task.day)
+        written, rows = write_file(folder, joined(), schema, path)
+        return {"day": task.day, "answers": seen, "path": written, "rows": rows, "waiting": dict(reasons)}
+
+    def _people(self, problem: Problem, keys: pa.Table, used: list[str]) -> pa.Table | None:
+        wanted, found = keys.group_by(problem.keys).aggregate([]), []
+        for entry in self._labels:
+            for batch in batches([entry.path]):
+                table = pa.Table.from_batches([batch]).select(labels_schema(problem).names).cast(labels_schema(problem))
+                mine = table.join(wanted, keys=problem.keys, join_type="left semi")
+                if mine.num_rows:
+                    found.append(mine)
+                    used.append(entry.digest) if entry.digest not in used else None
+        return pa.concat_tables(found) if found else None
+
+
+def _run(problem: Problem, step: _JoinDay, tasks: Sequence[_Task], settings: Settings, progress: Progress) -> list[dict[str, Any]]:
+    if not tasks:
+        return []
+    progress.total = progress.total or sum(entry.rows for task in tasks for entry in task.files)
+    with outcomes(settings, problem.name, "feedback") as results, reporting("feedback", progress):
+        step.results = results
+        with pipeline(settings.to_dict()) as flow:
+            _ = flow | beam.Create(tasks) | beam.Reshuffle() | beam.ParDo(step)
+        found = results.collect()
+    if len(found) != len(tasks):
+        raise JobError(f"{len(tasks)} days of answers were given out but {len(found)} came back", hint="run it again")
+    return found
+
+
+def _live(problem: Problem, settings: Settings, done: Sequence[DayFile], until: dt.date | None) -> Live:
+    """How the joined rows turned out: one plain pass over a few columns."""
+    live = Live(problem, classes_of(problem, settings), until)
+    for batch in batches([entry.path for entry in done if entry.rows], COLUMNS):
+        live.add(batch)
+    return live
+
+
+def classes_of(problem: Problem, settings: Settings) -> dict[str, list[str]]:
+    """The class names of every registered version of a multiclass model, in the order of its probabilities."""
+    from windtunnel.lifecycle import bundle as bundles
+    from windtunnel.lifecycle.artifacts import local_copy
+    from windtunnel.lifecycle.ledger import Ledger
+
+    found: dict[str, list[str]] = {}
+    if problem.task != "multiclass" or not Ledger.configured(settings):
+        return found
+    for version, entry in registered(settings, problem.name).items():
+        try:
+            with local_copy(str(entry.payload["uri"])) as folder:
+                found[version] = bundles.read(folder, names=[]).classes
+        except (OSError, KeyError) as error:
+            log.warning("the classes of version %s cannot be read: %s", version, error)
+    return found
+
+
+def _publish(
+    stage: Stage,
+    problem: Problem,
+    window: Window,
+    settings: Settings,
+    live: Live,
+    days: Sequence[Mapping[str, Any]],
+    answers: Sequence[DayFile],
+    content: str,
+    table: str,
+    name: str,
+) -> dict[str, Any]:
+    waiting: collections.Counter[str] = collections.Counter()
+    for entry in days:
+        waiting.update(entry["waiting"])
+    total = sum(entry.rows for entry in answers)
+    if not problem.keys and total:
+        waiting["no_keys"] = total
+    present = champion(settings, problem.name)
+    body: dict[str, Any] = {
+        "problem": problem.name,
+        "window": window.to_dict(),
+        "table": table,
+        "content": content,
+        "answers": total,
+        "joined": sum(live.rows.values()),
+        "waiting": dict(waiting),
+        "corrected": live.corrected,
+        "differs": live.shares(),
+        "compared": live.compared,
+        "champion": present.version if present else None,
+        "main": dict(zip(("metric", "value", "low", "high", "rows"), live.main(_shown(live)) or (), strict=False)),
+        "arms": [dataclasses.asdict(arm) | {"rows": live.rows[arm], "figures": live.figures(arm)} for arm in sorted(live.rows)],
+        "days": [dict(entry) for entry in days],
+    }
+    figures: dict[str, float] = {"answers": float(total), "joined": float(body["joined"]), "waiting": float(sum(waiting.values()))}
+    figures |= {"corrected": float(live.corrected)} | {f"waiting.{reason}": float(count) for reason, count in waiting.items()}
+    figures |= {f"differs.{feature}": share for feature, share in body["differs"].items()}
+    if body["main"]:
+        figures |= {body["main"]["metric"]: body["main"]["value"], f"{body['main']['metric']}.rows": float(body["main"]["rows"])}
+    if present:
+        mine = live.main([arm for arm in _shown(live) if arm.version == present.version])
+        figures |= {f"champion.{mine[0]}": mine[1], "champion.rows": float(mine[4])} if mine else {}
+    reference = FeedbackRef(
+        report=stage.path("feedback.html"),
+        table=table,
+        joined=body["joined"],
+        waiting=sum(waiting.values()),
+        figures=figures,
+        fingerprint=name,
+    )
+    with stage.writing() as folder:
+        (folder / "feedback.json").write_text(json.dumps(body, sort_keys=True, indent=1), encoding="utf-8")
+        (folder / "feedback.html").write_text(render(problem, body), encoding="utf-8")
+        stage.finish(folder, reference.to_dict())
+    return stage.result() or reference.to_dict()
+
+
+def _shown(live: Live) -> list[Arm]:
+    """The arms whose answers people saw."""
+    return [arm for arm in live.rows if not arm.shadow]
+
+
+def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """The job: a spec of problem, window and settings in, a feedback reference out."""
+    return feedback(parse(spec["problem"]), Window.from_dict(spec["window"]), Settings.from_mapping(spec["settings"]), progress).to_dict()
+
+
+if __name__ == "__main__":
+    main(run)
