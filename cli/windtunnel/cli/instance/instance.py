@@ -22,7 +22,7 @@ from windtunnel.cli.instance.environment import ADMIN, KNOBS, instance_environme
 from windtunnel.cli.instance.files import read_json, write_json
 from windtunnel.cli.instance.layout import Layout, home_folder
 from windtunnel.cli.instance.ports import LOOPBACK, free_port, is_free
-from windtunnel.cli.instance.process import Daemon, stop
+from windtunnel.cli.instance.process import Daemon, members, stop
 from windtunnel.cli.instance.services import AIRFLOW, SERVICES, Service, airflow_health, answers, definitions
 from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError
 
@@ -38,6 +38,11 @@ _PORT_OF = {"airflow": "api-server", "mlflow": "mlflow", "server": "server", "se
 _START_SECONDS = 180.0  # a cold machine with other work on it
 _LOCK_SECONDS = 300.0
 _RESTARTS = 2  # of one service within one up
+_ATTEMPTS = 3
+
+
+class _PortTakenError(UnavailableError):
+    """Choosing another port helps."""
 
 
 class Instance:
@@ -126,7 +131,7 @@ class Instance:
         pids = {name: self.daemon(name).pid for name in SERVICES}
         with ThreadPoolExecutor(max_workers=4) as threads:
             postgres = threads.submit(database.is_ready, url)
-            health = threads.submit(airflow_health, ports["airflow"])
+            health = threads.submit(airflow_health, ports["airflow"], self._started())
             mlflow = threads.submit(answers, f"http://{LOOPBACK}:{ports['mlflow']}/health")
             server = threads.submit(answers, f"http://{LOOPBACK}:{ports['server']}/v2/health/live")
         parts = {name: {"healthy": well and pids[name] is not None, "pid": pids[name]} for name, well in health.result().items()}
@@ -168,21 +173,32 @@ class Instance:
         """
         self.layout.create()
         with self._lock("up"):
-            credentials = self.credentials
-            state = self._decide(credentials)
-            started = self._start_database(state, credentials)
-            url = self._database(state)
-            fresh = database.create_databases(url)
-            services = definitions(self.layout, state["ports"], self.environment(), self._mlflow_uri(url))
-            self._stop_changed(services)
-            with ThreadPoolExecutor(max_workers=2) as threads:
-                others = threads.submit(self._start_others, state, services, fresh)
-                self._migrate_airflow(state, fresh)
-                for name in AIRFLOW:
-                    self._ensure(services[name])
-                others.result()
-            self._wait(state, services, started or 0.0)
+            for attempt in range(_ATTEMPTS):
+                try:
+                    self._bring_up()
+                    break
+                except _PortTakenError as error:
+                    # Another program was quicker between our choice of a port and the service's start.
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+                    self._say(error.message)
         return self.status()
+
+    def _bring_up(self) -> None:
+        credentials = self.credentials
+        state = self._decide(credentials)
+        started = self._start_database(state, credentials)
+        url = self._database(state)
+        fresh = database.create_databases(url)
+        services = definitions(self.layout, state["ports"], self.environment(), self._mlflow_uri(url))
+        self._stop_changed(services)
+        with ThreadPoolExecutor(max_workers=2) as threads:
+            others = threads.submit(self._start_others, state, services, fresh)
+            self._migrate_airflow(state, fresh)
+            for name in AIRFLOW:
+                self._ensure(services[name])
+            others.result()
+        self._wait(state, services, started or 0.0)
 
     def down(self) -> bool:
         """Stop everything, also what a killed part left behind; gives whether anything ran."""
@@ -199,6 +215,8 @@ class Instance:
     def _decide(self, credentials: Credentials) -> dict[str, Any]:
         """Take over earlier choices, choose what is missing, and remember it."""
         state = read_json(self.layout.state)
+        # What a killed service left behind still holds its port.
+        stop([daemon for daemon in map(self.daemon, SERVICES) if daemon.pid is None], grace=0)
         given = os.environ.get(database.DATABASE_VARIABLE, "")
         if given:
             state["database"] = database.external_url(given).render_as_string(hide_password=False)
@@ -313,10 +331,11 @@ class Instance:
         missing, failed = set(services), set[str]()
         with ThreadPoolExecutor(max_workers=len(services)) as threads:
             while missing - failed and time.time() - began < _START_SECONDS:
-                report = threads.submit(airflow_health, state["ports"]["airflow"], since)
+                report = threads.submit(airflow_health, state["ports"]["airflow"], self._started(since))
                 found = {name: threads.submit(answers, services[name].url) for name in missing - failed if services[name].url}
                 for name in sorted(missing - failed):
                     if self.daemon(name).pid is None:
+                        self._check_port(state, name)
                         if starts[name] == _RESTARTS:
                             failed.add(name)
                             continue
@@ -329,6 +348,17 @@ class Instance:
         if missing:
             tails = "\n".join(f"--- {name}\n{self.daemon(name).tail()}" for name in sorted(missing))
             raise UnavailableError(f"{', '.join(sorted(missing))} did not come up; the rest did\n{tails}", hint="see `windtunnel logs`")
+
+    def _started(self, since: float = 0.0) -> dict[str, float]:
+        """Since when a heartbeat of each part counts."""
+        return {name: max(since, self.daemon(name).started) for name in AIRFLOW}
+
+    def _check_port(self, state: dict[str, Any], name: str) -> None:
+        """Raise where a service ended because its port belongs to somebody else."""
+        for port, service in _PORT_OF.items():
+            number = int(state["ports"][port])
+            if service == name and not is_free(number) and not members([str(self.daemon(name).marker)]):
+                raise _PortTakenError(f"port {number} of {name} was taken by another program meanwhile", hint="run `windtunnel up` again")
 
     @contextlib.contextmanager
     def _lock(self, what: str) -> Iterator[None]:

@@ -59,6 +59,11 @@ class Daemon:
         return str(read_json(self.file).get("fingerprint", ""))
 
     @property
+    def started(self) -> float:
+        """When the recorded process was started, in seconds since 1970; 0 if none was."""
+        return float(read_json(self.file).get("started", 0.0))
+
+    @property
     def pid(self) -> int | None:
         """The process id, if that process lives and is this service."""
         pid = read_json(self.file).get("pid")
@@ -84,6 +89,7 @@ class Daemon:
         self.log.touch(mode=0o600)
         self.marker.touch(mode=0o600)
         descriptor = os.open(self.marker, os.O_RDONLY)
+        now = time.time()
         try:
             started = subprocess.run(
                 [sys.executable, "-I", "-S", str(Path(__file__).with_name("detach.py")), str(self.log), user or "-", *command],
@@ -99,7 +105,7 @@ class Daemon:
         finally:
             os.close(descriptor)
         pid = int(started.stdout)
-        write_json(self.file, {"pid": pid, "fingerprint": fingerprint, "started": time.time(), "command": list(command)})
+        write_json(self.file, {"pid": pid, "fingerprint": fingerprint, "started": now, "command": list(command)})
         return pid
 
     def tail(self, lines: int = 15) -> str:

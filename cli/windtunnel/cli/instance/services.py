@@ -81,12 +81,12 @@ def answers(url: str, timeout: float = 10.0) -> bool:
         return False
 
 
-def airflow_health(port: int, since: float = 0.0, timeout: float = 5.0) -> dict[str, bool]:
+def airflow_health(port: int, started: Mapping[str, float], timeout: float = 5.0) -> dict[str, bool]:
     """Which parts of Airflow are well, as the api-server reports them; all are not while it does not answer.
 
     Args:
         port: of the api-server.
-        since: heartbeats before this time (seconds since 1970) do not count: they are of a process that is gone.
+        started: when each part was started (seconds since 1970): an earlier heartbeat is of a process that is gone.
         timeout: seconds to wait for the report.
     """
     try:
@@ -98,7 +98,7 @@ def airflow_health(port: int, since: float = 0.0, timeout: float = 5.0) -> dict[
     for name, reported in _REPORTED.items():
         part = report.get(reported) or {}
         beat = part.get(f"latest_{reported}_heartbeat")
-        fresh = beat is not None and datetime.fromisoformat(beat).timestamp() >= since
+        fresh = beat is not None and datetime.fromisoformat(beat).timestamp() >= started.get(name, 0.0)
         well[name] = part.get("status") == "healthy" and fresh
     return well
 
