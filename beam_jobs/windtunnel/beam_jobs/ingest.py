@@ -28,6 +28,7 @@ from windtunnel.lifecycle.schema import QUARANTINE_SCHEMA, arrow_schema
 from windtunnel.lifecycle.settings import Settings
 from windtunnel.lifecycle.snapshots import UNKNOWN_DAY, day_files, open_table, pin, replace_days, table_name
 from windtunnel.lifecycle.sources import Piece, Unit, plan, read
+from windtunnel.lifecycle.sources.lake import pinned
 from windtunnel.lifecycle.sources.plan import version_of
 from windtunnel.lifecycle.window import Window
 
@@ -65,6 +66,8 @@ def ingest(problem: Problem, window: Window, settings: Settings, progress: Progr
         SourceFormatError: a source cannot be read as what it claims to be; nothing was committed.
         SchemaMismatchError: a column is missing or of another type; nothing was committed.
     """
+    if problem.source.format == "iceberg" and (ref := pinned(problem, window, settings)) is not None:
+        return ref
     units = plan(problem, window, settings)
     examples = open_table(settings, table_name(problem, "examples"), arrow_schema(problem))
     quarantine = open_table(settings, table_name(problem, "quarantine"), QUARANTINE_SCHEMA)

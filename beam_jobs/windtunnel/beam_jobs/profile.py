@@ -11,14 +11,12 @@ import dataclasses
 import datetime as dt
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 import fsspec
-import pyarrow as pa
 
-from windtunnel.beam_jobs.batches import RowGroup, open_parquet, read_row_group
 from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
 from windtunnel.lifecycle.artifacts import Stage
@@ -34,24 +32,14 @@ from windtunnel.lifecycle.sources.days import event_columns
 from windtunnel.lifecycle.statistics import summarize
 from windtunnel.lifecycle.statistics.association import associations
 from windtunnel.lifecycle.statistics.profiled import Profiled
+from windtunnel.lifecycle.statistics.scan import GroupTask, scan_groups, tasks_of
 
-__all__ = ["profile", "profile_files", "run", "text_columns"]
+__all__ = ["profile", "profile_files", "run"]
 
 log = logging.getLogger("windtunnel.jobs.profile")
 
 _PROTOCOL = 1
-_GROUPS = 16
 STATE = "statistics.arrow"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Task:
-    """Some row groups of one file: what is shuffled."""
-
-    number: int
-    path: str
-    groups: tuple[int, ...]
-    offset: int
 
 
 def profile(
@@ -123,9 +111,7 @@ def profile_files(
     Raises:
         SourceFormatError: a file is damaged; says which and where.
     """
-    tasks: list[_Task] = []
-    for path in paths:
-        tasks += _tasks(path, len(tasks))
+    tasks = tasks_of(paths)
     folder_settings = settings if settings.artifacts else dataclasses.replace(settings, artifacts=_scratch())
     name = problem.name if problem else "files"
     with outcomes(folder_settings, name, "profile") as results, reporting("profile", progress):
@@ -145,64 +131,25 @@ def _scratch() -> str:
     return tempfile.mkdtemp(prefix="windtunnel-")
 
 
-def _tasks(path: str, first: int) -> Iterator[_Task]:
-    with open_parquet(path) as file:
-        sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-    starts = [sum(sizes[:i]) for i in range(0, len(sizes), _GROUPS)]
-    for number, start in enumerate(starts):
-        groups = tuple(range(number * _GROUPS, min((number + 1) * _GROUPS, len(sizes))))
-        yield _Task(first + number, path, groups, start)
-
-
-def text_columns(path: str, groups: Sequence[int]) -> list[str]:
-    """The text columns that are well dictionary-encoded in these row groups.
-
-    Counting their codes is cheap; decoding other columns as dictionaries would cost a hash a row.
-    """
-    with open_parquet(path) as file:
-        schema = file.schema_arrow
-        found = []
-        for place, field in enumerate(schema):
-            if len(file.metadata.schema) != len(schema) or not (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
-                continue
-            chunks = [file.metadata.row_group(group).column(place) for group in groups]
-            if all(chunk.has_dictionary_page and chunk.total_compressed_size < max(chunk.num_values, 1) * 6 for chunk in chunks):
-                found.append(field.name)
-        return found
-
-
 class _ProfileGroups(beam.DoFn):
     """Reads row groups and keeps their statistics; run twice, it keeps the same ones."""
 
     def __init__(self, problem: dict[str, Any] | None, slices: list[list[str]], results: Outcomes) -> None:
         self._problem, self._slices, self._results = problem, slices, results
 
-    def process(self, element: _Task) -> None:
+    def process(self, element: GroupTask) -> None:
         """One task."""
         with self._results.reporting(f"{element.number:08}", element.path):
-            state = statistics_of(
-                element.path, element.groups, element.offset, self._slices, parse(self._problem) if self._problem else None
-            )
+            state = profiled_for(parse(self._problem) if self._problem else None, self._slices)
+            scan_groups(element, state, progress_of("profile").add)
             self._results.put_bytes(f"{element.number:08}.state", state.to_bytes())
 
 
-def statistics_of(
-    path: str, groups: Sequence[int], offset: int, slices: Sequence[Sequence[str]] = (), problem: Problem | None = None
-) -> Profiled:
-    """The statistics of some row groups of a Parquet file, whose rows begin at `offset` of it."""
-    progress = progress_of("profile")
-    columns = None
-    if problem is not None:
-        slices = problem.slices
-        columns = list(dict.fromkeys([*problem.features.columns, problem.label.column]))
-    state = Profiled(slices, columns, problem)
-    dictionary = text_columns(path, groups)
-    for group in groups:
-        for batch in read_row_group(RowGroup(path, group, 0), dictionary=dictionary):
-            state.add_batch(batch, path.rpartition("/")[2], offset)
-            offset += batch.num_rows
-            progress.add(batch.num_rows)
-    return state
+def profiled_for(problem: Problem | None, slices: Sequence[Sequence[str]] = ()) -> Profiled:
+    """Empty statistics that will look into what a problem asks for."""
+    if problem is None:
+        return Profiled(slices)
+    return Profiled(problem.slices, list(dict.fromkeys([*problem.features.columns, problem.label.column])), problem)
 
 
 def _reference(reference: StatisticsRef | None) -> Profiled | None:

@@ -43,9 +43,11 @@ __all__ = [
     "day_files",
     "day_path",
     "files",
+    "load_table",
     "open_table",
     "pin",
     "replace_days",
+    "table_files",
     "table_name",
 ]
 
@@ -330,12 +332,24 @@ def files(settings: Settings, ref: SnapshotRef) -> list[str]:
     Raises:
         UnavailableError: the table or the snapshot is not there any more.
     """
-    table = _load(settings, ref.table)
+    table = load_table(settings, ref.table)
     if DAY in table.schema().column_names:
         found = day_files(table, ref.start, ref.end, snapshot_id=ref.snapshot_id)
         return [entry.path.removeprefix("file://") for entry in found if entry.rows]
     paths = [task.file.file_path for task in table.scan(snapshot_id=ref.snapshot_id).plan_files()]
     return sorted(path.removeprefix("file://") for path in paths)
+
+
+def table_files(settings: Settings, name: str, start: str | None = None, end: str | None = None) -> list[str]:
+    """The Parquet data files of the newest version of any table, of some days if it is one of ours.
+
+    Raises:
+        UnavailableError: there is no such table.
+    """
+    table = load_table(settings, name)
+    if DAY in table.schema().column_names:
+        return [entry.path.removeprefix("file://") for entry in day_files(table, start, end) if entry.rows]
+    return sorted(task.file.file_path.removeprefix("file://") for task in table.scan().plan_files())
 
 
 def pin(problem: Problem, window: Window, settings: Settings, version: str = "") -> SnapshotRef:
@@ -352,10 +366,10 @@ def pin(problem: Problem, window: Window, settings: Settings, version: str = "")
         UnavailableError: there is no such table or version.
     """
     name = table_name(problem, "examples")
-    table = _load(settings, name)
+    table = load_table(settings, name)
     number = _version(table, version)
     found = day_files(table, window.start, window.end, snapshot_id=number)
-    bad = day_files(_load(settings, table_name(problem, "quarantine")))
+    bad = day_files(load_table(settings, table_name(problem, "quarantine")))
     quarantined = sum(entry.rows for entry in bad if entry.day == UNKNOWN_DAY or str(window.start) <= entry.day < str(window.end))
     rows = sum(entry.rows for entry in found)
     if not rows or number is None:
@@ -386,7 +400,12 @@ def _version(table: "Table", version: str) -> int | None:
     )
 
 
-def _load(settings: Settings, name: str) -> "Table":
+def load_table(settings: Settings, name: str) -> "Table":
+    """A table of the catalog.
+
+    Raises:
+        UnavailableError: there is no such table, or the catalog is out of reach.
+    """
     from pyiceberg.exceptions import NoSuchTableError
 
     try:

@@ -8,7 +8,7 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -94,8 +94,12 @@ def unchanged(path: str, state: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
+def opened(path: str, foreign: Sequence[str] = ()) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
     """A file's content: one (name, stream) pair, or one for each file inside a zip.
+
+    Args:
+        path: a path or URL.
+        foreign: first bytes of formats that are welcome although they are no text, such as ``ARROW1``.
 
     Raises:
         SourceFormatError: its compression is damaged, or a zip holds no file.
@@ -107,7 +111,7 @@ def opened(path: str) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
         with reaching(path):
             head = file.read(6)
             file.seek(0)
-        yield _streams(path, file, head)
+        yield _streams(path, file, head, foreign)
 
 
 def _open(path: str) -> IO[bytes]:
@@ -117,7 +121,13 @@ def _open(path: str) -> IO[bytes]:
     return stream
 
 
-def _streams(path: str, file: IO[bytes], head: bytes) -> Iterator[tuple[str, IO[bytes]]]:
+_FOREIGN = {b"\xd0\xcf\x11\xe0": "an Excel workbook", b"%PDF": "a PDF", b"PAR1": "a Parquet file", b"ARROW1": "an Arrow file"}
+
+
+def _streams(path: str, file: IO[bytes], head: bytes, foreign: Sequence[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    for magic, what in _FOREIGN.items():
+        if head.startswith(magic) and magic.decode("latin-1") not in foreign:
+            raise SourceFormatError(f"{path}: is {what}, not text", hint="set source.format to what it is, or save it as CSV", path=path)
     with damage_named(path):
         if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             yield from _members(path, file)
@@ -145,6 +155,8 @@ def _members(path: str, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
         members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith(("__MACOSX/", "."))]
         if not members:
             raise SourceFormatError(f"{path}: the zip holds no file", path=path)
+        if {"[Content_Types].xml", "mimetype"} & {member.filename for member in members}:
+            raise SourceFormatError(f"{path}: is a workbook or a document, not text", hint="save it as CSV", path=path)
         for member in members:
             if member.flag_bits & 1:
                 raise SourceFormatError(f"{path}: {member.filename} in the zip is encrypted", hint="unpack it first", path=path)

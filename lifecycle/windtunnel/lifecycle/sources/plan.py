@@ -19,6 +19,7 @@ log = logging.getLogger("windtunnel.sources")
 _PARSER = 1
 """Raised whenever the same bytes would be read as other rows: days ingested before are then ingested anew."""
 
+_PIECE_ROWS = 1_048_576
 _DAILY = {"day", "dom"}
 _FIELDS = {"landing", "day", "year", "month", "dom"}
 
@@ -32,6 +33,18 @@ def plan(problem: Problem, window: Window, settings: Settings) -> list[Unit]:
         ConfigurationError: the path has unknown fields.
         UnavailableError: the place is out of reach.
     """
+    if problem.source.format == "sql":
+        from windtunnel.lifecycle.sources.database import plan_query
+
+        return [plan_query(problem, window)]
+    if problem.source.format == "python":
+        from windtunnel.lifecycle.sources.generator import plan_generator
+
+        return [plan_generator(problem, window)]
+    if problem.source.format == "iceberg":
+        from windtunnel.lifecycle.sources.lake import plan_table
+
+        return [plan_table(problem, window, settings, version_of)]
     fields = _fields(problem)
     landing = settings.need("landing") if "landing" in fields else ""
     values = [
@@ -73,8 +86,28 @@ def _fields(problem: Problem) -> set[str]:
 def _unit(problem: Problem, day: str, paths: Sequence[str]) -> Unit:
     states = [state_of(path) for path in paths]
     contents = [content_digest(path) if is_local(path) else state for path, state in zip(paths, states, strict=True)]
-    pieces = tuple(Piece(i, path, state, dated=not day) for i, (path, state) in enumerate(zip(paths, states, strict=True)))
-    return Unit(day, version_of(problem, contents), pieces)
+    pieces: list[Piece] = []
+    for path, state in zip(paths, states, strict=True):
+        for groups in _row_groups(path) if problem.source.format == "parquet" else [()]:
+            pieces.append(Piece(len(pieces), path, state, groups, dated=not day))
+    return Unit(day, version_of(problem, contents), tuple(pieces))
+
+
+def _row_groups(path: str) -> list[tuple[int, ...]]:
+    """A Parquet file's row groups in pieces of about a million rows, so that workers share a large file."""
+    from windtunnel.lifecycle.sources.columnar import row_counts
+
+    parts: list[tuple[int, ...]] = []
+    held: list[int] = []
+    rows = 0
+    counts = row_counts(path)
+    for group, count in enumerate(counts):
+        held.append(group)
+        rows += count
+        if rows >= _PIECE_ROWS or group == len(counts) - 1:
+            parts.append(tuple(held))
+            held, rows = [], 0
+    return parts or [()]
 
 
 def version_of(problem: Problem, contents: Sequence[str]) -> str:

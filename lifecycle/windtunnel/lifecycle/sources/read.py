@@ -1,5 +1,6 @@
 """Reading any piece of any source."""
 
+import importlib
 from collections.abc import Callable, Iterator
 
 from windtunnel.lifecycle.problem import Problem
@@ -22,6 +23,17 @@ def read(problem: Problem, piece: Piece, settings: Settings) -> Iterator[Chunk]:
 
 def _reader(kind: str) -> Callable[[Problem, Piece, Settings], Iterator[Chunk]]:
     """Only the module that is needed is imported."""
-    if kind == "csv":
-        from windtunnel.lifecycle.sources.delimited import read_delimited as reader
+    module, name = _READERS[kind]
+    reader: Callable[[Problem, Piece, Settings], Iterator[Chunk]] = getattr(importlib.import_module(module), name)
     return reader
+
+
+_READERS = {
+    "csv": ("windtunnel.lifecycle.sources.delimited", "read_delimited"),
+    "jsonl": ("windtunnel.lifecycle.sources.lines", "read_lines"),
+    "parquet": ("windtunnel.lifecycle.sources.columnar", "read_parquet"),
+    "iceberg": ("windtunnel.lifecycle.sources.columnar", "read_parquet"),
+    "arrow": ("windtunnel.lifecycle.sources.columnar", "read_arrow"),
+    "sql": ("windtunnel.lifecycle.sources.database", "read_query"),
+    "python": ("windtunnel.lifecycle.sources.generator", "read_generator"),
+}

@@ -1,0 +1,140 @@
+"""Statistics of Parquet files without a pipeline: what a job's step does for some row groups, and a command for a whole file."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from windtunnel.lifecycle.errors import SourceFormatError
+from windtunnel.lifecycle.sources.files import is_local, reaching
+
+__all__ = ["BATCH_ROWS", "GroupTask", "Sink", "opened_parquet", "scan_groups", "tasks_of", "text_columns"]
+
+BATCH_ROWS = 131_072
+_GROUP_ROWS = 2_097_152
+_BYTES_A_VALUE = 6
+
+
+class Sink(Protocol):
+    """What batches are added to."""
+
+    def add_batch(self, batch: pa.RecordBatch, origin: str = "", offset: int = 0) -> None:
+        """Rows, and the place of the first of them in their file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupTask:
+    """Some consecutive row groups of one file: what a worker reads in one go.
+
+    Attributes:
+        number: its place among all tasks.
+        path: the file.
+        groups: the row groups.
+        offset: the place of their first row in the file.
+        rows: their rows.
+    """
+
+    number: int
+    path: str
+    groups: tuple[int, ...]
+    offset: int
+    rows: int
+
+
+@contextlib.contextmanager
+def opened_parquet(path: str, dictionary: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    """A Parquet file at a path or URL, read and not mapped: a file that shrinks meanwhile is an error, not a crash.
+
+    Raises:
+        UnavailableError: it cannot be reached.
+        SourceFormatError: it is not Parquet, or is damaged.
+    """
+    with reaching(path):
+        stream = pa.OSFile(path.removeprefix("file://"), "rb") if is_local(path) else fsspec.open(path, "rb").open()
+    with stream, damaged(path), pq.ParquetFile(stream, read_dictionary=list(dictionary) or None) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def damaged(path: str, where: str = "") -> Iterator[None]:
+    """What Arrow raises over a broken Parquet file as our error."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise SourceFormatError(
+            f"{path}: {where}is not a readable Parquet file: {str(error)[:300]}", hint="write or fetch the file again", path=path
+        ) from error
+
+
+def tasks_of(paths: Sequence[str]) -> list[GroupTask]:
+    """All row groups of some files, in tasks of about two million rows."""
+    tasks: list[GroupTask] = []
+    for path in paths:
+        with opened_parquet(path) as file:
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+        groups: list[int] = []
+        offset = rows = 0
+        for group, size in enumerate(sizes):
+            groups.append(group)
+            rows += size
+            if rows >= _GROUP_ROWS or group == len(sizes) - 1:
+                tasks.append(GroupTask(len(tasks), path, tuple(groups), offset, rows))
+                offset, rows, groups = offset + rows, 0, []
+        if not sizes:
+            tasks.append(GroupTask(len(tasks), path, (), 0, 0))
+    return tasks
+
+
+def text_columns(file: pq.ParquetFile, groups: Sequence[int]) -> list[str]:
+    """The text columns that are well dictionary-encoded in these row groups.
+
+    Counting their codes is cheap; decoding other columns as dictionaries would cost a hash a row.
+    """
+    schema = file.schema_arrow
+    if len(file.metadata.schema) != len(schema):  # nested columns: places differ
+        return []
+    found = []
+    for place, field in enumerate(schema):
+        if not (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
+            continue
+        chunks = [file.metadata.row_group(group).column(place) for group in groups]
+        if all(chunk.has_dictionary_page and chunk.total_uncompressed_size < max(chunk.num_values, 1) * _BYTES_A_VALUE for chunk in chunks):
+            found.append(field.name)
+    return found
+
+
+def scan_groups(task: GroupTask, sink: Sink, seen: Callable[[int], None] | None = None) -> None:
+    """Add the rows of a task to a sink.
+
+    Args:
+        task: which rows.
+        sink: such as a `TableStatistics`.
+        seen: is told how many rows were added.
+
+    Raises:
+        SourceFormatError: says which file and row group is damaged.
+    """
+    if not task.groups:
+        with opened_parquet(task.path) as file:
+            sink.add_batch(pa.RecordBatch.from_pylist([], schema=file.schema_arrow))
+        return
+    with opened_parquet(task.path) as file:
+        dictionary = text_columns(file, task.groups)
+    offset, name = task.offset, task.path.rpartition("/")[2]
+    with opened_parquet(task.path, dictionary) as file:
+        for group in task.groups:
+            with damaged(task.path, f"row group {group} "):
+                batches = file.iter_batches(BATCH_ROWS, row_groups=[group])
+            while True:
+                with damaged(task.path, f"row group {group} "):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                sink.add_batch(batch, name, offset)
+                offset += batch.num_rows
+                if seen is not None:
+                    seen(batch.num_rows)
