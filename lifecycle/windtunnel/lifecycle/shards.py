@@ -54,7 +54,8 @@ def load_transformer(uri: str) -> Any:
 def load_shards(uri: str, split: str | None = None) -> tuple[Any, np.ndarray]:
     """All rows of a split: a float32 array, or a scipy csr matrix where the layout is sparse, and the labels.
 
-    Without a split, ``train`` is meant, or the only one there is. A single record batch is a view of the mapped file, without a copy. Without a label, ``y`` is an empty array.
+    Without a split, ``train`` is meant, or the only one there is. A single record batch is a view of the mapped file, without a copy;
+    without a label, ``y`` is an empty array.
 
     Raises:
         ConfigurationError: there is no such split.

@@ -81,7 +81,7 @@ def builtin(problem: Problem) -> Any:
             sparse_output=bool(features.text),
         )
         impute = SimpleImputer(strategy="constant", fill_value="(none)", keep_empty_features=True)
-        text = [name for name in features.categorical if problem.columns[name] in {"string"}]
+        text = [name for name in features.categorical if problem.columns[name] == "string"]
         other = [name for name in features.categorical if name not in text]
         if text:
             parts.append(("categorical", Pipeline([("impute", impute), ("encode", encode)]), text))

@@ -40,7 +40,7 @@ def applied(fitted: Any, source: Stream | None = None) -> Stream:
 
 
 def rowwise(fitted: Any) -> bool:
-    """Whether a fitted part is known to treat each row alone: scikit-learn's own classes, with no functions but numpy's elementwise ones."""
+    """Whether a fitted part is known to treat each row alone: scikit-learn's own, with no functions but numpy's elementwise ones."""
     if isinstance(fitted, Pipeline):
         return all(step in (None, "passthrough") or rowwise(step) for _, step in fitted.steps)
     if isinstance(fitted, FeatureUnion):
@@ -67,7 +67,7 @@ class Columnwise(Columns):
         """Each part's features, as a table and, where it holds distinct rows only, the row of it that each row is."""
         found = []
         for (_, part, columns, weight), alone in zip(self._parts, self._rowwise, strict=True):
-            names = [columns] if np.isscalar(columns) else list(columns)
+            names = [str(columns)] if isinstance(columns, str) else [str(name) for name in columns]
             distinct = _distinct(chunk, names) if alone else None
             frame = chunk.frame(names) if distinct is None else distinct[0]
             made = part.transform(frame[columns] if np.isscalar(columns) else frame)

@@ -11,7 +11,7 @@ from windtunnel.beam_jobs.batches import RowGroup, expand, open_parquet, read_ro
 from windtunnel.beam_jobs.features.options import Options
 from windtunnel.beam_jobs.features.streams import Chunk
 from windtunnel.lifecycle import rows
-from windtunnel.lifecycle.errors import SchemaMismatchError
+from windtunnel.lifecycle.errors import SchemaMismatchError, SourceFormatError
 from windtunnel.lifecycle.frames import dtypes_of
 from windtunnel.lifecycle.problem import Problem
 
@@ -176,7 +176,8 @@ def open_data(
                         known = column.statistics.null_count if column.statistics and column.statistics.has_null_count else None
                         count = _count_nulls(file, i, column.path_in_schema) if known is None else known
                         nulls[column.path_in_schema] = nulls.get(column.path_in_schema, 0) + count
-    assert schema is not None
+    if schema is None:
+        raise SourceFormatError(f"no Parquet file matches {data!r}")
     hidden = {name for name in _index_columns(schema) if name in schema.names}
     names = [name for name in schema.names if name not in hidden and name not in selection.columns]
     wanted = list(columns if columns is not None else options.columns if options.columns is not None else names)

@@ -12,7 +12,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from windtunnel.beam_jobs import job
 from windtunnel.beam_jobs.features import families  # noqa: F401 - registers them
 from windtunnel.beam_jobs.features.accumulator import Request
-from windtunnel.beam_jobs.features.compose import Node, fit_node
+from windtunnel.beam_jobs.features.compose import fit_node
 from windtunnel.beam_jobs.features.data import Data, open_data
 from windtunnel.beam_jobs.features.engine import Context, run
 from windtunnel.beam_jobs.features.options import Options
@@ -96,5 +96,4 @@ def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progr
                 node, passes = run(fit_node(context, transformer, context.source, type(transformer).__name__), context, ask)
             except (ValueError, TypeError) as error:
                 raise guard(error, type(transformer).__name__) from error
-    assert isinstance(node, Node)
     return Fitted(node.fitted, passes, total, context.notes, node.out, context, starts)

@@ -20,7 +20,8 @@ class Options:
         beyond: what happens to a column with more distinct values than `distinct_limit` where order statistics are asked for: ``exact``
             spills sorted runs to disk; ``sketch`` keeps a KLL sketch and states its error.
         distinct_limit: distinct values of one column that are kept in memory.
-        sample: rows of a declared sample to fit those steps on that have no algebra: a number for all, or class name -> number.
+        sample: rows of a declared sample to fit steps on: a number, for all steps that cannot be fitted otherwise; or class name ->
+            number, for all steps of those classes.
         seed: of that sample.
         runner: the Beam runner.
         runner_options: its options, as on a command line.
@@ -78,6 +79,10 @@ class Options:
         if values.get("columns") is not None:
             values["columns"] = tuple(values["columns"])
         return cls(**values)
+
+    def sample_for(self, estimator: Any) -> int | None:
+        """The sample that was declared for exactly this class, which then has precedence over any other way."""
+        return self.sample.get(type(estimator).__name__) if isinstance(self.sample, Mapping) else None
 
     def sample_of(self, estimator: Any) -> int | None:
         """The declared sample for an estimator's class, if any."""

@@ -28,7 +28,7 @@ def dump(transformer: Any, folder: Path) -> None:
     if unknown:
         raise ConfigurationError(
             f"the transformer holds types that features may not hold: {unknown}",
-            hint="features are data: use scikit-learn's own classes and numpy's functions, or keep the fitted object yourself (features.fit)",
+            hint="features are data: use scikit-learn's classes and numpy's functions, or keep the fitted object yourself (features.fit)",
         )
 
 

@@ -5,11 +5,14 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
+import numpy as np
 from sklearn.utils import get_tags
 
 from windtunnel.beam_jobs.features.accumulator import Accumulator, Gatherer, Request
 from windtunnel.beam_jobs.features.engine import Context, Fit
 from windtunnel.beam_jobs.features.passes import guard
+from windtunnel.beam_jobs.features.quiet import quiet
+from windtunnel.beam_jobs.features.rows import Gathered
 from windtunnel.beam_jobs.features.streams import Chunk, Stream
 from windtunnel.lifecycle.errors import ConfigurationError, UnsupportedError
 
@@ -102,6 +105,8 @@ def fit_leaf(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
 
 def _fit(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     kind = type(estimator)
+    if context.options.sample_for(estimator) is not None:
+        return (yield from _on_sample(context, estimator, stream, where))
     extension = _extensions().get(name_of(kind))
     if extension is not None:
         gatherer = _Extension(extension(estimator))
@@ -112,12 +117,27 @@ def _fit(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
         return (yield from handler(context, estimator, stream, where))
     if not get_tags(estimator).requires_fit:
         return estimator.fit(context.peek(stream))
+    if isinstance(context.options.sample, int):
+        return (yield from _on_sample(context, estimator, stream, where))
     raise UnsupportedError(
         f"{where}: a {kind.__name__} cannot be fitted over any amount of data",
         hint=f"choose another step, fit it on a declared sample (options sample={{{kind.__name__!r}: rows}}), "
         f"or register an Accumulator for {name_of(kind)} under the entry-point group {GROUP}",
         estimator=name_of(kind),
     )
+
+
+def _on_sample(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+    """Fit on rows drawn without replacement, the same ones each time; states so on the artefact."""
+    rows = yield from context.rows()
+    seed = context.options.seed
+    wanted = min(rows, int(context.options.sample_of(estimator) or rows))
+    chosen = np.sort(np.random.default_rng(seed).choice(rows, size=wanted, replace=False))
+    (found,) = yield from context.need(Request(("sample", stream.key, wanted), stream, Gathered(chosen), positions=True))
+    if wanted < rows:
+        context.note(where, type(estimator).__name__, f"fitted on a declared sample of {wanted:,} of {rows:,} rows, seed {seed}")
+    with quiet():
+        return estimator.fit(found.table) if found.label is None else estimator.fit(found.table, found.label)
 
 
 def identity_map(fitted: Any) -> list[int]:

@@ -92,6 +92,10 @@ class Stream:
         return found
 
 
+def _before(parent: "Stream | None", chunk: Chunk) -> Any:
+    return chunk.frame() if parent is None else parent.evaluate(chunk)
+
+
 class Columns(Step):
     """A step that reads some of the source's columns by itself, whatever came before it."""
 
@@ -125,8 +129,7 @@ class Pick(Step):
         if self.names is not None:
             frame = chunk.frame(self.names)
             return frame[self.names[0]] if np.isscalar(self.columns) else frame
-        assert parent is not None
-        return _safe_indexing(parent.evaluate(chunk), self.columns, axis=1)
+        return _safe_indexing(_before(parent, chunk), self.columns, axis=1)
 
 
 class Apply(Step):
@@ -137,8 +140,7 @@ class Apply(Step):
 
     def evaluate(self, parent: Stream | None, chunk: Chunk) -> Any:
         """Its transform."""
-        assert parent is not None
-        return self.fitted.transform(parent.evaluate(chunk))
+        return self.fitted.transform(_before(parent, chunk))
 
 
 class Assemble(Step):

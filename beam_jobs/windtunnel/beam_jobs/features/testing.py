@@ -13,6 +13,7 @@
 """
 
 import inspect
+import itertools
 import math
 import pickle
 from collections.abc import Mapping
@@ -164,7 +165,7 @@ class AccumulatorConformance:
         x, y = self.make_data()
         bounds = [0, *cuts, len(y)]
         parts = []
-        for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, end in itertools.pairwise(bounds):
             part = self.make_accumulator(clone(self.make_estimator()))
             if end > start:
                 middle = (start + end) // 2

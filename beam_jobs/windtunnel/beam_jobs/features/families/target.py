@@ -67,12 +67,10 @@ def _join(a: tuple[np.ndarray, np.ndarray, np.ndarray], b: tuple[np.ndarray, np.
     return n, a[1] + away * share, a[2] + b[2] + away * away * a[0][..., None] * share
 
 
-def _encodings(
-    encoder: Any, n: list[np.ndarray], mean: list[np.ndarray], m2: list[np.ndarray], overall: Any, spread: Any
-) -> list[np.ndarray]:
+def _encodings(encoder: Any, cells: list[tuple[np.ndarray, np.ndarray, np.ndarray]], overall: Any, spread: Any) -> list[np.ndarray]:
     """Smoothed encodings of each column, and of each class within a column."""
     made = []
-    for counts, means, squares in zip(n, mean, m2, strict=True):
+    for counts, means, squares in cells:
         for j in range(means.shape[1]):
             centre = np.atleast_1d(overall)[j]
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -90,8 +88,8 @@ def _encodings(
 class CrossFitted(Step):
     """What ``fit_transform`` answers: each row by the encodings of the other folds."""
 
-    def __init__(self, encoder: Any, folds: np.ndarray, encodings: list[list[np.ndarray]], means: list[Any], names: Any) -> None:
-        self.encoder, self.folds, self.encodings, self.means, self.names = encoder, folds, encodings, means, names
+    def __init__(self, encoder: Any, folds: np.ndarray, encodings: list[list[np.ndarray]], means: list[Any]) -> None:
+        self.encoder, self.folds, self.encodings, self.means = encoder, folds, encodings, means
 
     def evaluate(self, parent: Stream | None, chunk: Chunk) -> Any:
         """A chunk's cross-fitted encodings, in the container that was asked for."""
@@ -127,21 +125,22 @@ def target(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     (cells,) = yield from context.need(Request(key, stream, Encoded(estimator, folds, count, flat), positions=True))
     whole = [_fold_sum(cells, i, range(count)) for i in range(len(cells.n))]
     estimator.target_mean_ = np.mean(targets, axis=0)
-    estimator.encodings_ = _encodings(estimator, *map(list, zip(*whole, strict=True)), estimator.target_mean_, np.var(targets, axis=0))  # type: ignore[arg-type]
-    encodings, means = [], []
+    estimator.encodings_ = _encodings(estimator, whole, estimator.target_mean_, np.var(targets, axis=0))
+    encodings: list[list[np.ndarray]] = []
+    means: list[Any] = []
     for fold in range(count):
         rest = [_fold_sum(cells, i, [other for other in range(count) if other != fold]) for i in range(len(cells.n))]
         kept = targets[folds != fold]
         means.append(np.mean(kept, axis=0))
-        encodings.append(_encodings(estimator, *map(list, zip(*rest, strict=True)), means[-1], np.var(kept, axis=0)))  # type: ignore[arg-type]
-    return estimator, stream.then(CrossFitted(estimator, folds, encodings, means, None)), None
+        encodings.append(_encodings(estimator, rest, means[-1], np.var(kept, axis=0)))
+    return estimator, stream.then(CrossFitted(estimator, folds, encodings, means)), None
 
 
 def _fold_sum(cells: Encoded, i: int, folds: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     total: Any = (np.zeros_like(cells.n[i][0]), np.zeros_like(cells.mean[i][0]), np.zeros_like(cells.m2[i][0]))
     for fold in folds:
         total = _join(total, (cells.n[i][fold], cells.mean[i][fold], cells.m2[i][fold]))
-    return total  # type: ignore[no-any-return]
+    return total
 
 
 def _targets(estimator: Any, y: np.ndarray) -> np.ndarray:
@@ -165,9 +164,8 @@ def _folds(estimator: Any, y: np.ndarray, where: str) -> tuple[np.ndarray, int]:
     shuffle = True if isinstance(estimator.shuffle, str) else estimator.shuffle
     given = None if isinstance(estimator.random_state, str) else copy.deepcopy(estimator.random_state)
     seed = 0 if given is None and shuffle else given
-    splitter = check_cv(
-        copy.deepcopy(estimator.cv), y, classifier=estimator.target_type_ != "continuous", shuffle=shuffle, random_state=seed
-    )
+    discrete = estimator.target_type_ != "continuous"
+    splitter = check_cv(copy.deepcopy(estimator.cv), y, classifier=discrete, shuffle=shuffle, random_state=seed)
     folds = np.full(len(y), -1, dtype=np.int16)
     count = 0
     stand_in = np.zeros((len(y), 1), dtype=np.int8)
