@@ -177,10 +177,10 @@ def _refusal(problem: Problem, version: VersionRef, run: Run) -> str:
         return "a backfill never touches production"
     if not run.may_promote:
         return "this run was started with promotion: never"
-    if version.alias.startswith("asof-"):
-        return f"the version is registered as {version.alias} only: {version.reason or 'it does not go to production'}"
     if problem.approval.promotion == "never":
         return "the problem's approval.promotion is never"
+    if version.alias.startswith("asof-"):
+        return f"the version is registered as {version.alias} only: {version.reason or 'it does not go to production'}"
     return ""
 
 
