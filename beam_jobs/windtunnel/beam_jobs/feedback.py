@@ -34,7 +34,7 @@ from windtunnel.lifecycle.labels import labels_schema
 from windtunnel.lifecycle.live import COLUMNS, Arm, Live
 from windtunnel.lifecycle.problem import Problem, parse
 from windtunnel.lifecycle.references import FeedbackRef
-from windtunnel.lifecycle.registry import champion, registered
+from windtunnel.lifecycle.registry import Champion, champion, registered
 from windtunnel.lifecycle.settings import Settings
 from windtunnel.lifecycle.snapshots import DayFile, content_fingerprint, day_files, day_path, open_table, replace_days, table_name
 from windtunnel.lifecycle.tables import batches, existing, write_file
@@ -234,6 +234,7 @@ def _publish(
     if not problem.keys and total:
         waiting["no_keys"] = total
     present = champion(settings, problem.name)
+    shown = live.outcome(_shown(live))
     body: dict[str, Any] = {
         "problem": problem.name,
         "window": window.to_dict(),
@@ -246,18 +247,16 @@ def _publish(
         "differs": live.shares(),
         "compared": live.compared,
         "champion": present.version if present else None,
-        "main": dict(zip(("metric", "value", "low", "high", "rows"), live.main(_shown(live)) or (), strict=False)),
-        "arms": [dataclasses.asdict(arm) | {"rows": live.rows[arm], "figures": live.figures(arm)} for arm in sorted(live.rows)],
+        "shown": dataclasses.asdict(shown) if shown else None,
+        "arms": [arm_of(live, arm) for arm in sorted(live.rows)],
         "days": [dict(entry) for entry in days],
     }
     figures: dict[str, float] = {"answers": float(total), "joined": float(body["joined"]), "waiting": float(sum(waiting.values()))}
     figures |= {"corrected": float(live.corrected)} | {f"waiting.{reason}": float(count) for reason, count in waiting.items()}
     figures |= {f"differs.{feature}": share for feature, share in body["differs"].items()}
-    if body["main"]:
-        figures |= {body["main"]["metric"]: body["main"]["value"], f"{body['main']['metric']}.rows": float(body["main"]["rows"])}
-    if present:
-        mine = live.main([arm for arm in _shown(live) if arm.version == present.version])
-        figures |= {f"champion.{mine[0]}": mine[1], "champion.rows": float(mine[4])} if mine else {}
+    figures |= {f"live.{metric}": value for metric, value in shown.figures.items()} if shown else {}
+    mine = live.outcome([arm for arm in _shown(live) if present and arm.version in names_of(present)])
+    figures |= {f"champion.{metric}": value for metric, value in mine.figures.items()} | {"champion.rows": float(mine.rows)} if mine else {}
     reference = FeedbackRef(
         report=stage.path("feedback.html"),
         table=table,
@@ -271,6 +270,17 @@ def _publish(
         (folder / "feedback.html").write_text(render(problem, body), encoding="utf-8")
         stage.finish(folder, reference.to_dict())
     return stage.result() or reference.to_dict()
+
+
+def arm_of(live: Live, arm: Arm) -> dict[str, Any]:
+    """An arm and what its answers were worth, as plain data."""
+    outcome = live.outcome([arm])
+    return dataclasses.asdict(arm) | (dataclasses.asdict(outcome) if outcome else {"rows": 0, "figures": {}})
+
+
+def names_of(version: Champion) -> set[str]:
+    """What the column ``version`` of predictions calls a version: its number, or (batch jobs) its candidate."""
+    return {version.version, version.fingerprint[:32]} - {""}
 
 
 def _shown(live: Live) -> list[Arm]:

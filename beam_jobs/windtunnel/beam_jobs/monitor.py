@@ -22,7 +22,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from windtunnel.beam_jobs.feedback import classes_of
+from windtunnel.beam_jobs.feedback import arm_of, classes_of, names_of
 from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
 from windtunnel.beam_jobs.profile import STATE, profile
@@ -266,14 +266,10 @@ def _look_at_quality(
     for batch in batches(files, COLUMNS):
         live.add(batch)
     found.take(monitoring.check_skew(live.shares(), live.compared))
-    shown = [arm for arm in live.rows if not arm.shadow]
-    names = {present.version, present.fingerprint[:32]} if present else set()  # batch jobs name a version by its candidate
-    main_figures = live.main([arm for arm in shown if arm.version in names])
     if present is not None:
-        found.take(monitoring.check_quality(problem, present, main_figures))
-    found.sections["quality"] = [
-        dataclasses.asdict(arm) | {"rows": live.rows[arm], "figures": live.figures(arm)} for arm in sorted(live.rows)
-    ]
+        mine = live.outcome([arm for arm in live.rows if not arm.shadow and arm.version in names_of(present)])
+        found.take(monitoring.check_quality(problem, present, mine))
+    found.sections["quality"] = [arm_of(live, arm) for arm in sorted(live.rows)]
     found.sections["skew"] = {"compared": live.compared, "shares": live.shares()}
 
 

@@ -23,15 +23,15 @@ WAITING = {
 
 def render(problem: Problem, body: Mapping[str, Any]) -> str:
     """The page for what ``feedback.json`` holds."""
-    main, waiting = body["main"], body["waiting"]
+    shown, waiting = body["shown"], body["waiting"]
     tiles: list[tuple[str, object]] = [
         ("answers", body["answers"]),
         ("joined with their truth", body["joined"]),
         ("waiting", sum(waiting.values())),
         ("labels by people", body["corrected"]),
     ]
-    if main:
-        tiles.insert(0, (f"live {main['metric']}", main["value"]))
+    if shown and shown["metric"] in shown["figures"]:
+        tiles.insert(0, (f"live {shown['metric']}", shown["figures"][shown["metric"]]))
     sections = [page.section("Outcome", page.tiles(tiles), *_note(problem, body))]
     if body["arms"]:
         names = list(dict.fromkeys(name for arm in body["arms"] for name in arm["figures"]))
@@ -64,9 +64,10 @@ def _note(problem: Problem, body: Mapping[str, Any]) -> list[Markup]:
         text = f"No predictions of {problem.name} were logged for this window, so there is nothing to join yet."
     elif not body["joined"]:
         text = "No prediction has met its truth yet; see below why."
-    elif body["main"]:
-        main = body["main"]
-        text = f"95 % interval of {main['metric']}: {main['low']:.4g} to {main['high']:.4g}, from {main['rows']:,} answers that were shown."
+    elif body["shown"] and body["shown"]["interval"]:
+        shown = body["shown"]
+        low, high = shown["interval"]
+        text = f"95 % interval of {shown['metric']}: {low:.4g} to {high:.4g}, from {shown['rows']:,} answers that were shown."
     else:
         return []
     return [Markup("<p class=sub>{}</p>").format(text)]

@@ -11,13 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from windtunnel.lifecycle.judging.tallies import GROUPS, MAIN, Tally, interval, tally
+from windtunnel.lifecycle.judging.sample import Sample
+from windtunnel.lifecycle.judging.tallies import GROUPS, MAIN, Spread, Tally, tally
 from windtunnel.lifecycle.problem import Problem
 
-__all__ = ["COLUMNS", "Arm", "Live"]
+__all__ = ["COLUMNS", "Arm", "Live", "Outcome"]
 
 COLUMNS = ("version", "route", "shadow", "prediction", "value", "probabilities", "label", "label_by", "known_on", "differs")
 """The columns of the feedback table that `Live` reads."""
+
+_KPI = 100_000
+"""Answers that a KPI function sees at most: a uniform sample beyond."""
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -47,6 +51,7 @@ class Live:
         self.rows: collections.Counter[Arm] = collections.Counter()
         self.right: collections.Counter[Arm] = collections.Counter()
         self.differs: collections.Counter[str] = collections.Counter()
+        self._kept: dict[Arm, Sample] = {}
         self.compared = self.corrected = self._seen = 0
 
     def add(self, rows: pa.RecordBatch | pa.Table) -> None:
@@ -63,7 +68,9 @@ class Live:
                 self.differs[name] += entry["counts"]
         place = (np.arange(table.num_rows) + self._seen).astype(np.uint64)
         self._seen += table.num_rows
-        table = table.append_column("__group", pa.array(((place * _MIX) >> np.uint64(40)).astype(np.int64) % GROUPS))
+        table = table.append_column("__place", pa.array(place)).append_column(
+            "__group", pa.array(((place * _MIX) >> np.uint64(40)).astype(np.int64) % GROUPS)
+        )
         arms = table.select(["version", "route", "shadow"]).group_by(["version", "route", "shadow"]).aggregate([])
         for entry in arms.to_pylist():
             mask = np.ones(table.num_rows, dtype=bool)
@@ -80,7 +87,8 @@ class Live:
             same = pc.equal(table["prediction"], table["label"].cast(pa.string()))
             self.right[arm] += int(pc.sum(pc.fill_null(same, fill_value=False)).as_py() or 0)
         scored = table.filter(pc.is_valid(table["probabilities" if task == "multiclass" else "value"]))
-        classes = self._classes.get(arm.version, self._problem.label.classes or [])
+        classes = self._classes_of(arm)
+        self._keep(arm, table)
         if task == "multiclass" and not classes:
             return
         if scored.num_rows:
@@ -91,32 +99,77 @@ class Live:
             found = self.tallies.setdefault(arm, tally(task, classes, self._problem.serving.threshold))
             found.add(truth, answer, scored["__group"].to_numpy())
 
-    def figures(self, arm: Arm) -> dict[str, float]:
-        """The metrics of an arm that are numbers."""
-        found = {name: value for name, value in self._figures(arm).items() if math.isfinite(value)}
-        if self._problem.task != "regression" and self.rows[arm]:
-            found["accuracy"] = self.right[arm] / self.rows[arm]
-        return found
+    def _keep(self, arm: Arm, table: pa.Table) -> None:
+        """A sample of truth and prediction, for a KPI function of the team's own."""
+        if self._problem.kpi is None or self._problem.kpi.function is None:
+            return
+        said = table["value"] if self._problem.task == "regression" else table["prediction"]
+        if self._problem.task in {"binary", "anomaly"}:
+            said = pc.equal(said, "1").cast(pa.int8())
+        rows = pa.table({"truth": table["label"], "prediction": said})
+        keys = table["__place"].to_numpy() * _MIX
+        self._kept.setdefault(arm, Sample(_KPI)).add(keys ^ (keys >> np.uint64(31)), rows)
 
-    def _figures(self, arm: Arm) -> dict[str, float]:
-        return self.tallies[arm].figures() if arm in self.tallies else {}
-
-    def main(self, arms: Iterable[Arm]) -> tuple[str, float, float, float, int] | None:
-        """The main metric of some arms together: name, value, its 95 % interval, rows; None where it cannot be told."""
-        chosen = [self.tallies[arm] for arm in arms if arm in self.tallies]
-        if not chosen:
+    def outcome(self, arms: Iterable[Arm]) -> "Outcome | None":
+        """What some arms together were worth; None without a row whose answer can be judged."""
+        chosen = [arm for arm in arms if self.rows[arm]]
+        rows = sum(self.rows[arm] for arm in chosen)
+        if not rows:
             return None
-        classes = next((self._classes[arm.version] for arm in arms if arm.version in self._classes), self._problem.label.classes or [])
-        total: Tally = tally(self._problem.task, classes, self._problem.serving.threshold)
-        for one in chosen:
-            total.merge(one)
         name = MAIN[self._problem.task]
-        value = total.figures().get(name, math.nan)
-        if not math.isfinite(value):
-            return None
-        low, high = interval(total, name)
-        return name, value, low, high, total.rows
+        figures: dict[str, float] = {}
+        low = high = math.nan
+        counted = [arm for arm in chosen if arm in self.tallies]
+        if counted:
+            total: Tally = tally(self._problem.task, self._classes_of(counted[0]), self._problem.serving.threshold)
+            for arm in counted:
+                total.merge(self.tallies[arm])
+            figures |= total.figures()
+            low, high = Spread.of(total).interval(name)
+        if self._problem.task != "regression":
+            figures["accuracy"] = sum(self.right[arm] for arm in chosen) / rows
+        figures |= self._kpi(chosen)
+        known = {key: float(value) for key, value in figures.items() if math.isfinite(value)}
+        bounds = (low, high) if math.isfinite(low) and math.isfinite(high) else None
+        return Outcome(name, rows, known, bounds)
+
+    def _kpi(self, arms: Sequence[Arm]) -> dict[str, float]:
+        from windtunnel.lifecycle.estimators import resolve
+
+        kpi = self._problem.kpi
+        sample = Sample(_KPI)
+        for arm in arms:
+            sample.merge(self._kept.get(arm, Sample(_KPI)))
+        rows = sample.table()
+        if kpi is None or kpi.function is None or rows is None:
+            return {}
+        return {"kpi": float(resolve(kpi.function, "kpi.function")(rows["truth"].to_numpy(), rows["prediction"].to_numpy()))}
+
+    def _classes_of(self, arm: Arm) -> Sequence[str]:
+        return self._classes.get(arm.version, self._problem.label.classes or [])
 
     def shares(self) -> dict[str, float]:
         """Feature -> the share of rows that were sent with another value than the row has."""
         return {name: count / self.compared for name, count in self.differs.most_common()} if self.compared else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What answers were worth.
+
+    Attributes:
+        metric: the main metric's name.
+        rows: answers with a known truth.
+        figures: every metric that is a number; ``kpi`` among them where the problem has a function for it.
+        interval: the 95 % interval of the main metric, where there are rows enough for one.
+    """
+
+    metric: str
+    rows: int
+    figures: dict[str, float]
+    interval: tuple[float, float] | None
+
+    @property
+    def value(self) -> float | None:
+        """The main metric, or None where it cannot be told."""
+        return self.figures.get(self.metric)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from windtunnel.lifecycle.judging.tallies import lower_is_better
+from windtunnel.lifecycle.live import Outcome
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.registry import Champion
 from windtunnel.lifecycle.settings import Settings
@@ -304,36 +305,42 @@ def check_skew(shares: Mapping[str, float], compared: int) -> tuple[list[Alert],
     return alerts, {f"skew.{feature}": share for feature, share in shares.items()}
 
 
-def check_quality(
-    problem: Problem, present: Champion, live: tuple[str, float, float, float, int] | None
-) -> tuple[list[Alert], dict[str, float]]:
+def check_quality(problem: Problem, present: Champion, live: Outcome | None) -> tuple[list[Alert], dict[str, float]]:
     """Whether the champion still does what it did when it was evaluated, and what the gates ask for.
 
     Args:
-        problem: its gates on the main metric, with a fixed bound, hold for the live model as well.
+        problem: its gates with a fixed bound hold for the live model as well, where their metric can be told from answers.
         present: the champion, with what it was worth.
-        live: the live metric: name, value, its 95 % interval, rows.
+        live: what its answers turned out to be worth.
     """
     if live is None:
         return [], {}
-    metric, value, low, high, rows = live
-    figures = {f"live.{metric}": value, "live.rows": float(rows)}
-    if rows < _LEAST_ROWS:
+    figures = {f"live.{metric}": value for metric, value in live.figures.items()} | {"live.rows": float(live.rows)}
+    if present.value is not None:
+        figures[f"evaluated.{present.metric}"] = present.value
+    if live.rows < _LEAST_ROWS:
         return [], figures
-    less = lower_is_better(metric)
-    shown = f"live {metric} is {value:.4g} (95 % interval {low:.4g} to {high:.4g}, {rows:,} labelled answers)"
     alerts = []
     for gate in problem.gates:
-        bound = gate.at_most if less else gate.at_least
-        if gate.metric == metric and bound is not None and not gate.slices and (value > bound if less else value < bound):
-            name = "at_most" if less else "at_least"
-            text = f"{shown}, limit {name} = {bound:g} of the gate on {metric}: retrain, and roll back if an earlier version was better"
-            alerts.append(Alert("quality", text, retrain=True))
-    if present.value is not None and present.metric == metric:
-        figures[f"evaluated.{metric}"] = present.value
-        limit = present.value * (1 + _DROP if less else 1 - _DROP)
+        value = live.figures.get(gate.metric)
+        bound = gate.at_least if gate.at_least is not None else gate.at_most
+        if value is None or bound is None or gate.slices or not (value < bound if gate.at_least is not None else value > bound):
+            continue
+        name = "at_least" if gate.at_least is not None else "at_most"
+        text = (
+            f"live {gate.metric} is {value:.4g} in {live.rows:,} labelled answers, limit {name} = {bound:g} of its gate: retrain, and roll "
+            "back if an earlier version was better"
+        )
+        alerts.append(Alert("quality", text, retrain=True))
+    if present.value is not None and present.metric == live.metric and live.value is not None and live.interval is not None:
+        less = lower_is_better(live.metric)
+        limit = present.value + abs(present.value) * (_DROP if less else -_DROP)
+        low, high = live.interval
         if (low > limit) if less else (high < limit):
-            text = f"{shown}, but {present.value:.4g} when it was evaluated, limit {limit:.4g}: look at drift and slices; retrain"
+            text = (
+                f"live {live.metric} is {live.value:.4g} (95 % interval {low:.4g} to {high:.4g}, {live.rows:,} labelled answers), but was "
+                f"{present.value:.4g} when it was evaluated, limit {limit:.4g}: look at drift and at slices; retrain"
+            )
             alerts.append(Alert("quality", text, retrain=True))
     return alerts, figures
 
