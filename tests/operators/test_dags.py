@@ -6,13 +6,17 @@ from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
+import pendulum
 import pytest
+import yaml
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import TimeRestriction
 
 from windtunnel.lifecycle.errors import ProblemError
-from windtunnel.lifecycle.problem import load
+from windtunnel.lifecycle.problem import load, parse
 from windtunnel.operators import check_problems, lifecycle_dags
+from windtunnel.operators.timetable import ClosedHistoryTimetable
 
 DAGS = Path(__file__).parents[2] / "dags"
 STAGES = ["ingest", "profile", "validate", "preprocess", "tune", "train", "evaluate", "approve", "register", "deploy"]
@@ -54,9 +58,23 @@ def test_every_dag_and_operator_survives_serialization():
             assert task.has_retry_policy
 
 
-def test_runs_have_real_data_intervals_and_end_with_a_closed_history(retraining):
-    assert type(retraining.timetable).__name__ == "CronDataIntervalTimetable"
-    assert retraining.end_date.date().isoformat() == "2013-12-31"
+def test_a_closed_history_is_not_scheduled_past_its_end(retraining):
+    assert isinstance(retraining.timetable, ClosedHistoryTimetable)
+    assert retraining.end_date is None, "Airflow makes no tasks for runs after it, such as those that are triggered in the UI"
+    first = TimeRestriction(earliest=retraining.start_date, latest=None, catchup=False)
+    assert retraining.timetable.next_dagrun_info(last_automated_data_interval=None, restriction=first) is None
+    backfill = TimeRestriction(earliest=pendulum.datetime(2013, 12, 30), latest=None, catchup=True)
+    one = retraining.timetable.next_dagrun_info(last_automated_data_interval=None, restriction=backfill)
+    other = retraining.timetable.next_dagrun_info(last_automated_data_interval=one.data_interval, restriction=backfill)
+    assert [info.data_interval.end.date().isoformat() for info in (one, other)] == ["2013-12-31", "2014-01-01"]
+    assert retraining.timetable.next_dagrun_info(last_automated_data_interval=other.data_interval, restriction=backfill) is None
+
+
+def test_an_open_history_has_plain_data_intervals(tmp_path):
+    values = yaml.safe_load((DAGS / "problems" / "flight_delays.yaml").read_text(encoding="utf-8"))
+    del values["windows"]["history_end"]
+    dag = lifecycle_dags(parse(values))[0]
+    assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,11 @@ class ApproveOperator(HITLOperator):
 
     def _record(self, context: "Context", *, approved: bool, by: str, reason: str) -> dict[str, Any]:
         from windtunnel.lifecycle.ledger import Ledger
+        from windtunnel.lifecycle.record.manifest import record
 
+        settings, run = airflow_settings(), run_of(context)
         candidate, evaluation = CandidateRef.from_dict(self.candidate), EvaluationRef.from_dict(self.evaluation)
-        entry = Ledger(airflow_settings()).append(
+        entry = Ledger(settings).append(
             self.problem.name,
             "decision",
             {
@@ -99,9 +101,10 @@ class ApproveOperator(HITLOperator):
                 "cutoff": candidate.cutoff,
                 "evidence": {"evaluation": evaluation.fingerprint, evaluation.metric: evaluation.value, "report": evaluation.report},
             },
-            run_of(context),
+            run,
         )
         decision = DecisionRef(approved=approved, by=by, reason=reason, entry=entry.hash)
+        record(settings, self.problem, run, self.task_id, {"candidate": candidate, "evaluation": evaluation}, decision)
         self.log.info("%s", decision)
         return decision.to_dict()
 

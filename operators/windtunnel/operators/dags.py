@@ -28,6 +28,7 @@ from windtunnel.operators.monitor import MonitorOperator
 from windtunnel.operators.preprocess import PreprocessOperator
 from windtunnel.operators.profile import ProfileOperator
 from windtunnel.operators.register import RegisterOperator
+from windtunnel.operators.timetable import ClosedHistoryTimetable
 from windtunnel.operators.train import TrainOperator
 from windtunnel.operators.tune import TuneOperator
 from windtunnel.operators.validate import ValidateOperator
@@ -88,7 +89,7 @@ def check_problems(folder: str | Path) -> None:
 
 def retraining_dag(problem: Problem) -> DAG:
     """The retraining DAG of a problem: from ingest to deploy."""
-    schedule = _timetable(problem.schedule)
+    schedule = _timetable(problem.schedule, problem.windows.history_end)
     with DAG(dag_id=problem.name, schedule=schedule, params=_params(problem), max_active_runs=4, **_common(problem)) as dag:
         ingest = IngestOperator(task_id="ingest", problem=problem)
         profile = ProfileOperator(task_id="profile", problem=problem, snapshot=ingest.output)
@@ -107,7 +108,7 @@ def retraining_dag(problem: Problem) -> DAG:
 
 
 def _monitoring_dag(problem: Problem) -> DAG:
-    schedule = _timetable(problem.monitoring.schedule)
+    schedule = _timetable(problem.monitoring.schedule, problem.windows.history_end)
     params = _window_params(problem)
     with DAG(dag_id=problem.name + _MONITORING, schedule=schedule, params=params, max_active_runs=1, **_common(problem)) as dag:
         MonitorOperator(task_id="monitor", problem=problem)
@@ -115,7 +116,7 @@ def _monitoring_dag(problem: Problem) -> DAG:
 
 
 def _feedback_dag(problem: Problem) -> DAG:
-    schedule = _timetable(problem.monitoring.schedule)
+    schedule = _timetable(problem.monitoring.schedule, problem.windows.history_end)
     params = _window_params(problem)
     with DAG(dag_id=problem.name + _FEEDBACK, schedule=schedule, params=params, max_active_runs=1, **_common(problem)) as dag:
         FeedbackOperator(task_id="feedback", problem=problem)
@@ -123,13 +124,11 @@ def _feedback_dag(problem: Problem) -> DAG:
 
 
 def _common(problem: Problem) -> dict[str, Any]:
-    start, end = problem.start_date, problem.windows.history_end
+    start = problem.start_date
     return {
         "description": problem.title or problem.description.strip().split("\n")[0],
         "doc_md": f"# {problem.title or problem.name}\n\n{problem.description}\n\nOwner: {problem.owner}",
         "start_date": dt.datetime(start.year, start.month, start.day, tzinfo=dt.UTC),
-        # A closed history is not scheduled past its end: without this, unpausing would start a run for yesterday.
-        "end_date": dt.datetime(end.year, end.month, end.day, tzinfo=dt.UTC) - dt.timedelta(days=1) if end else None,
         "catchup": False,
         "tags": ["windtunnel", problem.task, *problem.tags],
         "default_args": {
@@ -142,9 +141,11 @@ def _common(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _timetable(cron: str | None) -> CronDataIntervalTimetable | None:
-    """A timetable with real data intervals (``@daily`` and plain cron strings have none in Airflow 3)."""
-    return CronDataIntervalTimetable(cron, timezone="UTC") if cron else None
+def _timetable(cron: str | None, until: dt.date | None) -> Any:
+    """A timetable with real data intervals (``@daily`` and plain cron strings have none in Airflow 3), up to the end of the data."""
+    if cron is None:
+        return None
+    return ClosedHistoryTimetable(cron, until) if until else CronDataIntervalTimetable(cron, timezone="UTC")
 
 
 def _window_params(problem: Problem) -> dict[str, Param]:

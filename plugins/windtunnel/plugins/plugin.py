@@ -5,6 +5,8 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from windtunnel.operators.timetable import ClosedHistoryTimetable
+
 __all__ = ["PREFIX", "WindtunnelPlugin"]
 
 PREFIX = "/windtunnel"
@@ -32,6 +34,7 @@ class WindtunnelPlugin(AirflowPlugin):
 
     name = "windtunnel"
     fastapi_apps: list[Any] = [{"app": _Pages(), "url_prefix": PREFIX, "name": "Windtunnel"}]  # noqa: RUF012 - as the base class declares it
+    timetables: list[Any] = [ClosedHistoryTimetable]  # noqa: RUF012
     external_views: list[Any] = [  # noqa: RUF012
         {"name": "Models", "href": f"{PREFIX}/", "destination": "nav", "category": "browse", "url_route": "windtunnel"},
         {"name": "Model", "href": f"{PREFIX}/models/{{DAG_ID}}", "destination": "dag", "url_route": "windtunnel-model"},
