@@ -16,6 +16,7 @@ The result, ``evaluation.json``, is plain data:
     gates        gate, passed, reason, value, bound
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -25,9 +26,14 @@ from windtunnel.lifecycle import gates
 from windtunnel.lifecycle.artifacts import read_text
 from windtunnel.lifecycle.bundle import Bundle
 from windtunnel.lifecycle.errors import UnavailableError
+from windtunnel.lifecycle.estimators import resolve
 from windtunnel.lifecycle.judging import tallies
+from windtunnel.lifecycle.judging.costs import cost_curve, expected_cost
+from windtunnel.lifecycle.judging.fairness import compare_groups, worst_groups
+from windtunnel.lifecycle.judging.sample import Sample
 from windtunnel.lifecycle.judging.slices import Slicing
-from windtunnel.lifecycle.judging.tallies import MAIN, Regression, Tally, plain
+from windtunnel.lifecycle.judging.tallies import MAIN, Binary, Regression, Spread, Tally
+from windtunnel.lifecycle.judging.weak import Weak, given_up, weak_spots
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import EvaluationRef
 
@@ -45,6 +51,7 @@ class Counted(Protocol):
     declared: dict[str, list[Slicing]]
     searched: list[Slicing]
     domains: dict[str, dict[str, list[int]]]
+    kpi: dict[str, Sample]
 
 
 class Judged(Protocol):
@@ -76,7 +83,15 @@ class Standing(Protocol):
 
 
 def conclude(
-    problem: Problem, models: Sequence[Judged], count: Counted, present: Standing | None, *, uses: int = 1, left_out: Sequence[str] = ()
+    problem: Problem,
+    models: Sequence[Judged],
+    count: Counted,
+    present: Standing | None,
+    *,
+    uses: int = 1,
+    left_out: Sequence[str] = (),
+    explanations: Mapping[str, Any] | None = None,
+    more: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The judgement, as plain data for evaluation.json.
 
@@ -87,10 +102,24 @@ def conclude(
         present: the champion, or None.
         uses: how many candidates these rows have judged, this one included.
         left_out: what could not be done, and why.
+        explanations: what `windtunnel.lifecycle.judging.explaining.explain` found.
+        more: further figures of the candidate, such as its size.
     """
     mine = count.heldout["candidate"]
-    figures = plain(mine.figures())
     scored = "champion" in count.heldout
+    groups = {name: _groups(problem, slicings) for name, slicings in count.declared.items()}
+    fairness = {column: compare_groups(problem.task, cells) for column, cells in groups["candidate"].items()}
+    figures = _figures(problem, count, "candidate", groups, fairness) | dict(more or {})
+    theirs: dict[str, float] | None = None
+    if scored:
+        other = {column: compare_groups(problem.task, cells) for column, cells in groups["champion"].items()}
+        theirs = _figures(problem, count, "champion", groups, other)
+    baseline = _baseline(problem, count, mine, models[0].bundle)
+    for held in (figures, baseline, *([theirs] if theirs is not None else [])):
+        _objective(problem, held)
+    spots, looked = weak_spots(count.searched)
+    spreads = {name: Spread.of(counted) for name, counted in count.heldout.items()}
+    tested = [name for name in figures if name in spreads["candidate"].figures]
     body: dict[str, Any] = {
         "format": 1,
         "problem": problem.name,
@@ -103,17 +132,26 @@ def conclude(
             "threshold": models[0].bundle.threshold,
             "lineage": models[0].bundle.lineage,
         },
-        "baseline_figures": plain(_baseline(problem, count, mine, models[0].bundle)),
+        "baseline_figures": baseline,
         "champion": {"version": present.version, "cutoff": present.cutoff, "entry": present.entry} if present else None,
-        "champion_figures": plain(count.heldout["champion"].figures()) if scored else None,
-        "intervals": {name: _bounds(tallies.interval(mine, name)) for name in figures},
-        "differences": _differences(count, figures) if scored else {},
-        "newest": {name: plain(held.figures()) | {"rows": held.rows} for name, held in count.newest.items() if held.rows},
+        "champion_figures": theirs,
+        "intervals": {name: _bounds(spreads["candidate"].interval(name)) for name in tested},
+        "differences": _differences(spreads, tested) if scored else {},
+        "newest": {name: held.figures() | {"rows": held.rows} for name, held in count.newest.items() if held.rows},
         "slices": _declared(count),
+        "found": [_spot(problem, spot) for spot in spots],
+        "looked_at": {"cells": looked, "given_up": given_up([*count.searched, *count.declared["candidate"]])},
+        "fairness": {
+            column: {**found, "groups": {name: _brief(cell) for name, cell in groups["candidate"][column].items()}}
+            for column, found in fairness.items()
+        },
+        "pictures": _pictures(problem, mine),
+        "explanations": dict(explanations or {}),
         "unseen": _unseen(count),
         "uses": uses,
         "left_out": list(left_out),
     }
+    body = _plain(body)
     body["gates"] = [verdict.__dict__ for verdict in gates.judge(problem, body)]
     return body
 
@@ -202,10 +240,95 @@ def _baseline(problem: Problem, count: Counted, mine: Tally, bundle: Bundle) -> 
     return found
 
 
-def _differences(count: Counted, figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def _figures(
+    problem: Problem,
+    count: Counted,
+    name: str,
+    groups: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    fairness: Mapping[str, Mapping[str, Any]],
+) -> dict[str, float]:
+    """A model's metrics with what fairness, costs and the KPI add to them."""
+    counted = count.heldout[name]
+    found = dict(counted.figures())
+    found |= worst_groups(list(groups[name].values()))
+    for figures in (entry["figures"] for entry in fairness.values()):
+        for metric, value in figures.items():
+            worse = min if metric.endswith("_ratio") else max
+            found[metric] = worse(found.get(metric, value), value)
+    if problem.costs is not None and isinstance(counted, Binary):
+        found["expected_cost"] = expected_cost(counted.confusion.sum(axis=0), problem.costs)
+    if name in count.kpi and problem.kpi is not None and problem.kpi.function:
+        rows = count.kpi[name].table()
+        if rows is not None:
+            call = resolve(problem.kpi.function, "kpi.function")
+            found["kpi"] = float(call(rows["truth"].to_numpy(), rows["prediction"].to_numpy()))
+    return found
+
+
+def _objective(problem: Problem, figures: dict[str, float]) -> None:
+    """Add ``objective``: the weighted sum of the problem's objectives, what should be small counted negative."""
+    known = {name: figures.get(name) for name in problem.objectives}
+    if known and all(value is not None and math.isfinite(value) for value in known.values()):
+        figures["objective"] = sum(
+            weight * (-1 if tallies.lower_is_better(name) else 1) * (known[name] or 0.0) for name, weight in problem.objectives.items()
+        )
+
+
+def _groups(problem: Problem, slicings: Sequence[Slicing]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Sensitive column -> value -> figures."""
+    return {
+        slicing.columns[0]: {key[0]: figures for key, figures in slicing.cells().items()}
+        for slicing in slicings
+        if len(slicing.columns) == 1 and slicing.columns[0] in problem.sensitive
+    }
+
+
+def _brief(cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: cell[name] for name in ("rows", *_GROUP) if name in cell}
+
+
+_GROUP = ("selection_rate", "recall", "false_positive_rate", "accuracy", "auc", "log_loss", "rmse", "bias")
+
+
+def _spot(problem: Problem, spot: Weak) -> dict[str, Any]:
+    name = " and ".join(f"{column} {_is(value)}" for column, value in zip(spot.columns, spot.values, strict=True))
+    what = {"regression": "mean squared error", "anomaly": "share of mistakes"}.get(problem.task, "log loss")
+    return {
+        "name": name,
+        "columns": list(spot.columns),
+        "values": list(spot.values),
+        "rows": spot.rows,
+        "loss": spot.loss,
+        "rest": spot.rest,
+        "p_value": spot.p_value,
+        "figures": _brief(spot.figures),
+        "reason": f"{what} {spot.loss:.4g} against {spot.rest:.4g} elsewhere (p {spot.p_value:.2g} after correction)",
+    }
+
+
+def _pictures(problem: Problem, counted: Tally) -> dict[str, Any]:
+    """Points of the curves that the report draws."""
+    if isinstance(counted, Binary):
+        curve = counted.scores.curve()
+        found: dict[str, Any] = {
+            "curve": curve.thinned(),
+            "auc_error": counted.scores.auc_error,
+            "confusion": counted.confusion.sum(axis=0).tolist(),
+        }
+        cells = counted.calibration.sum(axis=0)
+        found["calibration"] = [[float(score / rows), float(yes / rows), int(rows)] for rows, score, yes in cells.tolist() if rows]
+        if problem.costs is not None:
+            found["costs"] = dataclasses.asdict(cost_curve(curve, problem.costs))
+        return found
+    if isinstance(counted, tallies.Multiclass):
+        return {"classes": counted.classes, "confusion": counted.confusion.sum(axis=0).tolist(), "unknown_classes": counted.unknown}
+    return {"errors": counted.errors.sum(axis=0).tolist()} if isinstance(counted, Regression) else {}
+
+
+def _differences(spreads: Mapping[str, Spread], figures: Sequence[str]) -> dict[str, dict[str, float]]:
     found = {}
     for name in figures:
-        value, low, high = tallies.difference(count.heldout["candidate"], count.heldout["champion"], name)
+        value, low, high = spreads["candidate"].difference(spreads["champion"], name)
         if math.isfinite(value) and math.isfinite(low):
             found[name] = {"value": value, "low": low, "high": high, "error": (high - low) / (2 * 1.959963984540054)}
     return found

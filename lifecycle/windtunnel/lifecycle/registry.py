@@ -22,7 +22,19 @@ from windtunnel.lifecycle.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["Champion", "Promotion", "champion", "champion_of_entry", "client", "promote", "register", "registered", "repair", "rollback"]
+__all__ = [
+    "Champion",
+    "Promotion",
+    "champion",
+    "champion_of_entry",
+    "client",
+    "judged_against",
+    "promote",
+    "register",
+    "registered",
+    "repair",
+    "rollback",
+]
 
 T = TypeVar("T")
 
@@ -91,6 +103,12 @@ def champion_of_entry(settings: Settings, entry: str) -> Champion:
     if found is None or found.kind not in DECISIVE:
         raise IntegrityError(f"the ledger has no promotion {entry[:12]}", hint="is this the ledger that the run was recorded with?")
     return _as_champion(found)
+
+
+def judged_against(settings: Settings, problem_name: str, version: Champion) -> Champion | None:
+    """The champion that a version was judged against when it was registered last; None if there was none then."""
+    entry = str(_registration(Ledger(settings), problem_name, version.version).payload["judged_against"])
+    return champion_of_entry(settings, entry) if entry else None
 
 
 def registered(settings: Settings, problem_name: str) -> dict[str, Entry]:

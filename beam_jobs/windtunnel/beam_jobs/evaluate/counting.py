@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
+from threadpoolctl import threadpool_limits
 
 from windtunnel.beam_jobs.batches import RowGroup, read_row_group
 from windtunnel.beam_jobs.job import progress_of
@@ -18,6 +19,8 @@ from windtunnel.lifecycle import bundle as bundles
 from windtunnel.lifecycle.artifacts import local_copy
 from windtunnel.lifecycle.bundle import Bundle
 from windtunnel.lifecycle.frames import to_frame
+from windtunnel.lifecycle.judging.explaining import TRUTH
+from windtunnel.lifecycle.judging.sample import Sample
 from windtunnel.lifecycle.judging.slices import Codes, Cuts, Slicing, cell_stats, encode
 from windtunnel.lifecycle.judging.tallies import GROUPS, Tally, tally
 from windtunnel.lifecycle.problem import Problem
@@ -26,6 +29,9 @@ from windtunnel.lifecycle.rows import DAY, label_of, split_of
 __all__ = ["Count", "CountRows", "Merge", "Model", "Plan"]
 
 _DOMAIN = 5_000
+_ENOUGH = 32_768  # rows that are scored at once
+_EXPLAINED = 1_000
+_KPI = 200_000
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -85,6 +91,10 @@ class Count:
             self.declared[model.name] = [Slicing(columns, task, histogram=True) for columns in plan.declared]
         self.searched = [Slicing(columns, task) for columns in plan.searched]
         self.domains: dict[str, dict[str, list[int]]] = {column: {} for column in plan.domains}
+        self.sample = Sample(_EXPLAINED)
+        self.kpi: dict[str, Sample] = {}
+        if plan.problem.kpi is not None and plan.problem.kpi.function:
+            self.kpi = {model.name: Sample(_KPI) for model in plan.models}
 
     def merge(self, other: "Count") -> None:
         """Take in another."""
@@ -105,6 +115,9 @@ class Count:
                 entry = held.setdefault(value, [0, 0])
                 entry[0] += all_rows
                 entry[1] += judged
+        self.sample.merge(other.sample)
+        for name, sample in self.kpi.items():
+            sample.merge(other.kpi[name])
 
 
 class CountRows(beam.DoFn):
@@ -114,9 +127,12 @@ class CountRows(beam.DoFn):
         self._plan = plan
         self._count: Count | None = None
         self._pipelines: dict[str, Any] = {}
+        self._pending: list[tuple[pa.RecordBatch, np.ndarray]] = []
+        self._waiting = 0
 
     def setup(self) -> None:
-        """Load the models, once a worker."""
+        """Load the models, once a worker; a worker is one process among many, so its numeric libraries get one thread."""
+        threadpool_limits(limits=1)
         for model in self._plan.models:
             with local_copy(model.uri) as folder:
                 self._pipelines[model.name] = bundles.read_pipeline(folder)
@@ -124,6 +140,7 @@ class CountRows(beam.DoFn):
     def start_bundle(self) -> None:
         """Begin to count."""
         self._count = Count(self._plan)
+        self._pending, self._waiting = [], 0
 
     def process(self, element: tuple[int, RowGroup]) -> Iterable[Count]:
         """Count the rows of a row group."""
@@ -137,6 +154,7 @@ class CountRows(beam.DoFn):
 
     def finish_bundle(self) -> Iterable[Any]:
         """Hand on what was counted."""
+        self._judge()
         if self._count is not None and self._count.rows:
             yield WindowedValue(self._count, GlobalWindow().max_timestamp(), [GlobalWindow()])
         self._count = None
@@ -154,13 +172,29 @@ class CountRows(beam.DoFn):
         if not judged.any():
             return
         place = (np.flatnonzero(judged) + offset + (ordinal << 20)).astype(np.uint64)
-        group = ((place * _MIX) >> np.uint64(40)).astype(np.int64) % GROUPS
-        rows = batch.filter(pa.array(judged))
-        held = label.filter(pa.array(judged))
+        key = place * _MIX
+        self._pending.append((batch.filter(pa.array(judged)), key))
+        self._waiting += int(judged.sum())
+        if self._waiting >= _ENOUGH:
+            self._judge()
+
+    def _judge(self) -> None:
+        """Score the rows that were collected: small files would otherwise cost a call of the model each."""
+        plan, count = self._plan, self._count
+        if count is None or not self._pending:
+            return
+        table = pa.Table.from_batches([rows for rows, _ in self._pending]).unify_dictionaries().combine_chunks()
+        key = np.concatenate([keys for _, keys in self._pending])
+        self._pending, self._waiting = [], 0
+        group = (key >> np.uint64(40)).astype(np.int64) % GROUPS
+        rows = table.to_batches()[0]
+        held = label_of(plan.problem, rows)
         truth = np.array(held.to_pylist(), dtype=object) if plan.problem.task == "multiclass" else held.to_numpy(zero_copy_only=False)
         recent = None
-        if plan.newest is not None and DAY in batch.schema.names:
+        if plan.newest is not None and DAY in rows.schema.names:
             recent = rows.column(DAY).cast(pa.int32()).to_numpy(zero_copy_only=False) >= plan.newest
+        inputs = pa.Table.from_batches([rows.select(list(plan.models[0].bundle.dtypes))])
+        count.sample.add(_scattered(key), _decoded(inputs).append_column(TRUTH, held))
         codes = {cuts.column: encode(cuts, rows.column(cuts.column)) for cuts in plan.cuts}
         for model in plan.models:
             found = answers.scores(self._pipelines[model.name], plan.problem.task, to_frame(rows, model.bundle.dtypes))
@@ -168,6 +202,8 @@ class CountRows(beam.DoFn):
             if recent is not None and recent.any():
                 count.newest[model.name].add(truth[recent], found[recent], group[recent])
             self._slice(count, model, codes, truth, found)
+            if model.name in count.kpi:
+                count.kpi[model.name].add(_scattered(key), _answered(plan, model, held, found))
 
     def _slice(self, count: Count, model: Model, codes: Mapping[str, Codes], truth: np.ndarray, found: np.ndarray) -> None:
         searched: Sequence[Slicing] = count.searched if model.name == "candidate" else ()
@@ -228,3 +264,24 @@ def _count_domains(count: Count, plan: Plan, batch: pa.RecordBatch, judged: np.n
                 entry = held.setdefault(value, [0, 0])
                 entry[0] += int(everywhere[index])
                 entry[1] += int(tested[index])
+
+
+def _scattered(key: np.ndarray) -> np.ndarray:
+    """Keys whose order is as good as random (the finaliser of SplitMix64), for sampling."""
+    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return key ^ (key >> np.uint64(31))
+
+
+def _decoded(table: pa.Table) -> pa.Table:
+    """Without dictionaries, which differ from batch to batch."""
+    return table.cast(
+        pa.schema([field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in table.schema])
+    )
+
+
+def _answered(plan: Plan, model: Model, truth: pa.Array, found: np.ndarray) -> pa.Table:
+    said = answers.columns(plan.problem.task, model.bundle.classes, model.bundle.threshold, found)["prediction"]
+    if plan.problem.task in {"binary", "anomaly"}:
+        said = (found[:, -1] >= model.bundle.threshold).astype(np.int8)
+    return pa.table({"truth": truth, "prediction": said})

@@ -9,6 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from windtunnel.beam_jobs.batches import RowGroup, open_parquet, row_groups
 from windtunnel.beam_jobs.evaluate.counting import Count, CountRows, Merge, Model, Plan
@@ -19,18 +20,19 @@ from windtunnel.lifecycle.artifacts import Stage, local_copy
 from windtunnel.lifecycle.errors import ConfigurationError, EmptyWindowError, IntegrityError
 from windtunnel.lifecycle.evaluation import conclude
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.judging.explaining import explain
 from windtunnel.lifecycle.judging.slices import Cuts
 from windtunnel.lifecycle.judging.tallies import MAIN
 from windtunnel.lifecycle.ledger import Ledger
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import CandidateRef, EvaluationRef, SnapshotRef
-from windtunnel.lifecycle.registry import Champion, champion
+from windtunnel.lifecycle.registry import Champion, champion, judged_against
 from windtunnel.lifecycle.rows import DAY
 from windtunnel.lifecycle.settings import Settings
 
 __all__ = ["evaluate", "run"]
 
-_PARTS = ("task", "label", "splits", "keys", "slices", "sensitive", "gates", "serving", "features", "kpi", "windows")
+_PARTS = ("task", "label", "splits", "keys", "slices", "sensitive", "gates", "serving", "features", "kpi", "windows", "costs", "objectives")
 _CROSSED = 20  # columns whose crossings are looked into
 
 
@@ -68,6 +70,9 @@ def evaluate(
     from windtunnel.lifecycle import snapshots
 
     present = champion(settings, problem.name) if against is _NOW else against
+    if present is not None and present.fingerprint == candidate.fingerprint:
+        # The champion itself, in another run for the same inputs: what it was judged against before is what it is judged against now.
+        present = judged_against(settings, problem.name, present)
     identity = fingerprint(
         "evaluate",
         code_version(),
@@ -83,7 +88,7 @@ def evaluate(
         times = _uses(settings, problem, heldout, identity) if uses is None else uses
         data = snapshots.files(settings, snapshot)
         count, plan, left_out = _pass(problem, candidate.uri, candidate.digest, present, data, snapshot, settings.to_dict(), progress)
-        body = conclude(problem, plan.models, count, present, uses=times, left_out=left_out)
+        body = _conclude(problem, plan, count, present, times, left_out)
         body |= {"heldout": heldout, "snapshot": snapshot.to_dict(), "reference": candidate.to_dict(), "fingerprint": identity}
         found = _publish(stage, problem, body)
     evaluation = EvaluationRef.from_dict(found)
@@ -113,7 +118,7 @@ def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     snapshot = SnapshotRef("files", 0, "1970-01-01", end, 0, 0, fingerprint(spec["data"]))
     everything = spec.get("rows") == "all"
     count, plan, left_out = _pass(problem, spec["model"], None, other, spec["data"], snapshot, spec, progress, everything=everything)
-    body = conclude(problem, plan.models, count, other, uses=1, left_out=left_out)
+    body = _conclude(problem, plan, count, other, 1, left_out)
     body |= {"snapshot": snapshot.to_dict(), "fingerprint": fingerprint(spec)}
     stage = Stage(Settings(artifacts=str(spec["output"])), problem.name, "evaluate", body["fingerprint"])
     return _publish(stage, problem, body)
@@ -159,6 +164,16 @@ def _pass(
             hint="widen the window, or raise splits.test",
         )
     return found[0], plan, left_out
+
+
+def _conclude(problem: Problem, plan: Plan, count: Count, present: Champion | None, uses: int, left_out: list[str]) -> dict[str, Any]:
+    """Judge what was counted, with the explanations and figures that need the model itself."""
+    candidate = plan.models[0]
+    sample = count.sample.table()
+    with local_copy(candidate.uri) as folder, threadpool_limits(limits=1):
+        size = sum((folder / name).stat().st_size for name in candidate.bundle.files) / 1e6
+        found = explain(problem, candidate.bundle, bundles.read_pipeline(folder), sample) if sample is not None else {}
+    return conclude(problem, plan.models, count, present, uses=uses, left_out=left_out, explanations=found, more={"size_mb": size})
 
 
 def _run(plan: Plan, references: list[RowGroup], where: Mapping[str, Any], found: list[Count]) -> None:

@@ -5,16 +5,17 @@ one group at a time (the delete-a-group jackknife) gives a standard error for an
 every model, for the difference between two models as well.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, Self
+from collections.abc import Sequence
+from typing import Protocol, Self
 
 import numpy as np
 
 from windtunnel.lifecycle.errors import DataError
 from windtunnel.lifecycle.judging.curves import Curve, Scores, bin_of
 
-__all__ = ["GROUPS", "LOWER", "MAIN", "Binary", "Multiclass", "Regression", "Tally", "difference", "interval", "lower_is_better", "tally"]
+__all__ = ["GROUPS", "LOWER", "MAIN", "Binary", "Multiclass", "Regression", "Spread", "Tally", "lower_is_better", "tally"]
 
 GROUPS = 20
 _BINS = 2048  # of a group's scores: only for the standard error
@@ -66,20 +67,40 @@ def tally(task: str, classes: Sequence[str], threshold: float) -> "Binary | Mult
     return Binary(threshold, probability=task == "binary")
 
 
-def interval(counted: Tally, metric: str) -> tuple[float, float]:
-    """The 95 % interval of a metric."""
-    return _jackknife(counted.figures().get(metric, math.nan), lambda group: counted.figures(group).get(metric, math.nan))
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A tally's figures: of all rows, and without each group in turn. Computed once, it answers for every metric.
+
+    Example:
+        >>> counted = Regression()
+        >>> counted.add(np.arange(40.0), np.arange(40.0) + np.tile([1.0, 3.0], 20), np.arange(40) % GROUPS)
+        >>> spread = Spread.of(counted)
+        >>> low, high = spread.interval("mae")
+        >>> low < spread.figures["mae"] < high
+        True
+    """
+
+    figures: dict[str, float]
+    without: list[dict[str, float]]
+
+    @classmethod
+    def of(cls, counted: Tally) -> "Spread":
+        """The figures of a tally."""
+        return cls(counted.figures(), [counted.figures(group) for group in range(GROUPS)])
+
+    def interval(self, metric: str) -> tuple[float, float]:
+        """The 95 % interval of a metric; NaN where there are too few rows for one."""
+        return _jackknife(self.figures.get(metric, math.nan), [left.get(metric, math.nan) for left in self.without])
+
+    def difference(self, other: "Spread", metric: str) -> tuple[float, float, float]:
+        """How much more of a metric this model has than another on the same rows: difference, and its 95 % interval (paired)."""
+        value = self.figures.get(metric, math.nan) - other.figures.get(metric, math.nan)
+        pairs = zip(self.without, other.without, strict=True)
+        return value, *_jackknife(value, [one.get(metric, math.nan) - two.get(metric, math.nan) for one, two in pairs])
 
 
-def difference(one: Tally, other: Tally, metric: str) -> tuple[float, float, float]:
-    """How much more of a metric one model has than another on the same rows: difference, and its 95 % interval (paired)."""
-    value = one.figures().get(metric, math.nan) - other.figures().get(metric, math.nan)
-    low, high = _jackknife(value, lambda g: one.figures(g).get(metric, math.nan) - other.figures(g).get(metric, math.nan))
-    return value, low, high
-
-
-def _jackknife(value: float, without: Callable[[int], float]) -> tuple[float, float]:
-    left = np.array([without(group) for group in range(GROUPS)])
+def _jackknife(value: float, without: Sequence[float]) -> tuple[float, float]:
+    left = np.array(without)
     left = left[np.isfinite(left)]
     if len(left) < 2 or not math.isfinite(value):  # noqa: PLR2004 - a spread needs two
         return math.nan, math.nan
@@ -310,11 +331,6 @@ class Regression:
             "r2": 1 - squared * rows / spread if spread else math.nan,
             "bias": constant - mean,
         }
-
-
-def plain(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures for JSON: what is not a number is null."""
-    return {name: (float(value) if math.isfinite(value) else None) for name, value in figures.items()}
 
 
 def _finite(answer: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ from windtunnel.lifecycle.record.manifest import Manifest, StageRecord
 
 __all__ = ["Difference", "StageComparison", "compare", "differences"]
 
-_PLACES = frozenset({"uri", "report", "docs", "run_id", "url", "entry", "new", "version", "snapshot_id"})
-"""Fields of references that say where something is, not what it is."""
+_PLACES = frozenset({"uri", "report", "docs", "run_id", "url", "entry", "new", "version", "snapshot_id", "reasons"})
+"""Fields of references that say where something is, or say in words what other fields say in figures."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,93 @@
+"""Fairness between the groups of a sensitive column, by fairlearn's definitions, with intervals.
+
+For a binary task, over groups with enough rows: demographic parity compares how often the answer is yes, equal opportunity how many of the
+true yes are found, equalized odds the worse of true and false positive rates. A difference is the largest minus the smallest group's
+figure, a ratio the smallest over the largest. Regression compares errors, multiclass compares accuracy.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from windtunnel.lifecycle.judging.tallies import lower_is_better
+
+__all__ = ["ENOUGH", "compare_groups", "worst_groups"]
+
+ENOUGH = 30
+"""Rows that a group must have: differences between smaller ones are noise."""
+
+_Z = 1.959963984540054
+_WORST = ("auc", "accuracy", "precision", "recall", "f1", "log_loss", "rmse", "mae", "macro_f1")
+
+
+def compare_groups(task: str, groups: Mapping[str, Mapping[str, Any]], *, enough: int = ENOUGH) -> dict[str, Any]:
+    """The fairness figures of one sensitive column.
+
+    Args:
+        task: the problem's.
+        groups: value -> figures, as `windtunnel.lifecycle.judging.slices.Slicing.cells` gives them.
+        enough: groups of fewer rows are left out, and named.
+
+    Returns:
+        ``figures`` (metric -> value), ``intervals`` (metric -> [low, high]), ``left_out`` (groups that are too small).
+    """
+    held = {name: figures for name, figures in groups.items() if figures["rows"] >= enough}
+    left_out = sorted(set(groups) - set(held))
+    figures: dict[str, float] = {}
+    intervals: dict[str, list[float]] = {}
+    if len(held) > 1 and task in {"binary", "anomaly"}:
+        selected = {name: (f["selection_rate"], float(f["rows"])) for name, f in held.items()}
+        found = {name: (f["recall"], float(sum(f["confusion"][1]))) for name, f in held.items()}
+        alarmed = {name: (f["false_positive_rate"], float(sum(f["confusion"][0]))) for name, f in held.items()}
+        right = {name: (f["accuracy"], float(f["rows"])) for name, f in held.items()}
+        for metric, rates in (
+            ("demographic_parity", selected),
+            ("equal_opportunity", found),
+            ("false_positive_rate", alarmed),
+            ("accuracy", right),
+        ):
+            _spread(metric, rates, figures, intervals)
+        for kind, choose in (("difference", max), ("ratio", min)):
+            parts = [f"equal_opportunity_{kind}", f"false_positive_rate_{kind}"]
+            known = [part for part in parts if part in figures]
+            if known:
+                chosen = choose(known, key=lambda part: figures[part])
+                figures[f"equalized_odds_{kind}"] = figures[chosen]
+                if chosen in intervals:
+                    intervals[f"equalized_odds_{kind}"] = intervals[chosen]
+    elif len(held) > 1 and task == "multiclass":
+        _spread("accuracy", {name: (f["accuracy"], float(f["rows"])) for name, f in held.items()}, figures, intervals)
+    elif len(held) > 1:
+        for metric in ("rmse", "mae", "bias"):
+            values = [f[metric] for f in held.values()]
+            figures[f"{metric}_difference"] = max(values) - min(values)
+    return {"figures": figures, "intervals": intervals, "left_out": left_out}
+
+
+def worst_groups(columns: Sequence[Mapping[str, Mapping[str, Any]]], *, enough: int = ENOUGH) -> dict[str, float]:
+    """``worst_group_METRIC``: each metric in the group, of any sensitive column, where it is worst."""
+    found: dict[str, float] = {}
+    for groups in columns:
+        for figures in groups.values():
+            if figures["rows"] < enough:
+                continue
+            for metric in _WORST:
+                value = figures.get(metric)
+                if value is None or not math.isfinite(value):
+                    continue
+                name = f"worst_group_{metric}"
+                worse = max if lower_is_better(metric) else min
+                found[name] = worse(found.get(name, value), value)
+    return found
+
+
+def _spread(metric: str, rates: Mapping[str, tuple[float, float]], figures: dict[str, float], intervals: dict[str, list[float]]) -> None:
+    known = {name: (rate, rows) for name, (rate, rows) in rates.items() if math.isfinite(rate) and rows}
+    if len(known) < 2:  # noqa: PLR2004 - a difference needs two
+        return
+    (low, low_rows), (high, high_rows) = min(known.values()), max(known.values())
+    figures[f"{metric}_difference"] = high - low
+    reach = _Z * math.sqrt(low * (1 - low) / low_rows + high * (1 - high) / high_rows)
+    intervals[f"{metric}_difference"] = [max(high - low - reach, 0.0), min(high - low + reach, 1.0)]
+    if high > 0:
+        figures[f"{metric}_ratio"] = low / high
