@@ -7,7 +7,6 @@ worse for its worst-off group.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,8 @@ __all__ = ["ENOUGH", "Verdict", "judge"]
 
 ENOUGH = 50
 """Rows that a slice must have before a gate looks at it: fewer say nothing."""
+
+_ROUNDING = 1e-12  # 0.6 - 0.4 is a little less than 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _one(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
     text = f"{gate.metric} is {value:.4g}, the {other}'s {held:.4g}: better by {gain:.4g}"
     if extra:
         text += f"; needed {by:.4g} + {extra:.2g} because these rows have judged {evaluation['uses']} candidates"
-    return Verdict(describe(gate), gain >= by + extra, text, value, by + extra)
+    return Verdict(describe(gate), gain >= by + extra - _ROUNDING, text, value, by + extra)
 
 
 def _absolute(gate: Gate, value: float, where: str = "") -> Verdict:
@@ -97,7 +98,6 @@ def _slices(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
     if not held:
         return Verdict(describe(gate), True, f"no declared slice has {ENOUGH} rows and a {gate.metric}", None, None)
     failed: list[tuple[float, str]] = []
-    closest = math.inf
     for entry in held:
         value = entry["figures"][gate.metric]
         if gate.at_least is not None:
@@ -111,8 +111,7 @@ def _slices(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
             if against is None:
                 continue
             slack = ((against - value) if lower_is_better(gate.metric) else (value - against)) - by
-        closest = min(closest, slack)
-        if slack < 0:
+        if slack < -_ROUNDING:
             failed.append((value, entry["name"]))
     if failed:
         worst = min(failed) if not lower_is_better(gate.metric) else max(failed)
