@@ -315,7 +315,7 @@ class Instance:
         daemons = [self.daemon(name) for name in services]
         changed = [d for d in daemons if d.pid is not None and d.fingerprint != services[d.name].fingerprint]
         if changed:
-            self._say(f"started again, because their settings have changed: {', '.join(daemon.name for daemon in changed)}")
+            self._say(f"started again, because their settings or their code have changed: {', '.join(daemon.name for daemon in changed)}")
             stop(changed, grace=8)
 
     def _ensure(self, service: Service) -> None:

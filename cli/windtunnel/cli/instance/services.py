@@ -1,12 +1,15 @@
 """The services of an instance: how each is started, and how one sees that it is well."""
 
+import hashlib
+import importlib.util
 import json
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from windtunnel.cli.instance.environment import KNOBS
@@ -32,18 +35,20 @@ class Service:
         command: program and arguments.
         environment: what it needs beside the caller's environment.
         url: answers with status 200 when the service is well; empty if it has none.
+        code: of our packages that the service keeps loaded, the digest.
     """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     url: str = ""
+    code: str = ""
 
     @property
     def fingerprint(self) -> str:
         """Changes when a running process must be replaced; knobs, which differ between shells, do not count."""
         environment = {name: value for name, value in self.environment.items() if name not in KNOBS and name != "PATH"}
-        return fingerprint({"command": list(self.command), "environment": environment})
+        return fingerprint({"command": list(self.command), "environment": environment, "code": self.code})
 
 
 def definitions(layout: Layout, ports: Mapping[str, int], environment: Mapping[str, str], mlflow_database: str) -> dict[str, Service]:
@@ -61,13 +66,14 @@ def definitions(layout: Layout, ports: Mapping[str, int], environment: Mapping[s
         *("--home", str(layout.server), "--host", LOOPBACK),
         *("--port", str(ports["server"]), "--grpc-port", str(ports["server_grpc"])),
     )
+    loaded = _code("plugins", "operators")
     found = [
         Service("mlflow", mlflow, {**environment, "MLFLOW_BACKEND_STORE_URI": mlflow_database}, _url(ports["mlflow"], "/health")),
-        Service("server", server, environment, _url(ports["server"], "/v2/health/live")),
-        Service("api-server", (*airflow, "api-server"), environment, api),
-        Service("scheduler", (sys.executable, "-m", "windtunnel.cli.instance.scheduler"), environment),
-        Service("dag-processor", (*airflow, "dag-processor"), environment),
-        Service("triggerer", (*airflow, "triggerer", "--skip-serve-logs"), environment),
+        Service("server", server, environment, _url(ports["server"], "/v2/health/live"), _code("serving")),
+        Service("api-server", (*airflow, "api-server"), environment, api, loaded),
+        Service("scheduler", (sys.executable, "-m", "windtunnel.cli.instance.scheduler"), environment, code=loaded),
+        Service("dag-processor", (*airflow, "dag-processor"), environment, code=loaded),
+        Service("triggerer", (*airflow, "triggerer", "--skip-serve-logs"), environment, code=loaded),
     ]
     return {service.name: service for service in found}
 
@@ -101,6 +107,17 @@ def airflow_health(port: int, started: Mapping[str, float], timeout: float = 5.0
         fresh = beat is not None and datetime.fromisoformat(beat).timestamp() >= started.get(name, 0.0)
         well[name] = part.get("status") == "healthy" and fresh
     return well
+
+
+def _code(*packages: str) -> str:
+    """Changes with the source of our packages: a process that has them loaded must then be replaced."""
+    digest = hashlib.sha256(metadata.version("windtunnel").encode())
+    for package in packages:
+        spec = importlib.util.find_spec(f"windtunnel.{package}")
+        for folder in sorted((spec and spec.submodule_search_locations) or []):
+            for file in sorted(Path(folder).rglob("*.py")):
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _url(port: int, path: str) -> str:
