@@ -22,7 +22,7 @@ KEYS = ["year", "month", "day", "carrier", "flight", "origin", "sched_dep_time"]
 
 @pytest.fixture
 def january(world):
-    world.ingest("2013-01-01", "2013-01-08")
+    world.ingest("2013-01-02", "2013-01-05")
     return world
 
 
@@ -161,7 +161,9 @@ def test_versions_and_shadows_are_told_apart(january):
     assert [(arm["version"], arm["shadow"], arm["figures"]["auc"]) for arm in body["arms"]] == [("1", False, 1.0), ("2", True, 0.0)]
 
 
-@pytest.mark.parametrize("options", [{"runner_options": "--direct_runner_bundle_repeat=1"}, {"workers": 2}])
+@pytest.mark.parametrize(
+    "options", [{"runner_options": "--direct_runner_bundle_repeat=1"}, pytest.param({"workers": 2}, marks=pytest.mark.slow)]
+)
 def test_bundles_that_run_twice_and_several_workers_leave_the_same(january, options):
     for day in (2, 3, 4):
         at = EVENING.replace(day=day)

@@ -40,7 +40,7 @@ __all__ = [
 PERCENTILES = (0.5, 0.9, 0.99)
 
 _LEAST_ROWS = 100
-"""Labelled answers that a live metric must rest on to raise an alert."""
+"""Labelled answers that a live metric, and rows that a drift, must rest on to raise an alert."""
 
 _LEAST_REQUESTS = 20
 """Requests that a percentile or an error share must rest on to raise an alert."""
@@ -286,7 +286,7 @@ def check_drift(problem: Problem, drift: Mapping[str, Any], what: str, name: str
             retrain=True,
         )
         for column in watched
-        if column in drift["drifted"]
+        if column in drift["drifted"] and drift["rows"][1] >= _LEAST_ROWS
     ]
     return alerts, figures
 
