@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import psutil
+
 from windtunnel.cli.instance import Instance
 from windtunnel.cli.instance.process import members
 from windtunnel.cli.instance.services import SERVICES
