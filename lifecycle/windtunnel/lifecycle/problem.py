@@ -57,8 +57,8 @@ class _Part(BaseModel):
 class Kpi(_Part):
     """The business figure that the model is for."""
 
-    name: str
-    description: str = ""
+    name: str = Field(description="what people call it")
+    description: str = Field("", description="what it means")
     function: DottedName | None = Field(None, description="module:function(truth, prediction) -> float, larger is better")
 
 
@@ -85,10 +85,10 @@ class Source(_Part):
 class EventTime(_Part):
     """The columns that say when a row happened: one timestamp or date column, or year, month and day."""
 
-    column: str | None = None
-    year: str | None = None
-    month: str | None = None
-    day: str | None = None
+    column: str | None = Field(None, description="a timestamp or date column")
+    year: str | None = Field(None, description="a column of years, with month and day")
+    month: str | None = Field(None, description="a column of months, 1 to 12")
+    day: str | None = Field(None, description="a column of days of the month")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -115,7 +115,7 @@ class Positive(_Part):
 class Label(_Part):
     """What is predicted."""
 
-    column: str
+    column: str = Field(description="the column that holds the truth")
     positive: Positive | None = Field(None, description="binary: how the column becomes a yes or a no")
     delay_days: int = Field(0, ge=0, description="a row's label is known this many days after its event")
     classes: list[str] | None = Field(None, description="multiclass: the allowed values")
@@ -124,14 +124,14 @@ class Label(_Part):
 class Features(_Part):
     """The columns that a model may see, and how they become numbers."""
 
-    numeric: list[str] = Field(default_factory=list)
-    categorical: list[str] = Field(default_factory=list)
-    text: list[str] = Field(default_factory=list)
+    numeric: list[str] = Field(default_factory=list, description="imputed and standardised")
+    categorical: list[str] = Field(default_factory=list, description="one column a category")
+    text: list[str] = Field(default_factory=list, description="TF-IDF of words")
     transformer: DottedName | None = Field(None, description="module:function() that returns any ColumnTransformer or Pipeline")
     scale: bool = Field(True, description="standardise numeric columns")
-    impute: Literal["mean", "median", "most_frequent", "none"] = "median"
+    impute: Literal["mean", "median", "most_frequent", "none"] = Field("median", description="what fills missing numbers")
     min_frequency: int | None = Field(None, ge=1, description="rarer categories are one 'infrequent' column")
-    max_categories: int | None = Field(None, ge=2)
+    max_categories: int | None = Field(None, ge=2, description="at most so many columns a categorical feature")
 
     @property
     def columns(self) -> list[str]:
@@ -142,16 +142,16 @@ class Features(_Part):
 class Splits(_Part):
     """How rows are divided: by a stable hash of a key, which never crosses splits, or by time."""
 
-    by: Literal["key", "time"] = "key"
+    by: Literal["key", "time"] = Field("key", description="a stable hash of a key, or the event time")
     key: list[str] = Field(default_factory=list, description="by key: these columns; empty means the problem's keys")
     test: Share = Field(0.2, description="by key: the share of keys; by time: the newest share of the window's days")
-    salt: str = ""
+    salt: str = Field("", description="another text draws another split")
 
 
 class Windows(_Part):
     """Which time a run is about."""
 
-    train_days: int = Field(28, ge=1)
+    train_days: int = Field(28, ge=1, description="how many days a model learns from")
     history_start: dt.date | None = Field(None, description="no data before this day")
     history_end: dt.date | None = Field(None, description="no data on or after this day: a closed history")
 
@@ -159,27 +159,30 @@ class Windows(_Part):
 class Model(_Part):
     """What learns."""
 
-    family: Literal["hist_gradient_boosting", "random_forest", "linear", "isolation_forest"] = "hist_gradient_boosting"
+    family: Literal["hist_gradient_boosting", "random_forest", "linear", "isolation_forest"] = Field(
+        "hist_gradient_boosting", description="linear is logistic or ridge regression; isolation_forest is for anomaly"
+    )
     estimator: DottedName | None = Field(None, description="module:function(**parameters) that returns a scikit-learn estimator")
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, Any] = Field(default_factory=dict, description="of the estimator")
     search: dict[str, Any] = Field(default_factory=dict, description="name: [choices] or {low, high, log}")
-    class_balance: Literal["none", "weights", "downsample"] = "none"
-    seed: int = 0
+    class_balance: Literal["none", "weights", "downsample"] = Field(
+        "none", description="weights: in the loss; downsample: as many rows of each class"
+    )
+    seed: int = Field(0, description="of everything random")
 
 
 class Budget(_Part):
     """What a search and a training may cost."""
 
-    trials: int = Field(4, ge=0)
-    seconds: int = Field(600, ge=1)
-    memory_mb: int = Field(2048, ge=64)
-    workers: int = Field(1, ge=1)
+    trials: int = Field(4, ge=0, description="parameter sets that are tried")
+    seconds: int = Field(600, ge=1, description="no trial starts after so many seconds")
+    memory_mb: int = Field(2048, ge=64, description="of training; more rows than fit are sampled, and it is said")
 
 
 class Gate(_Part):
     """One condition on a candidate: exactly one bound."""
 
-    metric: str
+    metric: str = Field(description="a metric of the evaluation report")
     at_least: float | None = None
     at_most: float | None = None
     above_baseline_by: float | None = None
@@ -207,15 +210,15 @@ class Approval(_Part):
     """Who lets a model through."""
 
     promotion: Promotion = Field("ask", description="auto: every gate passed is enough; ask: a person decides; never: no promotion")
-    approvers: list[str] = Field(default_factory=list)
-    timeout_hours: float = Field(72, gt=0)
-    default: Literal["approve", "reject"] = "reject"
+    approvers: list[str] = Field(default_factory=list, description="names of those who may decide; empty: everybody who may run the DAG")
+    timeout_hours: float = Field(72, gt=0, description="how long a person is waited for")
+    default: Literal["approve", "reject"] = Field("reject", description="what is taken when nobody answered")
 
 
 class Limits(_Part):
     """What data may look like before a run stops."""
 
-    quarantine_share: Share = 0.01
+    quarantine_share: Share = Field(0.01, description="largest share of rows that do not fit the schema")
     rows_min: int = Field(1, ge=0, description="rows of a training window")
     label_shift: Share = Field(0.1, description="largest change of a class's share against the reference")
     drift: float = Field(0.25, ge=0, description="largest population stability index of a feature against the reference")
@@ -224,22 +227,22 @@ class Limits(_Part):
 class Serving(_Part):
     """How the model is served."""
 
-    threshold: float = Field(0.5, ge=0, le=1)
+    threshold: float = Field(0.5, ge=0, le=1, description="the probability from which a binary answer is yes")
     abstain_below: float | None = Field(None, ge=0, le=1, description="confidence under which a person is asked")
-    latency_p99_ms: float = Field(100.0, gt=0)
-    size_mb: float = Field(200.0, gt=0)
-    canary_share: Share = 0.0
-    bake_seconds: float = Field(0.0, ge=0)
+    latency_p99_ms: float = Field(100.0, gt=0, description="slower models are not deployed; milliseconds of one request")
+    size_mb: float = Field(200.0, gt=0, description="larger bundles are not deployed")
+    canary_share: Share = Field(0.0, description="share of requests that a new version gets first; 0: all at once")
+    bake_seconds: float = Field(0.0, ge=0, description="how long the canary is watched")
     redact: list[str] = Field(default_factory=list, description="columns that the prediction log leaves out")
-    log_sample: Share = 1.0
+    log_sample: Share = Field(1.0, description="share of requests that the prediction log keeps")
 
 
 class Monitoring(_Part):
     """When a live model is no longer fit."""
 
     schedule: str | None = Field(None, description="cron; None: only by hand")
-    stale_days: int = Field(14, ge=1)
-    drift: float = Field(0.25, ge=0)
+    stale_days: int = Field(14, ge=1, description="oldest data cut-off of a fit champion, in days before the newest data")
+    drift: float = Field(0.25, ge=0, description="largest population stability index of a live feature")
     retrain: bool = Field(False, description="start a retraining run when there is a reason")
 
 
@@ -258,38 +261,38 @@ class Problem(_Part):
         ['tenure', 'plan']
     """
 
-    name: Name
-    owner: str
-    title: str = ""
-    description: str = ""
-    kpi: Kpi | None = None
-    task: Task
-    source: Source
+    name: Name = Field(description="the problem's and its DAG's name: small letters, digits and underscores")
+    owner: str = Field(description="who answers for it; the DAG's owner")
+    title: str = Field("", description="one line for people")
+    description: str = Field("", description="what it is about; shown in the DAG's docs and in reports")
+    kpi: Kpi | None = Field(None, description="the business figure")
+    task: Task = Field(description="what kind of answer is learned")
+    source: Source = Field(description="where raw rows come from")
     columns: dict[str, ColumnType] = Field(description="the pinned schema: name -> type; what else a source has is dropped")
     optional_columns: list[str] = Field(default_factory=list, description="columns that a source may lack: filled with null")
-    event_time: EventTime | None = None
+    event_time: EventTime | None = Field(None, description="when a row happened; without it every row belongs to the window")
     keys: list[str] = Field(default_factory=list, description="columns that together name a row")
     sensitive: list[str] = Field(default_factory=list, description="columns that must not be discriminated by or logged")
-    label: Label
-    features: Features
+    label: Label = Field(description="what is predicted")
+    features: Features = Field(description="what a model may see")
     slices: list[list[str]] = Field(default_factory=list, description="columns, or crossings of two, to look into")
-    splits: Splits = Field(default_factory=Splits)
-    windows: Windows = Field(default_factory=Windows)
-    model: Model = Field(default_factory=Model)
-    budget: Budget = Field(default_factory=Budget)
-    gates: list[Gate] = Field(default_factory=list)
+    splits: Splits = Field(default_factory=Splits, description="how rows are divided")
+    windows: Windows = Field(default_factory=Windows, description="which time a run is about")
+    model: Model = Field(default_factory=Model, description="what learns")
+    budget: Budget = Field(default_factory=Budget, description="what a search and a training may cost")
+    gates: list[Gate] = Field(default_factory=list, description="conditions on a candidate")
     costs: Costs | None = Field(None, description="binary: gives the expected cost, and the threshold where it is least")
     objectives: dict[str, float] = Field(
         default_factory=dict, description="metric -> weight: combined into the metric 'objective'; may change without retraining"
     )
-    limits: Limits = Field(default_factory=Limits)
-    approval: Approval = Field(default_factory=Approval)
-    serving: Serving = Field(default_factory=Serving)
-    monitoring: Monitoring = Field(default_factory=Monitoring)
+    limits: Limits = Field(default_factory=Limits, description="what data may look like before a run stops")
+    approval: Approval = Field(default_factory=Approval, description="who lets a model through")
+    serving: Serving = Field(default_factory=Serving, description="how the model is served")
+    monitoring: Monitoring = Field(default_factory=Monitoring, description="when a live model is no longer fit")
     suite: str | None = Field(None, description="the Great Expectations suite, a JSON file beside the problem file")
     schedule: str | None = Field(None, description="cron of the retraining DAG; None: by hand and by backfill only")
-    start_date: dt.date = dt.date(2024, 1, 1)
-    tags: list[str] = Field(default_factory=list)
+    start_date: dt.date = Field(dt.date(2024, 1, 1), description="the schedule's first day")
+    tags: list[str] = Field(default_factory=list, description="the DAG's tags")
     directory: str = Field("", exclude=True, description="the folder of the problem file; filled in by load()")
 
     @model_validator(mode="before")
