@@ -96,6 +96,15 @@ def test_the_form_has_sections_titles_and_descriptions(retraining):
     assert retraining.params.get_param("promotion").schema["enum"] == ["auto", "ask", "never"]
 
 
+def test_monitoring_starts_a_retraining_only_where_the_problem_wants_it():
+    values = yaml.safe_load((DAGS / "problems" / "flight_delays.yaml").read_text(encoding="utf-8"))
+    assert lifecycle_dags(parse(values))[1].task_ids == ["monitor"]
+    values["monitoring"]["retrain"] = True
+    dag = lifecycle_dags(parse(values))[1]
+    assert set(dag.task_ids) == {"monitor", "retrain"}
+    assert dag.get_task("retrain").upstream_task_ids == {"monitor"}
+
+
 def test_a_broken_file_is_an_import_error_and_the_others_stay(folder):
     good = (folder / "problems" / "flight_delays.yaml").read_text(encoding="utf-8")
     broken = good.replace("name: flight_delays", "name: broken").replace("task: binary", "task: guess")

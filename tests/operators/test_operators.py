@@ -8,15 +8,15 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from airflow.sdk import RetryAction
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
 from windtunnel.cli.landing import lay_out
 from windtunnel.lifecycle import errors
 from windtunnel.lifecycle.ledger import Ledger
 from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef, SnapshotRef
+from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef, MonitorRef, SnapshotRef
 from windtunnel.lifecycle.settings import Settings
-from windtunnel.operators import ApproveOperator, IngestOperator, ProfileOperator, RegisterOperator, StageOperator
+from windtunnel.operators import ApproveOperator, IngestOperator, ProfileOperator, RegisterOperator, RetrainOperator, StageOperator
 from windtunnel.operators.base import RETRY_POLICY, problem_of, run_of
 from windtunnel.operators.settings import airflow_settings
 
@@ -165,6 +165,19 @@ def test_what_was_not_approved_is_not_registered(home, problem):
     )
     with pytest.raises(AirflowSkipException, match="not approved by grace"):
         operator.execute(context())
+
+
+def test_without_a_reason_nothing_is_retrained_and_with_one_it_is_passed_on(problem):
+    def found(*reasons):
+        return MonitorRef("r", list(reasons), list(reasons), {}, "f").to_dict()
+
+    with pytest.raises(AirflowSkipException, match="no reason to retrain"):
+        RetrainOperator(task_id="retrain", found=found(), trigger_dag_id="flight_delays").execute(context())
+    operator = RetrainOperator(task_id="retrain", found=found("the champion is 20 days old"), trigger_dag_id="flight_delays")
+    with pytest.raises(DagRunTriggerException) as caught:  # how a task tells Airflow to start a run
+        operator.execute(context())
+    assert caught.value.trigger_dag_id == "flight_delays"
+    assert caught.value.conf["reason"] == "monitoring: the champion is 20 days old"
 
 
 def test_making_an_operator_does_no_work():

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from windtunnel.operators.preprocess import PreprocessOperator
     from windtunnel.operators.profile import ProfileOperator
     from windtunnel.operators.register import RegisterOperator
+    from windtunnel.operators.retrain import RetrainOperator
     from windtunnel.operators.train import TrainOperator
     from windtunnel.operators.tune import TuneOperator
     from windtunnel.operators.validate import ValidateOperator
@@ -40,6 +41,7 @@ __all__ = [
     "PreprocessOperator",
     "ProfileOperator",
     "RegisterOperator",
+    "RetrainOperator",
     "StageOperator",
     "TrainOperator",
     "TuneOperator",

@@ -28,6 +28,7 @@ from windtunnel.operators.monitor import MonitorOperator
 from windtunnel.operators.preprocess import PreprocessOperator
 from windtunnel.operators.profile import ProfileOperator
 from windtunnel.operators.register import RegisterOperator
+from windtunnel.operators.retrain import RetrainOperator
 from windtunnel.operators.timetable import ClosedHistoryTimetable
 from windtunnel.operators.train import TrainOperator
 from windtunnel.operators.tune import TuneOperator
@@ -111,7 +112,9 @@ def _monitoring_dag(problem: Problem) -> DAG:
     schedule = _timetable(problem.monitoring.schedule, problem.windows.history_end)
     params = _window_params(problem)
     with DAG(dag_id=problem.name + _MONITORING, schedule=schedule, params=params, max_active_runs=1, **_common(problem)) as dag:
-        MonitorOperator(task_id="monitor", problem=problem)
+        monitor = MonitorOperator(task_id="monitor", problem=problem)
+        if problem.monitoring.retrain:
+            RetrainOperator(task_id="retrain", found=monitor.output, trigger_dag_id=problem.name)
     return dag
 
 
