@@ -16,11 +16,12 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "studies_uri": ("Optuna's storage, a SQLAlchemy URL; empty means in memory.", ""),
     "ledger_uri": ("The database of the ledger of decisions, a SQLAlchemy URL; empty means the catalog's.", ""),
     "server_url": ("The model server's base URL, where the connection windtunnel_server does not say it.", ""),
+    "server_log": ("The folder or URL where the model server ships its prediction log as Parquet: its home's folder predictions.", ""),
     "landing": ("The folder or URL where sources land: fills {landing} in the paths of problem files.", ""),
     "runner": ("The Beam runner: in-process, or any name that Beam knows.", "in-process"),
     "runner_options": ("Options for that runner, as on a command line.", ""),
     "workers": ("Processes of the in-process runner.", "1"),
-    "preload": ("Modules that the scheduler imports before it starts workers, separated by spaces: tasks then start at once.", ""),
+    "preload": ("Modules that `python -m windtunnel.cli.instance.scheduler` imports before it starts, separated by commas; none for none.", ""),
 }
 
 
