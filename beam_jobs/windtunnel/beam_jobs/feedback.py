@@ -26,6 +26,7 @@ import pyarrow as pa
 from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
 from windtunnel.lifecycle.artifacts import Stage, read_text
+from windtunnel.lifecycle.collecting import collect
 from windtunnel.lifecycle.errors import JobError
 from windtunnel.lifecycle.feedback import Truth, add_labels, feedback_schema, horizon, join, truth_columns
 from windtunnel.lifecycle.feedback_page import render
@@ -73,6 +74,7 @@ def feedback(problem: Problem, window: Window, settings: Settings, progress: Pro
         SchemaMismatchError: the problem's columns no longer fit the table of feedback.
         UnavailableError: the catalog is out of reach.
     """
+    collect(problem, settings)
     until = horizon(problem, window)
     since = window.start - dt.timedelta(days=problem.label.delay_days)
     names = {kind: table_name(problem, kind) for kind in ("predictions", "examples", "labels", "feedback")}

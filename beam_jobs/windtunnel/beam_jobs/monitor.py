@@ -29,6 +29,7 @@ from windtunnel.beam_jobs.profile import STATE, profile
 from windtunnel.lifecycle import monitoring
 from windtunnel.lifecycle.artifacts import Stage
 from windtunnel.lifecycle.baseline_data import champion_statistics
+from windtunnel.lifecycle.collecting import collect
 from windtunnel.lifecycle.drift import compare
 from windtunnel.lifecycle.errors import DataError, JobError, SchemaMismatchError, UnavailableError
 from windtunnel.lifecycle.feedback import horizon, inputs_of
@@ -86,6 +87,7 @@ def monitor(problem: Problem, window: Window, settings: Settings, run: Run, prog
     Raises:
         UnavailableError: the ledger or the catalog is out of reach.
     """
+    collect(problem, settings)
     found = _Found()
     present = champion(settings, problem.name)
     until = horizon(problem, window)

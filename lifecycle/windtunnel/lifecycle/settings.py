@@ -30,6 +30,7 @@ class Settings:
         ledger_uri: the ledger's database, a SQLAlchemy URL; empty means the catalog's.
         server_url: the model server's base URL.
         server_token: the bearer token for it.
+        server_log: where the model server ships its prediction log as Parquet (its home's folder ``predictions``): a path or a URL.
         landing: where sources land: fills ``{landing}`` in a problem's paths.
         runner: the Beam runner: ``in-process``, or any name that Beam knows.
         runner_options: options for that runner, as on a command line.
@@ -44,6 +45,7 @@ class Settings:
     ledger_uri: str = ""
     server_url: str = ""
     server_token: str = ""
+    server_log: str = ""
     landing: str = ""
     runner: str = "in-process"
     runner_options: str = ""
