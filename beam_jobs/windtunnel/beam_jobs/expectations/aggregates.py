@@ -174,7 +174,8 @@ def _quantiles_of(store: Store, empty: pd.Series, quantiles: Sequence[float], me
     found = []
     for place, left, right in zip(places, low, high, strict=True):
         share = 0.5 if method == "midpoint" and place % 1 else 0.0 if method == "midpoint" else place - np.floor(place)
-        found.append(float(np.quantile(np.array([left, right]), share)))
+        between = np.quantile(np.array([left, right]), np.array([share]))[0]
+        found.append((left.dtype.type(between) if left.dtype.kind == "f" else between).item())
     return found
 
 

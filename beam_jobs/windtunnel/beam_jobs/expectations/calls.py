@@ -5,7 +5,6 @@ worked out on that same frame, once.
 """
 
 import dataclasses
-import datetime as dt
 import re
 import warnings
 from collections.abc import Mapping
@@ -86,7 +85,7 @@ class Calls:
         if metric.id in self._known:
             return self._known[metric.id]
         ready = {name: self.value(need.metric, need.needs) if isinstance(need, Later) else need for name, need in needs.items()}
-        self.engine.look_at(_readable(self.frame, metric))
+        self.engine.look_at(self.frame)
         provider, function = get_metric_provider(metric_name=metric.metric_name, execution_engine=self.engine)
         try:
             with warnings.catch_warnings():
@@ -145,20 +144,3 @@ def mentions_index(metric: MetricConfiguration, columns: list[str]) -> bool:
     for name in sorted(columns, key=len, reverse=True):
         text = text.replace(name, "")
     return bool(re.search(r"\bindex\b|\bilevel_|@|\.(shift|cum\w+|rank|mean|max|min|sum|std|median|duplicated|quantile|diff)\b", text))
-
-
-def _readable(frame: pd.DataFrame, metric: MetricConfiguration) -> pd.DataFrame:
-    """The frame as GX's function can read it.
-
-    GX compares dates that are written as text only with columns of nanoseconds, which pandas 3 no longer makes by itself.
-    """
-    if metric.metric_name != "column_values.between" + CONDITION:
-        return frame
-    column = metric.metric_domain_kwargs.get("column")
-    bounds = [metric.metric_value_kwargs.get(name) for name in ("min_value", "max_value")]
-    if column not in frame.columns or not any(isinstance(bound, str | dt.datetime) for bound in bounds):
-        return frame
-    dtype = frame[column].dtype
-    if isinstance(dtype, np.dtype) and dtype.kind == "M" and dtype != np.dtype("datetime64[ns]"):
-        return frame.assign(**{str(column): frame[column].astype("datetime64[ns]")})
-    return frame

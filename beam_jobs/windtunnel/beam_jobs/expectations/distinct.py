@@ -108,10 +108,13 @@ class Counter:
     def _merge(self) -> None:
         if len(self._held) > 1:
             everything = pa.concat_tables(self._held).combine_chunks()
-            merged = everything.group_by(self._names, use_threads=False).aggregate([(_COUNT, "sum"), (_FIRST, "min")])
-            names = {f"{_COUNT}_sum": _COUNT, f"{_FIRST}_min": _FIRST}
-            merged = merged.rename_columns([names.get(name, name) for name in merged.schema.names])
-            self._held = [merged.select([*self._names, _COUNT, _FIRST])]
+            group, leaders = _groups([everything.column(name) for name in self._names])
+            counts = np.zeros(len(leaders), np.int64)
+            np.add.at(counts, group, everything.column(_COUNT).to_numpy())
+            first = np.full(len(leaders), np.iinfo(np.int64).max)
+            np.minimum.at(first, group, everything.column(_FIRST).to_numpy())
+            kept = everything.select(self._names).take(pa.array(leaders))
+            self._held = [kept.append_column(_COUNT, pa.array(counts)).append_column(_FIRST, pa.array(first))]
         self._held_rows = self._merged_rows = sum(table.num_rows for table in self._held)
 
     def _of_one(self, array: pa.Array) -> pa.Table:
@@ -122,13 +125,41 @@ class Counter:
         return pa.table([values, counted.field(1)], names=[self._names[0], _COUNT])
 
     def _of_many(self, arrays: list[pa.Array]) -> pa.Table:
-        codes = [array.indices if pa.types.is_dictionary(array.type) else array for array in arrays]
-        grouped = pa.table(codes, names=self._names).group_by(self._names, use_threads=False).aggregate([([], "count_all")])
-        columns = []
-        for name, array in zip(self._names, arrays, strict=True):
-            column = grouped.column(name).combine_chunks()
-            columns.append(array.dictionary.take(column) if pa.types.is_dictionary(array.type) else column)
-        return pa.table([*columns, grouped.column("count_all")], names=[*self._names, _COUNT])
+        group, leaders = _groups(arrays)
+        places = pa.array(leaders)
+        columns = [array.take(places) for array in arrays]
+        plain = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in columns]
+        return pa.table([*plain, pa.array(np.bincount(group, minlength=len(leaders)))], names=[*self._names, _COUNT])
+
+
+def _groups(columns: Sequence[pa.Array | pa.ChunkedArray]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """For each row the number of its group, and for each group its first row; groups are numbered by first appearance.
+
+    Arrow's own ``group_by`` takes a second for 100,000 pairs of floats that are whole numbers: its hash does not spread them.
+    """
+    codes: npt.NDArray[np.int64] | None = None
+    size = 1
+    for column in columns:
+        encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = pa.concat_arrays(encoded.chunks)
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = encoded.dictionary_encode(null_encoding="encode")
+        here = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
+        width = len(encoded.dictionary) + 1
+        if codes is None:
+            codes, size = here, width
+            continue
+        if size > (1 << 62) // width:
+            codes, seen = pd.factorize(codes)
+            size = len(seen) + 1
+        codes, size = codes * width + here, size * width
+    if codes is None:
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    group, distinct = pd.factorize(codes)
+    leaders = np.empty(len(distinct), np.intp)
+    leaders[group[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return group, leaders
 
 
 class Store:

@@ -1,6 +1,7 @@
 """Running a suite over Parquet, as plain data: a suite's JSON in, Great Expectations' result as JSON out."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -89,9 +90,7 @@ def run_suite(
         SourceFormatError: a file is damaged, or none is there.
     """
     suite = suite_of(values)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    source = context.data_sources.add_arrow("windtunnel")
+    source = _context().data_sources.add_or_update_arrow("windtunnel")
     path = data if isinstance(data, str) else list(data)
     asset: ParquetAsset = source.add_parquet_asset("data", path=path, batch_rows=batch_rows, distinct_limit=distinct_limit)
     batch = asset.add_batch_definition_whole_dataframe("all")
@@ -102,6 +101,14 @@ def run_suite(
     finally:
         PROGRESS.reset(token)
     return json.loads(json.dumps(result.to_json_dict(), default=str))
+
+
+@functools.cache
+def _context() -> Any:
+    """One context a process: each makes a folder of its own."""
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    return context
 
 
 def failures_of(result: Mapping[str, Any]) -> list[Failure]:
@@ -144,7 +151,8 @@ def _exception(entry: Mapping[str, Any]) -> str:
     info = entry.get("exception_info") or {}
     parts = [info] if "raised_exception" in info else [part for part in info.values() if isinstance(part, Mapping)]
     messages = [str(part.get("exception_message")) for part in parts if part.get("raised_exception")]
-    return f"could not be worked out: {'; '.join(dict.fromkeys(messages))}" if messages else ""
+    hint = " (write bounds of times with a time: 2020-01-02T00:00:00)" if any("datetime.date" in text for text in messages) else ""
+    return f"could not be worked out: {'; '.join(dict.fromkeys(messages))}{hint}" if messages else ""
 
 
 def _hint(kind: str) -> str:

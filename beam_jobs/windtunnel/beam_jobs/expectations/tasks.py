@@ -212,7 +212,7 @@ class Failing(OfRows):
         self.failures: dict[Any, MetricFailure] = {}
         self._source, self._engine, self._condition, self._asked = source, engine, condition, asked
         self._mask = mask
-        self._only = pa.array(only, from_pandas=True) if only else None
+        self._only = pa.array([*only, *_zeros(only)], from_pandas=True) if only else None
         self._left = expected
         self._wanted = max((_wanted(metric) for metric, _ in asked), default=0)
         self._have = 0
@@ -299,6 +299,11 @@ class Failing(OfRows):
         except Exception as error:
             raise MetricFailure(self._condition.metric, error) from error
         return pd.Series(mask(rows), index=rows.index, dtype=bool), compute, accessor
+
+
+def _zeros(values: list[Any]) -> list[float]:
+    """Both zeros where one is meant: Arrow tells them apart, pandas does not."""
+    return [0.0, -0.0] if any(isinstance(value, float) and value == 0 for value in values) else []
 
 
 def _wanted(metric: MetricConfiguration) -> int:
