@@ -18,6 +18,7 @@ from windtunnel.lifecycle import answers
 from windtunnel.lifecycle import bundle as bundles
 from windtunnel.lifecycle.artifacts import local_copy
 from windtunnel.lifecycle.bundle import Bundle
+from windtunnel.lifecycle.errors import DataError
 from windtunnel.lifecycle.frames import to_frame
 from windtunnel.lifecycle.judging.explaining import TRUTH
 from windtunnel.lifecycle.judging.sample import Sample
@@ -197,13 +198,22 @@ class CountRows(beam.DoFn):
         count.sample.add(_scattered(key), _decoded(inputs).append_column(TRUTH, held))
         codes = {cuts.column: encode(cuts, rows.column(cuts.column)) for cuts in plan.cuts}
         for model in plan.models:
-            found = answers.scores(self._pipelines[model.name], plan.problem.task, to_frame(rows, model.bundle.dtypes))
+            found = self._answer(model, rows)
             count.heldout[model.name].add(truth, found, group)
             if recent is not None and recent.any():
                 count.newest[model.name].add(truth[recent], found[recent], group[recent])
             self._slice(count, model, codes, truth, found)
             if model.name in count.kpi:
                 count.kpi[model.name].add(_scattered(key), _answered(plan, model, held, found))
+
+    def _answer(self, model: Model, rows: pa.RecordBatch) -> np.ndarray:
+        try:
+            return answers.scores(self._pipelines[model.name], self._plan.problem.task, to_frame(rows, model.bundle.dtypes))
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"the {model.name} cannot answer the held-out rows: {error}",
+                hint="were the rows that it learnt from of the same kind? look at nulls and at the columns' types",
+            ) from error
 
     def _slice(self, count: Count, model: Model, codes: Mapping[str, Codes], truth: np.ndarray, found: np.ndarray) -> None:
         searched: Sequence[Slicing] = count.searched if model.name == "candidate" else ()
