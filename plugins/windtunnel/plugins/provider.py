@@ -21,7 +21,10 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "runner": ("The Beam runner: in-process, or any name that Beam knows.", "in-process"),
     "runner_options": ("Options for that runner, as on a command line.", ""),
     "workers": ("Processes of the in-process runner.", "1"),
-    "preload": ("Modules that `python -m windtunnel.cli.instance.scheduler` imports before it starts, separated by commas; none for none.", ""),
+    "preload": (
+        "Modules that `python -m windtunnel.cli.instance.scheduler` imports before it starts, separated by commas; none for none.",
+        "",
+    ),
 }
 
 
