@@ -213,8 +213,9 @@ class Store:
         self._writers = []
         for number in range(_PARTS):
             path = Path(self._folder.name, str(number))
-            if path.exists():
-                yield self._read(path)
+            part = self._read(path)
+            if len(part.frame):
+                yield part
 
     def everything(self) -> Weighted | None:
         """All rows at once, in the order of first appearance: grows with the number of distinct ones."""

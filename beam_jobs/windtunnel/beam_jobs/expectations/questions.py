@@ -194,6 +194,8 @@ class _Round:
             self._answers[metric.id] = finish()
         except MetricFailure as failure:
             self._failures[failure.metric.id] = failure
+        except Exception as error:  # noqa: BLE001 - GX would give up the whole suite: one metric fails instead, with its reason
+            self._failures[metric.id] = MetricFailure(metric, error)
 
     def _place(self, metric: MetricConfiguration, needs: dict[str, Any]) -> None:
         """Say which task answers a metric."""

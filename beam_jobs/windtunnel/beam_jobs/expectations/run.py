@@ -67,7 +67,7 @@ def run_suite(
     values: Mapping[str, Any],
     data: str | Sequence[str],
     *,
-    result_format: Mapping[str, Any] | str = "BASIC",
+    result_format: Mapping[str, Any] | str = "SUMMARY",
     batch_rows: int = BATCH_ROWS,
     distinct_limit: int = LIMIT,
     progress: Callable[[int], None] | None = None,
