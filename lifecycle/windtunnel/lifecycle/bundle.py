@@ -32,8 +32,11 @@ _SCHEMA = "schema.json"  # of a skops file
 TRUSTED: tuple[str, ...] = (
     "numpy.dtype",
     "numpy.dtypes.StringDType",
+    "numpy.number",
     "numpy.ravel",
     "pandas.StringDtype",
+    "scipy._lib.array_api_compat.numpy._aliases.asarray",
+    "scipy.interpolate._bsplines.BSpline",
     "scipy.sparse._csr.csr_matrix",
     "sklearn._loss.link.IdentityLink",
     "sklearn._loss.link.Interval",
@@ -47,8 +50,14 @@ TRUSTED: tuple[str, ...] = (
     "sklearn._loss.loss.HalfMultinomialLoss",
     "sklearn._loss.loss.HalfSquaredError",
     "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.compose._column_transformer.make_column_selector",
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.feature_selection._univariate_selection.chi2",
+    "sklearn.feature_selection._univariate_selection.f_classif",
+    "sklearn.feature_selection._univariate_selection.f_regression",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.StratifiedKFold",
     "sklearn.tree._tree.Tree",
 )
 """Types, beyond skops' own defaults, that a pipeline of ours may hold."""

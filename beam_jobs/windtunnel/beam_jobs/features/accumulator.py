@@ -58,6 +58,9 @@ class Gatherer(abc.ABC):
     def merge(self, other: Any) -> None:
         """Take in what was gathered from later rows."""
 
+    def join(self, other: Any) -> None:  # noqa: B027 - most have nothing to add
+        """Serve another request of the same key, too, before anything is gathered."""
+
 
 class Request:
     """One thing that a fit needs from a pass.

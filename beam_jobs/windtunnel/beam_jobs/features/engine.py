@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from windtunnel.beam_jobs.features.accumulator import Gatherer, Request
+from windtunnel.beam_jobs.features.beyond import Beyond
 from windtunnel.beam_jobs.features.moments import MomentsGatherer, WeightedMoments, moments_of
 from windtunnel.beam_jobs.features.options import Options
 from windtunnel.beam_jobs.features.quiet import quiet
@@ -27,8 +28,13 @@ Fit = Generator[list[Request], None, Any]
 class Column(Gatherer):
     """The tally of one raw column."""
 
-    def __init__(self, name: str, dtype: str, limit: int) -> None:
-        self.name, self.dtype, self.tally = name, dtype, Tally(limit)
+    def __init__(self, name: str, dtype: str, beyond: Beyond) -> None:
+        self.name, self.dtype, self.tally = name, dtype, Tally(beyond)
+
+    def join(self, other: Any) -> None:
+        """Somebody needs the values."""
+        if other.tally.beyond.keep:
+            self.tally.keep()
 
     def gather(self, stream: Stream, chunk: Chunk) -> None:
         """Count the raw Arrow column, without pandas."""
@@ -42,15 +48,15 @@ class Column(Gatherer):
 class Tallies(Gatherer):
     """The tallies of the columns of what a stream gives."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, beyond: Beyond) -> None:
+        self._beyond = beyond
         self.tallies: list[Tally] | None = None
 
     def gather(self, stream: Stream, chunk: Chunk) -> None:
         """Count each column."""
         columns = split_columns(stream.evaluate(chunk))
         if self.tallies is None:
-            self.tallies = [Tally(self._limit) for _ in columns]
+            self.tallies = [Tally(self._beyond) for _ in columns]
         for tally, column in zip(self.tallies, columns, strict=True):
             tally.add(column)
 
@@ -80,12 +86,16 @@ class Context:
     Args:
         head: the first few rows: what shapes, names and types are taken from.
         options: the caller's choices.
+        work: a folder that workers share, for what is spilled.
         total: rows of the data, where known before it is read.
         column_map: fitted transformer -> for each output column the input column that alone it depends on, or None.
     """
 
-    def __init__(self, head: Chunk, options: Options, column_map: Callable[[Any], list[int] | None], total: int | None = None) -> None:
+    def __init__(
+        self, head: Chunk, options: Options, column_map: Callable[[Any], list[int] | None], work: str, total: int | None = None
+    ) -> None:
         self.head, self.options, self._column_map, self._total = head, options, column_map, total
+        self.work = work
         self.source = Stream(SOURCE)
         self.nothing = self.source.then(Pick([], []))
         self._answers: dict[Any, Any] = {}
@@ -126,9 +136,21 @@ class Context:
         """Ask for the distinct values of every column of a stream."""
         key = ("summary", stream.key)
         if key not in self._answers:
-            tallies = yield from self._tallies(stream)
-            self._answers[key] = Summary(_empty(self.peek(stream)), tallies)
+            tallies = yield from self._tallies(stream, keep=True)
+            if tallies is None:
+                (found,) = yield from self.need(Request(("tallies", stream.key), stream, Tallies(self._beyond(keep=True))))
+                tallies = found.tallies or []
+            self._answers[key] = Summary(_empty(self.peek(stream)), [tally.close() for tally in tallies])
+            self._state_errors(tallies)
         return self._answers[key]
+
+    def _state_errors(self, tallies: list[Tally]) -> None:
+        for number, tally in enumerate(tallies):
+            if tally.large is not None and tally.large.sketch is not None:
+                self.note(f"column {number}", "quantiles", f"KLL sketch: ranks are within {tally.large.error:.2%} of the rows")
+
+    def _beyond(self, *, keep: bool) -> Beyond:
+        return Beyond(self.options.distinct_limit, self.options.beyond, self.work, keep)
 
     def weighted(self, estimator: Any) -> bool:
         """Whether an estimator is to be given the row weights."""
@@ -151,33 +173,49 @@ class Context:
     def moments(self, stream: Stream, *, weighted: bool = False) -> Fit:
         """Ask for the moments of every column."""
         if not weighted and self.countable(stream):
-            summary = yield from self.summary(stream)
-            return moments_of(summary)
+            tallies = yield from self._tallies(stream, keep=False)
+            if tallies is not None:
+                return moments_of(Summary(_empty(self.peek(stream)), [tally.close() for tally in tallies]))
         kind = WeightedMoments if weighted else MomentsGatherer
         (found,) = yield from self.need(Request((kind.__name__, stream.key), stream, kind()))
         return found.moments
 
-    def _tallies(self, stream: Stream) -> Fit:
-        names = self.head.dtypes if isinstance(stream.step, Source) else stream.step.names if isinstance(stream.step, Pick) else None
+    def _tallies(self, stream: Stream, *, keep: bool) -> Fit:
+        """The tallies of a stream from those of raw columns; None where they cannot be had so."""
+        names = list(self.head.dtypes) if isinstance(stream.step, Source) else stream.step.names if isinstance(stream.step, Pick) else None
         if names is not None:
-            requests = [
-                Request(("column", name), stream, Column(name, self.head.dtypes[name], self.options.distinct_limit)) for name in names
-            ]
-            found = yield from self.need(*requests)
-            return [column.tally for column in found]
+            found = yield from self._columns(stream, names, keep=keep)
+            return found
         mapping = self._column_map(stream.step.fitted) if isinstance(stream.step, Apply) else None
-        if mapping is not None and stream.parent is not None:
-            parent: Summary = yield from self.summary(stream.parent)
+        if mapping is None or stream.parent is None:
+            return None
+        parents = yield from self._tallies(stream.parent, keep=keep)
+        if parents is None:
+            return None
+        parent = Summary(_empty(self.peek(stream.parent)), [tally.close() for tally in parents])
+        if not parent.complete:
+            return None
+        with quiet():
             made = split_columns(stream.step.fitted.transform(parent.surrogate()))  # type: ignore[attr-defined]
-            tallies = []
-            for column, index in zip(made, mapping, strict=True):
-                counts = parent.column(index)[1]
-                tally = Tally(self.options.distinct_limit)
-                tally.add(column[: len(counts)], counts)
-                tallies.append(tally)
-            return tallies
-        (found,) = yield from self.need(Request(("tallies", stream.key), stream, Tallies(self.options.distinct_limit)))
-        return found.tallies or []
+        tallies = []
+        for column, index in zip(made, mapping, strict=True):
+            counts = parent.column(index)[1]
+            tally = Tally(self._beyond(keep=True))
+            tally.add(column[: len(counts)], counts)
+            tallies.append(tally)
+        return tallies
+
+    def _columns(self, stream: Stream, names: list[str], *, keep: bool) -> Fit:
+        """The tallies of raw columns; those that were large when only moments were asked for are read again if values are needed."""
+        requests = []
+        for name in names:
+            key: tuple[str, ...] = ("column", name)
+            known = self._answers.get(key)
+            if keep and known is not None and known.tally.large is not None and not known.tally.beyond.keep:
+                key = ("column", name, "kept")
+            requests.append(Request(key, stream, Column(name, self.head.dtypes[name], self._beyond(keep=keep))))
+        found = yield from self.need(*requests)
+        return [column.tally for column in found]
 
 
 def _empty(table: Any) -> Any:
@@ -209,7 +247,11 @@ def run(fit: Fit, context: Context, gather: Callable[[list[Request]], list[Any]]
             wanted = next(fit)
         except StopIteration as end:
             return end.value, passes
-        requests = list({request.key: request for request in wanted if not context.answered(request)}.values())
+        unique: dict[Any, Request] = {}
+        for request in wanted:
+            if not context.answered(request) and unique.setdefault(request.key, request) is not request:
+                unique[request.key].gatherer.join(request.gatherer)
+        requests = list(unique.values())
         for request, found in zip(requests, gather(requests), strict=True):
             context.answer(request, found)
         passes += 1

@@ -72,13 +72,13 @@ def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progr
     head = data.head()
     if not head.rows:
         raise EmptyWindowError("there is no row to fit features on", hint="check the window, and that rows have a label")
-    context = Context(head, options, column_map, None if data.selection.filters else data.rows)
-    context.alone = not isinstance(transformer, ColumnTransformer | FeatureUnion | Pipeline)
     starts = [start for _, start, _ in data.bins()]
     known = not data.selection.filters
     total = -1
 
     with tempfile.TemporaryDirectory(prefix="features-", dir=options.work) as work:
+        context = Context(head, options, column_map, work, None if data.selection.filters else data.rows)
+        context.alone = not isinstance(transformer, ColumnTransformer | FeatureUnion | Pipeline)
 
         def ask(requests: list[Request]) -> list[Any]:
             nonlocal starts, known, total

@@ -132,6 +132,10 @@ def moments_of(summary: Summary) -> Moments:
     width = len(summary.tallies)
     made = Moments(summary.rows, *(np.full(width, np.nan) for _ in range(5)))
     for i in range(width):
+        large = summary.tallies[i].large
+        if large is not None:
+            made.n[i], made.mean[i], made.m2[i], made.low[i], made.high[i] = large.n, large.mean, large.m2, large.low, large.high
+            continue
         values, counts = summary.tallies[i].values()
         x = values.astype(np.float64)
         n = counts.sum()

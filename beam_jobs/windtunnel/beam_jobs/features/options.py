@@ -35,7 +35,7 @@ class Options:
     label: str | None = None
     sample_weight: str | None = None
     beyond: Literal["exact", "sketch"] = "exact"
-    distinct_limit: int = 1_000_000
+    distinct_limit: int = 250_000
     sample: int | Mapping[str, int] | None = None
     seed: int = 0
     runner: str = "in-process"

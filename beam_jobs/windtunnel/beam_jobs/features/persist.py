@@ -24,6 +24,7 @@ def dump(transformer: Any, folder: Path) -> None:
 
     path = folder / "pipeline.skops"
     skops.io.dump(transformer, path)
+    bundle.settle(path)
     unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(bundle.TRUSTED))
     if unknown:
         raise ConfigurationError(

@@ -24,13 +24,28 @@ class Summary:
         self.template, self.tallies = template, list(tallies)
 
     @property
+    def complete(self) -> bool:
+        """Whether every distinct value is held."""
+        return all(tally.large is None for tally in self.tallies)
+
+    def need_complete(self) -> None:
+        """Raise `UnsupportedError` unless every distinct value is held."""
+        for tally in self.tallies:
+            if tally.large is not None:
+                tally.values()
+
+    @property
     def rows(self) -> int:
         """Rows of the data."""
         return self.tallies[0].rows if self.tallies else 0
 
     def column(self, index: int) -> tuple[Any, np.ndarray]:
         """A column's distinct entries, nulls included, and their counts: as the surrogate shows them."""
-        values, counts = self.tallies[index].values()
+        large = self.tallies[index].large
+        if large is not None:  # stands for the column only where its set of values does not matter
+            values, counts = np.array([large.low, large.high]), np.array([1, large.n - 1])
+        else:
+            values, counts = self.tallies[index].values()
         extra: list[Any] = []
         extra_counts: list[int] = []
         if self.tallies[index].none:

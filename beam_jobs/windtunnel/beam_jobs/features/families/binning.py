@@ -11,11 +11,12 @@ from sklearn.utils import check_array, check_random_state
 from windtunnel.beam_jobs.features.accumulator import Request
 from windtunnel.beam_jobs.features.engine import Context, Fit
 from windtunnel.beam_jobs.features.kmeans import centers_of
-from windtunnel.beam_jobs.features.order import quantiles
+from windtunnel.beam_jobs.features.order import column_quantiles, quantiles
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.registry import family, identity_map, maps
 from windtunnel.beam_jobs.features.rows import Gathered, fits_in_memory
 from windtunnel.beam_jobs.features.streams import Stream
+from windtunnel.beam_jobs.features.summary import Summary
 from windtunnel.lifecycle.errors import UnsupportedError
 
 maps(QuantileTransformer)(identity_map)
@@ -68,10 +69,7 @@ def bins(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
         n_bins = estimator._validate_n_bins(width)
     edges = np.zeros(width, dtype=object)
     for i in range(width):
-        values, counts = summary.column(i)
-        values = values.astype(kind)
-        order = np.argsort(values, kind="stable")
-        edges[i], n_bins[i] = _edges(estimator, values[order], counts[order], int(n_bins[i]))
+        edges[i], n_bins[i] = _edges(estimator, summary, i, kind, int(n_bins[i]))
     estimator.bin_edges_, estimator.n_bins_ = edges, n_bins
     if "onehot" in estimator.encode:
         dtype = estimator.dtype if estimator.dtype in (np.float64, np.float32) else kind
@@ -87,17 +85,24 @@ def _fit_on_all(estimator: Any, rows: Any, weight: np.ndarray | None) -> Any:
     return estimator.set_params(subsample=limit)
 
 
-def _edges(estimator: Any, values: np.ndarray, counts: np.ndarray, n_bins: int) -> tuple[np.ndarray, int]:
+def _edges(estimator: Any, summary: Summary, index: int, kind: Any, n_bins: int) -> tuple[np.ndarray, int]:
     """The edges of one column, as KBinsDiscretizer.fit finds them, and how many bins they make."""
-    low, high = values[0], values[-1]
+    tally = summary.tallies[index]
+    if tally.large is not None:
+        low, high = np.array([tally.large.low, tally.large.high]).astype(kind)
+    else:
+        values, counts = summary.column(index)
+        values = values.astype(kind)
+        low, high = values.min(), values.max()
     if low == high:
         return np.array([-np.inf, np.inf]), 1
     if estimator.strategy == "uniform":
         return np.linspace(low, high, n_bins + 1), n_bins
     if estimator.strategy == "quantile":
-        levels = np.linspace(0, 100, n_bins + 1)
-        found = np.asarray(quantiles(values, counts, np.true_divide(levels, 100), estimator.quantile_method), dtype=np.float64)
+        levels = np.true_divide(np.linspace(0, 100, n_bins + 1), 100)
+        found = np.asarray(column_quantiles(summary, index, levels, kind, estimator.quantile_method), dtype=np.float64)
     else:
+        summary.need_complete()
         start = np.linspace(low, high, n_bins + 1)
         centers = np.sort(centers_of(values.astype(np.float64), counts, (start[1:] + start[:-1]) * 0.5))
         found = np.r_[low, (centers[1:] + centers[:-1]) * 0.5, high]
@@ -137,14 +142,13 @@ def quantile(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
         table = estimator._check_inputs(summary.surrogate(), in_fit=True, copy=False)
         columns = []
         for i in range(table.shape[1]):
+            shares = np.true_divide(estimator.references_ * 100, 100)
+            if not (sparse and estimator.ignore_implicit_zeros):
+                columns.append(column_quantiles(summary, i, shares, table.dtype))
+                continue
             values, counts = summary.tallies[i].values()
-            values = values.astype(table.dtype)
-            if sparse and estimator.ignore_implicit_zeros:
-                values, counts = values[values != 0], counts[values != 0]
-            if sparse and not len(values):
-                columns.append(np.zeros(len(estimator.references_)))
-            else:
-                columns.append(quantiles(values, counts, np.true_divide(estimator.references_ * 100, 100)))
+            values, counts = values[values != 0], counts[values != 0]
+            columns.append(quantiles(values, counts, shares) if len(values) else np.zeros(len(shares)))
         made = np.transpose(columns)
         estimator.quantiles_ = made if sparse else np.ascontiguousarray(made)
     return estimator

@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 from windtunnel.beam_jobs.features.accumulator import Request
 from windtunnel.beam_jobs.features.engine import Context, Fit
 from windtunnel.beam_jobs.features.moments import Moments
-from windtunnel.beam_jobs.features.order import quantiles
+from windtunnel.beam_jobs.features.order import column_quantiles
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.registry import family, identity_map, maps
 from windtunnel.beam_jobs.features.rows import Gathered, fits_in_memory
@@ -49,8 +49,7 @@ def spline(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
         if summary.rows > 1 and len(surrogate) == 1:
             surrogate = summary.twice(surrogate)
         kind = check_array(surrogate, dtype="numeric", ensure_all_finite=False).dtype
-        columns = [tally.values() for tally in summary.tallies]
-        knots = np.column_stack([quantiles(v.astype(kind), c, np.true_divide(levels, 100)) for v, c in columns])
+        knots = np.column_stack([column_quantiles(summary, i, np.true_divide(levels, 100), kind) for i in range(width)])
         estimator._get_base_knot_positions = lambda *_, **__: knots
         try:
             estimator.fit(surrogate)
@@ -71,6 +70,7 @@ def power(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
         with quiet():
             return estimator.fit(found.table)
     summary = yield from context.summary(stream)
+    summary.need_complete()
     context.note(where, "lambdas_", "maximum of the likelihood over distinct values; relative error about 1e-6")
     with quiet():
         return _from_summary(estimator, summary)

@@ -28,6 +28,7 @@ def _plain(values: Any) -> list[Any]:
 
 def _fit_on_distinct(estimator: Any, summary: Summary) -> None:
     """Fit on the distinct values, then group the infrequent ones by their true counts."""
+    summary.need_complete()
     limits = {"min_frequency": estimator.min_frequency, "max_categories": estimator.max_categories}
     surrogate = summary.surrogate()
     with quiet():

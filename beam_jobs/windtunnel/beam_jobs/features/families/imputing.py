@@ -7,9 +7,10 @@ import scipy.sparse
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.impute._base import _safe_min
 from sklearn.utils._mask import _get_mask
+from sklearn.utils._missing import is_scalar_nan
 
 from windtunnel.beam_jobs.features.engine import Context, Fit
-from windtunnel.beam_jobs.features.order import median
+from windtunnel.beam_jobs.features.order import large_statistic, median
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.registry import family, maps
 from windtunnel.beam_jobs.features.streams import Stream
@@ -49,6 +50,8 @@ def imputer(context: Context, estimator: Any, stream: Stream, where: str) -> Fit
 
 
 def _statistic(estimator: Any, summary: Any, index: int, sparse: bool) -> Any:
+    if summary.tallies[index].large is not None:
+        return _of_large(estimator, summary, index)
     values, counts = summary.column(index)
     known = ~_get_mask(values, estimator.missing_values) if len(values) else np.zeros(0, dtype=bool)
     values, counts = values[known], counts[known]
@@ -65,6 +68,15 @@ def _statistic(estimator: Any, summary: Any, index: int, sparse: bool) -> Any:
     n = counts.sum()
     mean = np.dot(counts, numbers) / n
     return mean + np.dot(counts, numbers - mean) / n if np.isfinite(mean) else mean
+
+
+def _of_large(estimator: Any, summary: Any, index: int) -> Any:
+    """The statistic of a column with very many distinct numbers."""
+    if not is_scalar_nan(estimator.missing_values):
+        summary.need_complete()
+    if estimator.strategy == "mean":
+        return summary.tallies[index].large.mean
+    return large_statistic(summary, index, estimator.strategy)
 
 
 @family(MissingIndicator)

@@ -28,6 +28,7 @@ def labels(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
         name = head.columns[0]
         stream = stream.then(Pick(name, [name] if isinstance(stream.step, Source) else None))
     summary = yield from context.summary(stream)
+    summary.need_complete()
     with quiet():
         distinct = summary.surrogate()
         counts = summary.column(0)[1]

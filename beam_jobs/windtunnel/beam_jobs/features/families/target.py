@@ -114,6 +114,7 @@ def target(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     if context.head.y is None:
         raise ConfigurationError(f"{where}: a TargetEncoder learns from labels", hint="name their column: options label=...")
     summary = yield from context.summary(stream)
+    summary.need_complete()
     (found,) = yield from context.need(Request("labels", context.nothing, Labels()))
     y = found.labels
     with quiet():
