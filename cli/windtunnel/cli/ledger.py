@@ -14,9 +14,9 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What is asked."""
-    parser.add_argument("what", nargs="?", default="list", choices=["list", "show", "verify", "at"], help="default: list")
+    parser.add_argument("what", nargs="?", default="list", choices=["list", "show", "verify", "at", "counterfactual"], help="default: list")
     parser.add_argument("entry", nargs="?", help="show: the hash of an entry, or the beginning of it")
-    parser.add_argument("--problem", help="only this problem (at: needed if there are several)")
+    parser.add_argument("--problem", help="only this problem (at, counterfactual: needed if there are several)")
     parser.add_argument("--kind", action="append", default=[], help="list: only this kind; may be repeated")
     parser.add_argument("--limit", type=int, default=50, help="list: the newest so many (default 50; 0 for all)")
     parser.add_argument("--time", default="", help="at: an ISO time, UTC (default: now)")
@@ -36,6 +36,16 @@ def run(arguments: argparse.Namespace) -> int:
         _say(arguments, asdict(found), [f"{found.entries} entries, the chain is whole; its head is {found.head}"])
     elif arguments.what == "at":
         return _at(arguments, ledger)
+    elif arguments.what == "counterfactual":
+        from windtunnel.lifecycle.lineage import counterfactual
+
+        found_rows = counterfactual(Settings.from_environment(), _problem(arguments, ledger))
+        lines = [
+            f"{row['cutoff']}  version {row['version']:<4} {row['semantic']:<8} {row['metric']} {row['value']:.4f}  "
+            + ("was champion" if row["was_champion"] else f"would have been ({row['run_type']})")
+            for row in found_rows
+        ]
+        _say(arguments, found_rows, lines or ["no version was registered"])
     elif arguments.what == "show":
         if not arguments.entry:
             raise ConfigurationError("show needs the hash of an entry", hint="windtunnel ledger list shows them")
@@ -71,21 +81,25 @@ def line(entry: "Entry") -> str:
 def _at(arguments: argparse.Namespace, ledger: "Ledger") -> int:
     import datetime as dt
 
-    from windtunnel.lifecycle.errors import ConfigurationError
-
     time = arguments.time or dt.datetime.now(dt.UTC).isoformat()
-    problem = arguments.problem
-    if not problem:
-        known = sorted({entry.problem for entry in ledger.entries()})
-        if len(known) != 1:
-            raise ConfigurationError("say which problem with --problem", hint=f"the ledger knows: {', '.join(known) or 'none'}")
-        problem = known[0]
+    problem = _problem(arguments, ledger)
     found = ledger.at(problem, time)
     if found is None:
         _say(arguments, None, [f"no version of {problem} was in production at {time}"])
         return 1
     _say(arguments, {"version": found.version, "by": found.by, **asdict(found)}, _answer(problem, time, found))
     return 0
+
+
+def _problem(arguments: argparse.Namespace, ledger: "Ledger") -> str:
+    from windtunnel.lifecycle.errors import ConfigurationError
+
+    if arguments.problem:
+        return str(arguments.problem)
+    known = sorted({entry.problem for entry in ledger.entries()})
+    if len(known) != 1:
+        raise ConfigurationError("say which problem with --problem", hint=f"the ledger knows: {', '.join(known) or 'none'}")
+    return known[0]
 
 
 def _answer(problem: str, time: str, found: "InProduction") -> Sequence[str]:

@@ -104,6 +104,14 @@ def test_the_ledger_lists_verifies_and_answers(capsys):
     assert "named by its hash" in capsys.readouterr().err
 
 
+def test_counterfactual_orders_by_the_data(capsys):
+    assert main(["ledger", "counterfactual", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(row["cutoff"], row["version"], row["was_champion"]) for row in found] == [("2013-01-06", "1", True), ("2013-01-07", "2", True)]
+    assert main(["ledger", "counterfactual"]) == 0
+    assert "was champion" in capsys.readouterr().out
+
+
 def test_lineage_goes_both_ways(instance, capsys):
     assert main(["lineage", "flight_delays", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
