@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -326,6 +327,37 @@ def test_the_environment_is_the_instances_own(home: Path, monkeypatch: pytest.Mo
     exports = capsys.readouterr().out
     said = subprocess.run(["/bin/sh", "-c", f'{exports}\necho "$AIRFLOW__CORE__DAGS_FOLDER"'], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == str(home / "my dags")
+
+
+def test_a_proxy_is_not_asked_for_the_loopback_interface(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "intranet.example")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    Instance(home / "w")
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "intranet.example,127.0.0.1,localhost"
+    assert urllib.request.proxy_bypass("127.0.0.1")
+    Instance(home / "w")
+    assert os.environ["no_proxy"].count("localhost") == 1
+
+
+def test_a_file_that_cannot_be_replaced_is_a_clear_error(home: Path) -> None:
+    instance = Instance(home / "w")
+    instance.layout.create()
+    (home / "w" / "instance.json").mkdir()
+    with pytest.raises(UnavailableError, match=r"instance\.json"):
+        instance.up()
+
+
+def test_a_folder_of_dags_that_went_away_is_named(home: Path) -> None:
+    (home / "mine").mkdir()
+    said: list[str] = []
+    instance = Instance(home / "w", dags=home / "mine")
+    instance.layout.create()
+    instance._decide(instance.credentials)
+    (home / "mine").rmdir()
+    again = Instance(home / "w", say=said.append)
+    assert Path(again._decide(again.credentials)["dags"]).is_dir()
+    assert any(f"{home / 'mine'} is gone" in line for line in said)
 
 
 def test_the_folder_of_dags_must_exist(home: Path) -> None:

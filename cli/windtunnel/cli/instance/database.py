@@ -137,10 +137,14 @@ class Embedded:
         try:
             pwd.getpwnam(self.user)
         except KeyError:
-            done = subprocess.run(["useradd", "--system", "--no-create-home", self.user], capture_output=True, text=True, check=False)
-            if done.returncode not in {0, 9}:  # 9: somebody made it meanwhile
+            try:
+                done = subprocess.run(["useradd", "--system", "--no-create-home", self.user], capture_output=True, text=True, check=False)
+                failure = "" if done.returncode in {0, 9} else done.stderr.strip()  # 9: somebody made it meanwhile
+            except OSError as error:
+                failure = f"useradd: {error.strerror}"
+            if failure:
                 raise ConfigurationError(
-                    f"PostgreSQL does not run as root, and the user {self.user} cannot be made: {done.stderr.strip()}",
+                    f"PostgreSQL does not run as root, and the user {self.user} cannot be made: {failure}",
                     hint=f"run as an ordinary user, make the user {self.user}, or name a server in {DATABASE_VARIABLE}",
                 ) from None
         # That user must be able to pass through (not to list) the folders above the programs and the data.

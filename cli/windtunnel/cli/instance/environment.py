@@ -15,7 +15,7 @@ from windtunnel.lifecycle.settings import PREFIX, Settings
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-__all__ = ["ADMIN", "KNOBS", "OFFLINE", "instance_environment", "settings_of"]
+__all__ = ["ADMIN", "KNOBS", "OFFLINE", "SHELL", "instance_environment", "loopback_without_proxy", "settings_of"]
 
 ADMIN = "admin"
 
@@ -47,6 +47,9 @@ KNOBS = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+
+# Merged with what the shell says, so different between shells.
+SHELL = ("PATH", "no_proxy", "NO_PROXY")
 
 
 def settings_of(layout: Layout, ports: Mapping[str, int], database: "URL", token: str = "") -> Settings:
@@ -106,7 +109,15 @@ def instance_environment(layout: Layout, ports: Mapping[str, int], database: "UR
         "WINDTUNNEL_SERVER_GRPC": f"{LOOPBACK}:{ports['server_grpc']}",
         "WINDTUNNEL_TOKEN": credentials.token,
         "PATH": _path(),
+        **loopback_without_proxy(),
     }
+
+
+def loopback_without_proxy() -> dict[str, str]:
+    """``no_proxy`` with the loopback interface: a proxy for the world outside cannot reach our services."""
+    known = [host.strip() for host in (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",") if host.strip()]
+    value = ",".join([*known, *(host for host in (LOOPBACK, "localhost") if host not in known and "*" not in known)])
+    return {"no_proxy": value, "NO_PROXY": value}
 
 
 def _path() -> str:

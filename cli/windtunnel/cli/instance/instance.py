@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.cli.instance import database
 from windtunnel.cli.instance.credentials import Credentials
-from windtunnel.cli.instance.environment import ADMIN, KNOBS, instance_environment, settings_of
+from windtunnel.cli.instance.environment import ADMIN, KNOBS, instance_environment, loopback_without_proxy, settings_of
 from windtunnel.cli.instance.files import read_json, write_json
 from windtunnel.cli.instance.layout import Layout, home_folder
 from windtunnel.cli.instance.ports import LOOPBACK, free_port, is_free
@@ -64,6 +64,8 @@ class Instance:
         self.layout = Layout(self.home)
         self._dags = None if dags is None else Path(dags).expanduser().absolute()
         self._say = say
+        # This process speaks to the services too, as does whoever uses this object.
+        os.environ.update(loopback_without_proxy())
 
     # What is known about it
 
@@ -177,6 +179,10 @@ class Instance:
                 try:
                     self._bring_up()
                     break
+                except OSError as error:
+                    raise UnavailableError(
+                        f"{error.filename or self.home}: {error.strerror or error}", hint="is the disk full, or the folder somebody else's?"
+                    ) from error
                 except _PortTakenError as error:
                     # Another program was quicker between our choice of a port and the service's start.
                     if attempt == _ATTEMPTS - 1:
@@ -224,6 +230,8 @@ class Instance:
         if self._dags is not None and not dags.is_dir():
             raise ConfigurationError(f"the folder of DAGs {dags} does not exist", hint="give another one with --dags")
         if not dags.is_dir():
+            if state.get("dags"):
+                self._say(f"the folder of DAGs {dags} is gone; give another one with --dags")
             dags = self.home / "dags"
             dags.mkdir(exist_ok=True)
         state["dags"] = str(dags)

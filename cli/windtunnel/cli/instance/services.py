@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from windtunnel.cli.instance.environment import KNOBS
+from windtunnel.cli.instance.environment import KNOBS, SHELL
 from windtunnel.cli.instance.layout import Layout
 from windtunnel.cli.instance.ports import LOOPBACK
 from windtunnel.lifecycle.fingerprint import fingerprint
@@ -47,7 +47,7 @@ class Service:
     @property
     def fingerprint(self) -> str:
         """Changes when a running process must be replaced; knobs, which differ between shells, do not count."""
-        environment = {name: value for name, value in self.environment.items() if name not in KNOBS and name != "PATH"}
+        environment = {name: value for name, value in self.environment.items() if name not in KNOBS and name not in SHELL}
         return fingerprint({"command": list(self.command), "environment": environment, "code": self.code})
 
 
