@@ -13,7 +13,7 @@ import pandas as pd
 
 from windtunnel.lifecycle.bundle import Bundle
 from windtunnel.lifecycle.errors import UnsupportedError
-from windtunnel.serving import estimators, steps, texts
+from windtunnel.serving import curves, estimators, steps, texts
 from windtunnel.serving.plan import Plan, Step
 
 __all__ = ["NotCompilableError", "compile_pipeline"]
@@ -324,6 +324,56 @@ def _text(_: _Compiler, part: Any) -> Step:
         raise NotCompilableError(str(error)) from error
 
 
+def _function(_: _Compiler, part: Any) -> Step:
+    if part.func is None:
+        return steps.Chain([])
+    name = getattr(part.func, "__name__", "")
+    if curves.FUNCTIONS.get(name) is not part.func or part.kw_args or part.validate:
+        raise NotCompilableError(f"FunctionTransformer with {part.func!r} has no compiler")
+    return curves.Apply(function=name)
+
+
+def _power(_: _Compiler, part: Any) -> Step:
+    if part.method == "box-cox":
+        raise NotCompilableError("PowerTransformer with method 'box-cox', which refuses what is not positive, has no compiler")
+    step = curves.Power(lambdas=[float(value) for value in part.lambdas_], method=part.method)
+    if not part.standardize:
+        return step
+    scaler = part._scaler  # noqa: SLF001 - a StandardScaler that PowerTransformer keeps to itself
+    return steps.Chain([step, steps.Affine(sub=scaler.mean_, div=scaler.scale_, label="PowerTransformer")])
+
+
+def _quantile(_: _Compiler, part: Any) -> Step:
+    normal = part.output_distribution == "normal"
+    return curves.Quantiles(quantiles=np.asarray(part.quantiles_), references=np.asarray(part.references_), normal=normal)
+
+
+def _polynomial(_: _Compiler, part: Any) -> Step:
+    return curves.Polynomial(factors=[[column for column, power in enumerate(row) for _ in range(power)] for row in part.powers_.tolist()])
+
+
+def _splines(_: _Compiler, part: Any) -> Step:
+    if part.extrapolation not in {"constant", "linear", "continue"} or getattr(part, "handle_missing", "error") != "error":
+        raise NotCompilableError(f"SplineTransformer with extrapolation {part.extrapolation!r} has no compiler")
+    return curves.Splines(
+        knots=[np.asarray(spline.t) for spline in part.bsplines_],
+        coefficients=[np.asarray(spline.c) for spline in part.bsplines_],
+        degree=int(part.degree),
+        extrapolation=part.extrapolation,
+        bias=bool(part.include_bias),
+    )
+
+
+def _pca(_: _Compiler, part: Any) -> Step:
+    scale = None
+    if part.whiten:
+        scale = np.sqrt(part.explained_variance_)
+        scale[scale < np.finfo(scale.dtype).eps] = np.finfo(scale.dtype).eps
+    # As scikit-learn does it: the mean is projected too, and taken away afterwards.
+    mean = None if part.mean_ is None else np.asarray(part.mean_ @ part.components_.T)
+    return curves.Project(components=np.asarray(part.components_), mean=mean, scale=scale)
+
+
 _TRANSFORMERS: dict[str, Callable[[_Compiler, Any], Step]] = {
     "ColumnTransformer": _column_transformer,
     "FeatureUnion": _feature_union,
@@ -340,6 +390,17 @@ _TRANSFORMERS: dict[str, Callable[[_Compiler, Any], Step]] = {
     "KBinsDiscretizer": _bins,
     "VarianceThreshold": _support,
     "SelectKBest": _support,
+    "SelectPercentile": _support,
+    "SelectFpr": _support,
+    "Normalizer": lambda _, part: curves.Normalize(norm=part.norm),
+    "Binarizer": lambda _, part: curves.Threshold(above=float(part.threshold)),
+    "FunctionTransformer": _function,
+    "PowerTransformer": _power,
+    "QuantileTransformer": _quantile,
+    "PolynomialFeatures": _polynomial,
+    "SplineTransformer": _splines,
+    "PCA": _pca,
+    "TruncatedSVD": lambda _, part: curves.Project(components=np.asarray(part.components_)),
     "CountVectorizer": _text,
     "TfidfVectorizer": _text,
 }

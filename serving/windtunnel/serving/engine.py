@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from windtunnel.lifecycle import answers
 from windtunnel.lifecycle.bundle import Bundle, read, read_pipeline, read_samples
-from windtunnel.serving import estimators, steps, texts  # noqa: F401 - their import makes the steps known to Plan.load
+from windtunnel.serving import curves, estimators, steps, texts  # noqa: F401 - their import makes the steps known to Plan.load
 from windtunnel.serving.plan import Plan, refuse
 from windtunnel.serving.values import Columns, from_batch, from_rows
 
