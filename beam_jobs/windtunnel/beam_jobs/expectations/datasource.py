@@ -155,7 +155,7 @@ class ArrowDatasource(_PandasDatasource):
             path: a path, a folder, a glob, a URL, or a list of them.
             **options: ``batch_rows``, ``distinct_limit``.
         """
-        return self._add_asset(ParquetAsset(name=name, path=path, **options))  # type: ignore[no-any-return]
+        return self._add_asset(ParquetAsset(name=name, path=path, **options))
 
     def add_iceberg_asset(self, name: str, table: str, snapshot_id: int | None = None, **options: Any) -> IcebergAsset:
         """Add a snapshot of an Iceberg table.
@@ -166,7 +166,7 @@ class ArrowDatasource(_PandasDatasource):
             snapshot_id: which version; None for the current one.
             **options: ``catalog`` (properties), ``batch_rows``, ``distinct_limit``.
         """
-        return self._add_asset(IcebergAsset(name=name, table=table, snapshot_id=snapshot_id, **options))  # type: ignore[no-any-return]
+        return self._add_asset(IcebergAsset(name=name, table=table, snapshot_id=snapshot_id, **options))
 
 
 def iceberg_files(table: str, snapshot_id: int | None, properties: dict[str, str] | None = None) -> list[str]:

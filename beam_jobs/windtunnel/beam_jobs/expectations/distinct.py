@@ -81,22 +81,18 @@ class Counter:
 
     def take(self) -> Weighted | None:
         """What is held, in the order of first appearance; the counter is empty afterwards."""
-        table = self.table()
-        self._held, self._held_rows, self._merged_rows = [], 0, 0
+        table = self.drain()
         if table is None:
             return None
-        table = table.sort_by(_FIRST)
         counts, first = (table.column(name).to_numpy() for name in (_COUNT, _FIRST))
         frame = self._source.frame(table.select(self._names).rename_columns(self.columns))
         return Weighted(frame, counts, first)
 
-    def peek(self) -> Weighted | None:
-        """What `take` would give, kept."""
-        held = self.table()
-        found = self.take()
-        if held is not None:
-            self._hold(held)
-        return found
+    def drain(self) -> pa.Table | None:
+        """As `take`, as an Arrow table for another counter to `merge`."""
+        table = self.table()
+        self._held, self._held_rows, self._merged_rows = [], 0, 0
+        return None if table is None else table.sort_by(_FIRST)
 
     def _hold(self, table: pa.Table) -> bool:
         self._held.append(table)
@@ -312,7 +308,7 @@ def _hash(frame: pd.DataFrame) -> npt.NDArray[np.uint64]:
         elif column.dtype == object:
             column = column.map(str)
         plain[name] = column
-    return pd.util.hash_pandas_object(pd.DataFrame(plain), index=False).to_numpy()
+    return pd.util.hash_pandas_object(pd.DataFrame(plain), index=False).to_numpy().astype(np.uint64)
 
 
 def _roomy(kind: pa.DataType) -> pa.DataType:

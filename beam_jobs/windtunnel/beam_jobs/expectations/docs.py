@@ -29,7 +29,8 @@ def page(
 ) -> str:
     """The page as HTML."""
     bad = [finding for finding in findings if not finding.ok]
-    stops = sum(entry.severity == "critical" for entry in [*failures, *bad])
+    severities = [*(failure.severity for failure in failures), *(finding.severity for finding in bad)]
+    stops = severities.count("critical")
     asked = len(result["results"]) + sum(len(entry["results"]) for entry in daily.values()) + len(findings)
     body = [
         html.section(

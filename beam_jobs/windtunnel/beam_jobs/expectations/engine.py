@@ -65,7 +65,7 @@ class ArrowExecutionEngine(FrameEngine):
     def load_batch_data(self, batch_id: str, batch_data: Any) -> None:
         """Make a batch known by its id."""
         if isinstance(batch_data, ArrowBatchData):
-            self._batch_manager.save_batch_data(batch_id=batch_id, batch_data=batch_data)  # type: ignore[arg-type]
+            self._batch_manager.save_batch_data(batch_id=batch_id, batch_data=batch_data)
         else:
             super().load_batch_data(batch_id, batch_data)
 
@@ -73,7 +73,7 @@ class ArrowExecutionEngine(FrameEngine):
         self,
         metrics_to_resolve: Iterable[MetricConfiguration],
         metrics: dict[Any, Any] | None = None,
-        runtime_configuration: dict[str, Any] | None = None,
+        runtime_configuration: dict[str, Any] | None = None,  # noqa: ARG002 - GX's signature
     ) -> dict[Any, Any]:
         """The values of metrics; possibly of some first, as GX asks again for the rest."""
         asked = list(metrics_to_resolve)

@@ -99,10 +99,7 @@ class _Leaks:
             by_value = counts.groupby(level="value", dropna=False)
             total = int(counts.sum())
             commonest = counts.groupby(level="label").sum().max() / total
-            if total < len(by_value) * _PER_VALUE:
-                told = _by_order(counts, total)
-            else:
-                told = float(by_value.max().sum() / total)
+            told = _by_order(counts, total) if total < len(by_value) * _PER_VALUE else float(by_value.max().sum() / total)
             if told > commonest:
                 answer[name] = told
         return answer
@@ -115,7 +112,7 @@ def _plain(values: pa.Array, column: pa.Array) -> pd.Series:
 
 def _by_order(counts: pd.Series, total: int) -> float:
     """The share of labels that one threshold on a number with many values tells."""
-    table = counts.unstack("label", fill_value=0)
+    table = counts.unstack("label", fill_value=0)  # noqa: PD010 - a series has no pivot_table
     if table.shape[1] != 2 or not pd.api.types.is_numeric_dtype(table.index.dtype):  # noqa: PLR2004 - two classes
         return 0.0
     table = table.sort_index()

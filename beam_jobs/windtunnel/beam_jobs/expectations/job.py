@@ -14,7 +14,9 @@ def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Validate.
 
     Args:
-        spec: ``suite`` (a path or the suite itself), ``data`` (a path, a folder, a glob, or several), ``result_format`` (GX's), ``batch_rows``.
+        spec: ``suite`` (a path or the suite itself), ``data`` (a path, a folder, a glob, or several), ``result_format``
+            (GX's), ``batch_rows``; with ``runner``, ``runner_options`` or ``workers`` distinct rows are counted by a Beam job, which
+            needs ``shared``, a folder or URL that all workers reach, unless they are on this machine.
         progress: told the rows that were read.
 
     Raises:
@@ -25,6 +27,11 @@ def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     suite = load_suite(spec["suite"]) if isinstance(spec["suite"], str) else normal(spec["suite"])
     options = {key: spec[key] for key in ("result_format", "batch_rows", "distinct_limit") if key in spec}
     progress.what = "validate"
-    result = run_suite(suite, spec["data"], progress=progress.add, **options)
+    counting = None
+    if {"runner", "runner_options", "workers"} & set(spec):
+        from windtunnel.beam_jobs.expectations.route import beam_counting
+
+        counting = beam_counting(spec, str(spec.get("shared", "")))
+    result = run_suite(suite, spec["data"], progress=progress.add, counting=counting, **options)
     progress.done()
     return result

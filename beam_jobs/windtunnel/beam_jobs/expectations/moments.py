@@ -63,14 +63,16 @@ class Moments(OfRows):
             if self._middle is not self._sum and self._middle is not self._mean:
                 self._middle.add(filled.astype(np.float64) if filled.dtype.kind in "iub" else filled)
             return False
-        assert self._squares is not None
+        squares_of = self._squares
+        if squares_of is None:
+            return True
         wide = values.astype(np.float64) if values.dtype.kind in "iub" else values
         if missing is not None:
             wide = np.where(missing, wide.dtype.type(0), wide)
         squares = (self._average - wide) ** 2
         if missing is not None:
             squares[missing] = 0
-        self._squares.add(squares)
+        squares_of.add(squares)
         return False
 
     def end_pass(self) -> None:
@@ -106,7 +108,8 @@ class Moments(OfRows):
             return self._empty().std()
         if self.count <= 1:
             return np.nan
-        assert self._squares is not None
+        if self._squares is None:
+            return np.nan
         kind = self._dtype if self._dtype.kind == "f" else np.dtype(np.float64)
         with np.errstate(all="ignore"):
             variance = self._squares.value() / kind.type(self.count - 1)

@@ -19,7 +19,7 @@ from windtunnel.beam_jobs.expectations.moments import Moments
 from windtunnel.beam_jobs.expectations.source import Source, is_number
 from windtunnel.beam_jobs.expectations.tasks import Condition, Domain, Duplicates, Failing, InOrder, OfDistinct, OfRows, Whole
 
-__all__ = ["ONE_ROW_AT_A_TIME", "PROGRESS", "Asked", "Questions"]
+__all__ = ["COUNTING", "ONE_ROW_AT_A_TIME", "PROGRESS", "Asked", "Questions"]
 
 Asked = tuple[MetricConfiguration, dict[str, Any]]
 
@@ -65,6 +65,10 @@ _COUNT = ".unexpected_count"
 _FILTERED = ".filtered_row_count"
 _LISTS = (".unexpected_values", ".unexpected_index_list", ".unexpected_index_query", ".unexpected_rows")
 
+Counting = Callable[[Source, Sequence[tuple[str, ...]], int, Callable[[tuple[str, ...], Weighted], None]], None]
+COUNTING: contextvars.ContextVar[Counting | None] = contextvars.ContextVar("counting", default=None)
+"""Counts the distinct rows of several sets of columns in another way than chunk by chunk here (a Beam job, see `route`)."""
+
 
 class Questions:
     """Answers metrics about one source.
@@ -73,8 +77,6 @@ class Questions:
         source: the rows.
         engine: to call GX's functions with.
         limit: distinct values to hold in memory, a column.
-        count: counts the distinct rows of several sets of columns in another way than chunk by chunk here (a Beam job); calls back with
-            each set's weighted rows.
     """
 
     def __init__(
@@ -82,14 +84,13 @@ class Questions:
         source: Source,
         engine: FrameEngine,
         limit: int = LIMIT,
-        count: Callable[[Source, Sequence[tuple[str, ...]], int, Callable[[tuple[str, ...], Weighted], None]], None] | None = None,
     ) -> None:
         self.source, self.engine, self.limit = source, engine, limit
         self.passes = 0
         self._progress = PROGRESS.get()
-        self._count = count
+        self._count = COUNTING.get()
         self._known: dict[tuple[str, ...], Weighted] = {}
-        self._empty = source.empty()
+        self.empty = source.empty()
 
     def answer(self, asked: Sequence[Asked]) -> tuple[dict[Any, Any], dict[Any, MetricFailure]]:
         """Values and failures, by metric id; a failure may be that of a condition that a metric needs."""
@@ -101,7 +102,7 @@ class Questions:
         Raises:
             MetricFailure: its function raised.
         """
-        return Calls(self.engine, self._empty).value(metric, needs)
+        return Calls(self.engine, self.empty).value(metric, needs)
 
     def count_distinct(self, wanted: Sequence[tuple[str, ...]], rows: Sequence[OfRows], take: Callable[..., None]) -> None:
         """One pass: distinct rows for `take`, chunks for `rows`."""
@@ -114,6 +115,7 @@ class Questions:
         rows = [task for task in rows if not task.done]
         if self._count is not None and fresh:
             self._count(self.source, fresh, self.limit, take)
+            self.passes += 1
             fresh = []
         if fresh or rows:
             self._pass(fresh, rows, take)
@@ -223,7 +225,7 @@ class _Round:
             self._finish.append(
                 (
                     asked,
-                    lambda: _checked(task, None) or aggregate(metric, needs, task.store, self._questions._empty[[column]], self._engine),
+                    lambda: _checked(task, None) or aggregate(metric, needs, task.store, self._questions.empty[[column]], self._engine),
                 )
             )
         else:
@@ -356,7 +358,7 @@ class _Round:
                 condition = duplicates = self._of(later)
                 names = found._keep  # noqa: SLF001
                 mask = lambda frame, duplicates=duplicates, names=names: duplicates.in_frame(frame, names)  # noqa: E731
-                only = duplicates.values.iloc[:, 0].tolist()[:4096] if _one_column(duplicates) and duplicates.values is not None else None
+                only = duplicates.rows.iloc[:, 0].tolist()[:4096] if _one_column(duplicates) and duplicates.rows is not None else None
             if isinstance(condition, Condition) and condition.failure is not None:
                 continue
             failing = Failing(self._source, self._engine, later, asked, columns, expected=condition.unexpected, mask=mask, only=only)
@@ -396,7 +398,7 @@ class _Round:
 
 
 def _one_column(duplicates: Duplicates) -> bool:
-    return duplicates.values is not None and duplicates.values.shape[1] == 1 and not duplicates.values.iloc[:, 0].isna().any()
+    return duplicates.rows is not None and duplicates.rows.shape[1] == 1 and not duplicates.rows.iloc[:, 0].isna().any()
 
 
 def _is_list(metric: MetricConfiguration) -> bool:

@@ -117,14 +117,13 @@ class Source:
             present = file.schema_arrow
         names = [name for name in wanted if name in present.names]
         if not names:
-            yield pa.RecordBatch.from_struct_array(pa.nulls(group.rows, pa.struct([])))
+            empty = pa.RecordBatch.from_struct_array(pa.nulls(group.rows, pa.struct([])))
+            columns = [pa.nulls(group.rows, self.schema.field(name).type) for name in wanted]
+            yield pa.RecordBatch.from_arrays(columns, names=wanted) if wanted else empty
             return
+        same = names == wanted and all(present.field(name).type == self.schema.field(name).type for name in names)
         for batch in read_row_group(group, names, dictionary=[name for name in text if pa.types.is_string(present.field(name).type)]):
-            if all(batch.schema.field(name).type in {self.schema.field(name).type, _coded(self.schema.field(name).type)} for name in names):
-                if names == wanted:
-                    yield batch
-                    continue
-            yield pa.RecordBatch.from_arrays([self._fitted(batch, name, group.path) for name in wanted], names=wanted)
+            yield batch if same else pa.RecordBatch.from_arrays([self._fitted(batch, name, group.path) for name in wanted], names=wanted)
 
     def _fitted(self, batch: pa.RecordBatch, name: str, path: str) -> pa.Array:
         target = self.schema.field(name).type

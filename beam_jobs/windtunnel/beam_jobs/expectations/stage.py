@@ -119,12 +119,12 @@ def _compute(
         )
     source = Source(files)
     proposal = infer(source, f"{problem.name}.proposal", problem) if reviewed is None else None
-    suite = reviewed if reviewed is not None else proposal
-    assert suite is not None
+    suite = reviewed if reviewed is not None else proposal or {}
     outcome = _look(problem, snapshot, statistics, suite, source, files, progress)
     failures = outcome.failures()
     bad_findings = [finding for finding in outcome.findings if not finding.ok]
-    critical = [*(f for f in failures if f.severity == "critical"), *(f for f in bad_findings if f.severity == "critical")]
+    everything: list[Failure | Finding] = [*failures, *bad_findings]
+    critical = [entry for entry in everything if entry.severity == "critical"]
     details = {"docs": stage.path("index.html"), "report": stage.path("index.html"), "uri": stage.path("validation.json")}
     with stage.writing() as folder:
         _write(folder / "validation.json", {**outcome.result, "days": outcome.daily, "checks": [f.to_dict() for f in outcome.findings]})

@@ -30,7 +30,7 @@ class OfDistinct:
 
     columns: tuple[str, ...]
 
-    def take(self, calls: Calls, rows: Weighted) -> None:
+    def take(self, calls: Calls, rows: Weighted) -> None:  # noqa: ARG002 - the signature of all
         """Distinct rows; a row may come again in a later call."""
         raise AssertionError(f"{type(self).__name__} takes no rows")
 
@@ -48,7 +48,7 @@ class OfRows:
     done = False
     start_at = 0
 
-    def take(self, chunk: Chunk) -> bool:
+    def take(self, chunk: Chunk) -> bool:  # noqa: ARG002 - the signature of all
         """The next chunk; true if this pass has nothing more to give it."""
         raise AssertionError(f"{type(self).__name__} takes no chunks")
 
@@ -167,18 +167,18 @@ class Duplicates:
             best.append((first[order], part.frame[bad].iloc[order]))
             here = int(part.first_chunks[bad].min())
             self.first_chunk = here if self.first_chunk is None else min(here, self.first_chunk)
-        self.values: pd.DataFrame | None = None
+        self.rows: pd.DataFrame | None = None
         if best:
             order = np.argsort(np.concatenate([first for first, _ in best]), kind="stable")[:LISTED]
-            self.values = pd.concat([frame for _, frame in best], ignore_index=True).iloc[order]
+            self.rows = pd.concat([frame for _, frame in best], ignore_index=True).iloc[order]
 
     def in_frame(self, frame: pd.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Which rows of a frame are among them."""
-        if self.values is None or frame.empty:
+        if self.rows is None or frame.empty:
             return np.zeros(len(frame), bool)
-        both = pd.concat([self.values[list(columns)], frame[list(columns)]], ignore_index=True)
+        both = pd.concat([self.rows[list(columns)], frame[list(columns)]], ignore_index=True)
         codes = codes_of(both)
-        return np.isin(codes[len(self.values) :], codes[: len(self.values)])
+        return np.isin(codes[len(self.rows) :], codes[: len(self.rows)])
 
 
 class Failing(OfRows):
