@@ -48,6 +48,8 @@ def cast_text(
             text = pc.replace_substring(text, thousands, "")
         if decimal_point != ".":
             text = pc.replace_substring(text, decimal_point, ".")
+        if pc.any(pc.starts_with(text, "+")).as_py():
+            text = pc.replace_substring_regex(text, r"^\+([\d.])", r"\1")
     return _each(text, kind, formats)
 
 

@@ -49,6 +49,11 @@ def read_parquet(problem: Problem, piece: Piece, _settings: Settings) -> Iterato
                     break
                 yield fitter.fit(batch, row)
                 row += batch.num_rows
+            if row != sum(sizes[: group + 1]):
+                raise SourceFormatError(
+                    f"{piece.path}: row group {group} gave {row - sum(sizes[:group]):,} rows but its footer promises {sizes[group]:,}",
+                    path=piece.path,
+                )
 
 
 def row_counts(path: str) -> list[int]:

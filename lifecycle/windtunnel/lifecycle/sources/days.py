@@ -32,15 +32,18 @@ def event_days(problem: Problem, batch: pa.RecordBatch) -> pa.Array:
         if pa.types.is_string(values.type):
             head = pc.utf8_slice_codeunits(values, 0, 10)
             shaped = pc.match_substring_regex(head, r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")
-            text = pc.if_else(shaped, head, pa.scalar(None, pa.string()))
-            return pc.cast(pc.strptime(text, "%Y-%m-%d", "s", error_is_null=True), pa.date32())
+            return _real(pc.if_else(shaped, head, pa.scalar(None, pa.string())))
         return values if values.type == pa.date32() else pc.floor_temporal(values, unit="day").cast(pa.date32())
     year, month, day = (pc.cast(batch.column(name), pa.int64(), safe=False) for name in (event.year, event.month, event.day))
     possible = pc.and_(pc.is_in(month, pa.array(range(1, 13))), pc.and_(pc.greater_equal(year, 1), pc.less_equal(year, 9999)))
     text = pc.binary_join_element_wise(
         *(pc.utf8_lpad(pc.cast(part, pa.string()), width, "0") for part, width in ((year, 4), (month, 2), (day, 2))), "-"
     )
-    parsed = pc.cast(
-        pc.strptime(pc.if_else(possible, text, pa.scalar(None, pa.string())), "%Y-%m-%d", "s", error_is_null=True), pa.date32()
-    )
-    return pc.if_else(pc.equal(pc.day(parsed), day), parsed, pa.scalar(None, pa.date32()))  # strptime rolls February 30 over
+    return _real(pc.if_else(possible, text, pa.scalar(None, pa.string())))
+
+
+def _real(text: pa.Array) -> pa.Array:
+    """Dates of ISO texts; null for February 30, which `strptime` would roll over into March."""
+    parsed = pc.strptime(text, "%Y-%m-%d", "s", error_is_null=True)
+    same = pc.equal(pc.strftime(parsed, "%Y-%m-%d"), text)
+    return pc.if_else(same, pc.cast(parsed, pa.date32()), pa.scalar(None, pa.date32()))

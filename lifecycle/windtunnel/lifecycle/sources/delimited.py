@@ -171,6 +171,8 @@ class DelimitedFile:
     def batches(self, types: dict[str, pa.DataType], columns: list[str], handler: Callable[[Any], str] | None) -> Iterator[pa.RecordBatch]:
         """Parsed batches; with a handler as raw text, null only where a cell is absent."""
         options, strict = self.options, handler is None
+        if options.header and len(self.head) == 1 and self.stream.whole:  # Arrow stumbles over a header without a line end
+            return
         try:
             reader = pa_csv.open_csv(
                 pa.PythonFile(self.stream, "r"),
@@ -185,7 +187,7 @@ class DelimitedFile:
                     quote_char=options.quote or False,
                     escape_char=options.escape or False,
                     newlines_in_values=True,
-                    ignore_empty_lines=strict or len(self.names) == 1,
+                    ignore_empty_lines=True,
                     invalid_row_handler=handler,
                 ),
                 convert_options=pa_csv.ConvertOptions(

@@ -13,7 +13,7 @@ import pyarrow.csv as pa_csv
 from windtunnel.lifecycle.sources.cast import cast_text
 from windtunnel.lifecycle.sources.days import event_columns, event_days
 from windtunnel.lifecycle.sources.piece import Chunk, Rejected, shorten
-from windtunnel.lifecycle.sources.stream import MARK
+from windtunnel.lifecycle.sources.stream import BLANK, MARK
 
 if TYPE_CHECKING:
     from windtunnel.lifecycle.sources.delimited import DelimitedFile
@@ -44,7 +44,7 @@ class Lenient:
         self._seen = 0
         self._next = 1 + int(file.options.header)
         header = file.head[0] if file.options.header else []
-        self._line_offset = file.options.skip_lines + sum(cell.count("\n") for cell in header)
+        self._line_offset = file.options.skip_lines + file.stream.leading + sum(cell.count("\n") for cell in header)
 
     def chunks(self) -> Iterator[Chunk]:
         """The rows that were not handed on yet, good and bad."""
@@ -60,11 +60,15 @@ class Lenient:
 
     def _handle(self, row: pa_csv.InvalidRow) -> str:
         """A row of another width; a blank line is none, but counts as a line."""
-        reason = f"has {row.actual_columns} cells where the header has {row.expected_columns}" if row.text.strip() else ""
-        self._ragged.append(_Ragged(row.number, row.text, reason))
+        text = row.text.replace(BLANK, "")
+        reason = f"has {row.actual_columns} cells where the header has {row.expected_columns}" if row.text != BLANK else ""
+        self._ragged.append(_Ragged(row.number, text, reason))
         return "skip"
 
     def _judge(self, batch: pa.RecordBatch, *, last: bool) -> Chunk:
+        if batch.num_columns == 1:
+            batch = self._without_blank(batch)
+        batch = _unmarked(batch)
         records = self._records(batch.num_rows)
         limit = np.iinfo(np.int64).max if last or not batch.num_rows else int(records[-1]) + 1
         ragged = [entry for entry in self._ragged if entry.record < limit]
@@ -85,14 +89,24 @@ class Lenient:
         ]
         for i in np.flatnonzero(~good & fresh):
             column, reason = why[int(i)]
-            text = _joined([column_values[int(i)].as_py() for column_values in batch.columns], self._file.options.delimiter)
+            cells = [cell[int(i)].as_py() for cell in batch.columns]
             many = reason.startswith("opens a quote")
+            text = self._file.options.delimiter.join(cells) if many else _joined(cells, self._file.options.delimiter)
             rejected += _split(text, int(lines[i]), reason) if many else [_rejected(text, int(lines[i]), column, reason)]
         rejected.sort(key=lambda entry: entry.line)
         kept = pa.record_batch(columns, schema=self._file.schema)
         if not (good & fresh).all():
             kept = kept.filter(pa.array(good & fresh))
         return Chunk(kept, rejected, kept.num_rows + len(rejected))
+
+    def _without_blank(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """In a file of one column a blank line looks like a row: it joins those that are none."""
+        blank = pc.equal(batch.column(0), BLANK).to_numpy(zero_copy_only=False)
+        if not blank.any():
+            return batch
+        self._ragged += [_Ragged(int(record), "", "") for record in self._records(batch.num_rows)[blank]]
+        self._ragged.sort()
+        return batch.filter(pa.array(~blank))
 
     def _records(self, rows: int) -> np.ndarray:
         """The record numbers of a batch's rows: those from the next on that were not misshapen."""
@@ -179,6 +193,14 @@ class Lenient:
             why[last] = (spans[-1].partition("\0")[0], "opens a quote that is never closed")
 
 
+def _unmarked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Cells as they were: without the marks of blank lines inside quotes."""
+    columns = [
+        pc.replace_substring(column, BLANK, "") if pc.any(pc.match_substring(column, BLANK)).as_py() else column for column in batch.columns
+    ]
+    return pa.record_batch(columns, schema=batch.schema)
+
+
 def _contains(values: pa.Array, text: str) -> np.ndarray:
     return np.asarray(pc.fill_null(pc.match_substring(values, text), False).to_numpy(zero_copy_only=False))
 
@@ -195,7 +217,7 @@ def _rejected(text: str, line: int, column: str, reason: str) -> Rejected:
     return Rejected(line, column, reason.replace(MARK, "\ufffd").replace("\0", "␀"), shorten(text.replace(MARK, "\ufffd")))
 
 
-def _joined(cells: list[str | None], delimiter: str) -> str:
+def _joined(cells: list[str], delimiter: str) -> str:
     sink = io.StringIO()
     csv.writer(sink, delimiter=delimiter, lineterminator="").writerow(cells)
     return sink.getvalue()

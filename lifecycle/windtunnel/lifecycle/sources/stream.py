@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from typing import IO, TYPE_CHECKING
 
 from windtunnel.lifecycle.errors import SourceFormatError
@@ -11,11 +12,16 @@ from windtunnel.lifecycle.sources.options import TextOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MARK", "TextStream"]
+__all__ = ["BLANK", "MARK", "TextStream"]
 
 MARK = "\ufdd0"
 """Stands for bytes that cannot be decoded: a code point that Unicode promises never to be a character."""
 
+BLANK = "\ufdd1"
+"""Stands on a blank line of a file that is read leniently: another such code point."""
+
+_BLANK = BLANK.encode()
+_BLANK_LINE = re.compile(rb"(\n)(?=\r?\n)")
 _HEAD = 1 << 16
 _HEAD_LIMIT = 1 << 26
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -42,6 +48,8 @@ class TextStream(io.RawIOBase):
         nul: whether a NUL byte came by.
         quotes: how many quote characters came by.
         undecodable: whether `MARK` was put anywhere.
+        leading: blank lines before the header, which were taken away.
+        whole: whether the records that were peeked at are all there are.
     """
 
     def __init__(self, stream: IO[bytes], options: TextOptions, *, lenient: bool) -> None:
@@ -52,9 +60,10 @@ class TextStream(io.RawIOBase):
         if lenient or not options.is_utf8:
             name = "utf-8" if options.is_utf8 else options.encoding
             self._decode = codecs.getincrementaldecoder(name)("windtunnel.mark").decode
-        self._held = b""
+        self._held = self._out = self._carriage = b""
+        self._lenient, self._after_newline = lenient, False
         self._ended = self._started = False
-        self.nul = self.undecodable = False
+        self.nul = self.undecodable = self.whole = False
         self.quotes = 0
         start = self._fill(_HEAD)
         self._held = start.removeprefix(codecs.BOM_UTF8)
@@ -62,6 +71,9 @@ class TextStream(io.RawIOBase):
             while b"\n" not in self._held and not self._ended:
                 self._held += self._fill(_HEAD)
             self._held = self._held.partition(b"\n")[2]
+        text = self._held.lstrip(b"\r\n")
+        self.leading = self._held[: len(self._held) - len(text)].replace(b"\r\n", b"\n").count(b"\n")
+        self._held = text
         self._watch(self._held)
 
     def peek_records(self, options: TextOptions, count: int, where: str) -> list[list[str]]:
@@ -78,7 +90,7 @@ class TextStream(io.RawIOBase):
                 self._held += more
             text = self._text(self._held[:size], where)
             records = _records(text, options, count)
-            whole = self._ended and size >= len(self._held)
+            self.whole = whole = self._ended and size >= len(self._held)
             if whole or len(records) > count or size > _HEAD_LIMIT:
                 return records[:count]
             size *= 4
@@ -126,16 +138,36 @@ class TextStream(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Up to so many bytes, or a little more after transcoding; empty at the end."""
+        """Up to so many bytes; empty at the end."""
+        block = self._out or self._marked(self._next(size))
+        if 0 <= size < len(block):
+            block, self._out = block[:size], block[size:]
+        else:
+            self._out = b""
+        return block
+
+    def _next(self, size: int) -> bytes:
         if self._held:
             size = len(self._held) if size < 0 else size
             block, self._held = self._held[:size], self._held[size:]
             return block
         block = self._fill(size)
         self._watch(block)
-        if self._decode is not None and 0 <= size < len(block):
-            block, self._held = block[:size], block[size:]
         return block
+
+    def _marked(self, block: bytes) -> bytes:
+        """Leniently read lines that are blank get `BLANK`, so that they count as lines; inside quotes it is taken out again later."""
+        if not self._lenient:
+            return block
+        block = self._carriage + block
+        self._carriage = b"\r" if block.endswith(b"\r") and not self._ended else b""
+        block = block[: len(block) - len(self._carriage)]
+        if not block and self._carriage:
+            return self._marked(self._next(_HEAD))
+        whole = _BLANK_LINE.sub(b"\\1" + _BLANK, (b"\n" if self._after_newline else b"") + block)
+        block_out = whole[1:] if self._after_newline else whole
+        self._after_newline = block.endswith(b"\n") if block else self._after_newline
+        return block_out
 
 
 def _records(text: str, options: TextOptions, count: int) -> list[list[str]]:

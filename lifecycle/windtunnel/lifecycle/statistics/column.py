@@ -70,6 +70,8 @@ class ColumnStatistics:
         self.type = kind.value_type if pa.types.is_dictionary(kind) else kind
         if pa.types.is_large_string(self.type) or pa.types.is_string_view(self.type):
             self.type = pa.string()
+        if pa.types.is_float16(self.type):
+            self.type = pa.float32()
         self.family = family_of(self.type)
         self.limit = limit
         self.rows = self.nulls = 0
@@ -93,7 +95,9 @@ class ColumnStatistics:
     def values(self) -> pa.Array:
         """The distinct values, sorted; of a column past the limit: those that are frequent."""
         self._settle(final=True)
-        return self._values[0] if self.distinct is None and self._values else self.frequent.values if self.frequent else _empty(self.type)
+        if self.frequent is not None:
+            return self.frequent.values
+        return self._values[0] if self._values else _empty(self.type)
 
     @property
     def counts(self) -> np.ndarray:
@@ -151,6 +155,8 @@ class ColumnStatistics:
         self._pending = 0
         if self.distinct is None and self._values and len(self._values[0]) > self.limit:
             self._spill()
+        if final and self.frequent is not None:
+            self.frequent.sort()
         if final and self.distinct is None and self._values and not self._sorted:
             order = pc.sort_indices(self._values[0])
             self._values = [self._values[0].take(order)]

@@ -40,7 +40,8 @@ def count_values(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
         if dense is not None:
             return dense
     found = pc.value_counts(column)
-    return found.field(0), found.field(1).to_numpy(zero_copy_only=False)
+    values, counts = found.field(0), found.field(1).to_numpy(zero_copy_only=False)
+    return _one_zero(values, counts) if pa.types.is_floating(values.type) else (values, counts)
 
 
 def combine_counts(values: list[pa.Array], counts: list[np.ndarray]) -> tuple[pa.Array, np.ndarray]:
@@ -49,6 +50,16 @@ def combine_counts(values: list[pa.Array], counts: list[np.ndarray]) -> tuple[pa
     codes = joined.dictionary_encode()
     total = np.bincount(codes.indices.to_numpy(zero_copy_only=False), weights=np.concatenate(counts), minlength=len(codes.dictionary))
     return codes.dictionary, total.astype(np.int64)
+
+
+def _one_zero(values: pa.Array, counts: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+    """Arrow tells -0.0 from 0.0; people do not."""
+    numbers = values.to_numpy(zero_copy_only=False)
+    zeros = np.flatnonzero(numbers == 0)
+    if not len(zeros) or not np.signbit(numbers[zeros]).any():
+        return values, counts
+    values = pa.array(numbers + 0.0, values.type)
+    return (values, counts) if len(zeros) == 1 else combine_counts([values], [counts])
 
 
 def _by_code(column: pa.DictionaryArray) -> tuple[pa.Array, np.ndarray]:

@@ -79,10 +79,12 @@ class Moments:
         n, m = self.count, other.count
         if m:
             total = n + m
-            delta = other.mean - self.mean
-            self.m3 += other.m3 + delta**3 * n * m * (n - m) / total**2 + 3 * delta * (n * other.m2 - m * self.m2) / total
-            self.m2 += other.m2 + delta**2 * n * m / total
-            self.mean = other.mean if not n else self.mean + delta * m / total
+            with np.errstate(over="ignore", invalid="ignore"):
+                delta = np.float64(other.mean) - np.float64(self.mean)
+                crossed = 3 * delta * (n * np.float64(other.m2) - m * np.float64(self.m2)) / total
+                self.m3 = float(self.m3 + other.m3 + delta**3 * n * m * (n - m) / total**2 + crossed) if n else other.m3
+                self.m2 = float(self.m2 + other.m2 + delta**2 * n * m / total) if n else other.m2
+                self.mean = float(self.mean + delta * m / total) if n else other.mean
             self.count = total
             self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self.zeros += other.zeros

@@ -42,7 +42,7 @@ class RowSample:
     def merge(self, other: Self) -> None:
         """Add another's rows."""
         if len(other._priorities):
-            self._join(other._priorities, other.table)
+            self._join(np.sort(other._priorities), other.table)
 
     def _join(self, priorities: np.ndarray, rows: pa.Table) -> None:
         joined = np.concatenate([self._priorities, priorities])

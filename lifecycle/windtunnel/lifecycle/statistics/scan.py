@@ -127,6 +127,7 @@ def scan_groups(task: GroupTask, sink: Sink, seen: Callable[[int], None] | None 
     offset, name = task.offset, task.path.rpartition("/")[2]
     with opened_parquet(task.path, dictionary) as file:
         for group in task.groups:
+            start, promised = offset, file.metadata.row_group(group).num_rows
             with damaged(task.path, f"row group {group} "):
                 batches = file.iter_batches(BATCH_ROWS, row_groups=[group])
             while True:
@@ -138,3 +139,7 @@ def scan_groups(task: GroupTask, sink: Sink, seen: Callable[[int], None] | None 
                 offset += batch.num_rows
                 if seen is not None:
                     seen(batch.num_rows)
+            if offset - start != promised:
+                raise SourceFormatError(
+                    f"{task.path}: row group {group} gave {offset - start:,} rows but its footer promises {promised:,}", path=task.path
+                )

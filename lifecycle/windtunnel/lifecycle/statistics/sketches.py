@@ -1,7 +1,6 @@
 """Summaries of fixed size for columns with too many distinct values: how many there are, which are frequent, and quantiles.
 
-All merge. The first two are pure functions of the data, whatever way it was cut and merged; quantile sketches (KLL) are random within
-their error.
+All merge. The first depends on nothing but the data, whatever way it was cut and merged; the others vary within the error they state.
 """
 
 import dataclasses
@@ -9,6 +8,7 @@ import dataclasses
 import datasketches
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from windtunnel.lifecycle.statistics.counting import combine_counts
 from windtunnel.lifecycle.statistics.hashing import hash_column
@@ -79,6 +79,11 @@ class FrequentSketch:
     def merge(self, other: "FrequentSketch") -> None:
         """Add another's values."""
         self._join(other.values, other.counts, other.error)
+
+    def sort(self) -> None:
+        """Order the candidates by value, so that equal sketches look alike."""
+        order = pc.sort_indices(self.values)
+        self.values, self.counts = self.values.take(order), self.counts[order.to_numpy()]
 
     def _join(self, values: pa.Array, counts: np.ndarray, lost: int) -> None:
         self.error += lost
