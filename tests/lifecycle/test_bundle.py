@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
@@ -76,3 +77,16 @@ def test_a_newer_format_is_refused(written):
     (folder / "model.json").write_text(json.dumps(values))
     with pytest.raises(ConfigurationError, match="format 99"):
         bundle.read(folder)
+
+
+def test_equal_pipelines_are_equal_bytes_whatever_words_they_know(tmp_path):
+    texts = pd.DataFrame({"t": ["file __id__ __loader__", "file content type", "other words"]})
+    digests = set()
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        vectorizer = CountVectorizer(token_pattern=r"\S+").fit(texts["t"])
+        assert {"file", "__id__", "__loader__"} <= set(vectorizer.vocabulary_)
+        described = bundle.Bundle("p", "binary", ["0", "1"], 0.5, [bundle.Input("t", "string", "str")], "y", "2013-02-01")
+        digests.add(bundle.write(tmp_path / name, described, vectorizer, {}).digest)
+        assert bundle.read_pipeline(tmp_path / name).vocabulary_ == vectorizer.vocabulary_
+    assert len(digests) == 1

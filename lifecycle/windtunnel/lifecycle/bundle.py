@@ -171,9 +171,10 @@ def settle(path: Path) -> None:
     while waiting:  # not recursion: trees nest deeply
         node = waiting.pop()
         if isinstance(node, dict):
-            if isinstance(node.get("__id__"), int):
+            ours = isinstance(node.get("__loader__"), str)  # a node of skops, not a vocabulary that has the word "file"
+            if ours and isinstance(node.get("__id__"), int):
                 node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
-            if node.get("file") in entries:
+            if ours and isinstance(node.get("file"), str) and node["file"] in entries:
                 node["file"] = names.setdefault(node["file"], f"{len(names) + 1}{Path(node['file']).suffix}")
             waiting.extend(reversed(list(node.values())))
         elif isinstance(node, list):
