@@ -1,5 +1,6 @@
 import datetime as dt
 import json
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from windtunnel.lifecycle.feedback import Truth, feedback_schema, horizon, inputs_of, join
 from windtunnel.lifecycle.problem import parse
 from windtunnel.lifecycle.rows import DAY
+from windtunnel.lifecycle.schema import arrow_schema
 from windtunnel.lifecycle.window import Window
 
 MONDAY = dt.date(2024, 1, 1)
@@ -206,3 +208,25 @@ def test_the_join_is_that_of_a_dictionary(asked, known):
     assert found.num_rows + sum(why.values()) == len(asked)
     assert why.get("no_keys", 0) == asked.count(None)
     assert why.get("ambiguous", 0) == sum(len(table.get(key, ())) == 2 for key in asked)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "held"),
+    [
+        ("float64", 1.5, 1.5),
+        ("float32", 0.1, 0.1),
+        ("string", "é", "é"),
+        ("bool", True, True),
+        ("int32", 7, 7),
+        ("date", "2024-01-01", MONDAY),
+        ("timestamp", "2024-01-01T10:00:00+01:00", dt.datetime(2024, 1, 1, 9)),  # noqa: DTZ001 - kept without a zone
+        ("decimal", 12.5, Decimal("12.5")),
+    ],
+)
+def test_keys_of_any_type(kind, sent, held):
+    asked = problem(columns={"k": kind, "x": "float64", "c": "string", "when": "date", "y": "float64"})
+    schema = arrow_schema(asked)
+    rows = pa.Table.from_pylist([{"k": held, "x": 1.0, "c": "a", "when": None, "y": 1.0, DAY: MONDAY}], schema=schema)
+    truth = Truth(asked, MONDAY, iter(rows.to_batches()))
+    found, why = joined(asked, predictions([{"k": sent, "x": 1.0, "c": "a"}, {"x": 1.0}]), truth)
+    assert (found["label"].to_pylist(), found["differs"].to_pylist(), why) == ([1], [""], {"no_keys": 1})

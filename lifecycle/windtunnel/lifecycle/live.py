@@ -86,18 +86,25 @@ class Live:
         if task != "regression":
             same = pc.equal(table["prediction"], table["label"].cast(pa.string()))
             self.right[arm] += int(pc.sum(pc.fill_null(same, fill_value=False)).as_py() or 0)
-        scored = table.filter(pc.is_valid(table["probabilities" if task == "multiclass" else "value"]))
-        classes = self._classes_of(arm)
         self._keep(arm, table)
-        if task == "multiclass" and not classes:
+        classes = self._classes_of(arm)
+        if task == "multiclass":
+            scored = table.filter(pc.is_valid(table["probabilities"])) if classes else table.slice(0, 0)
+            lists = [json.loads(text) for text in scored["probabilities"].to_pylist()]
+            fits = np.array([isinstance(entry, list) and len(entry) == len(classes) for entry in lists], dtype=bool)
+            scored, answer = (
+                scored.filter(pa.array(fits)),
+                np.array([e for e, fit in zip(lists, fits, strict=True) if fit], dtype=np.float64),
+            )
+            truth = np.array(scored["label"].to_pylist(), dtype=object)
+        else:
+            scored = table.filter(pc.is_valid(table["value"]))
+            answer, truth = scored["value"].to_numpy().reshape(-1, 1), scored["label"].to_numpy()
+        if not scored.num_rows:
             return
-        if scored.num_rows:
-            truth = np.array(scored["label"].to_pylist(), dtype=object) if task == "multiclass" else scored["label"].to_numpy()
-            answer = scored["value"].to_numpy().reshape(-1, 1)
-            if task == "multiclass":
-                answer = np.array([json.loads(text) for text in scored["probabilities"].to_pylist()], dtype=np.float64)
-            found = self.tallies.setdefault(arm, tally(task, classes, self._problem.serving.threshold))
-            found.add(truth, answer, scored["__group"].to_numpy())
+        finite = np.isfinite(answer).all(axis=1)  # a model that answered NaN was wrong, but has no place on a curve
+        found = self.tallies.setdefault(arm, tally(task, classes, self._problem.serving.threshold))
+        found.add(truth[finite], answer[finite], scored["__group"].to_numpy()[finite])
 
     def _keep(self, arm: Arm, table: pa.Table) -> None:
         """A sample of truth and prediction, for a KPI function of the team's own."""
@@ -119,7 +126,9 @@ class Live:
         name = MAIN[self._problem.task]
         figures: dict[str, float] = {}
         low = high = math.nan
-        counted = [arm for arm in chosen if arm in self.tallies]
+        counted = [arm for arm in sorted(chosen, key=lambda arm: -self.rows[arm]) if arm in self.tallies]
+        # Versions that know other classes cannot be added up: those like the one with the most answers are.
+        counted = [arm for arm in counted if list(self._classes_of(arm)) == list(self._classes_of(counted[0]))]
         if counted:
             total: Tally = tally(self._problem.task, self._classes_of(counted[0]), self._problem.serving.threshold)
             for arm in counted:
