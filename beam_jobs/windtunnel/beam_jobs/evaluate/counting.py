@@ -1,7 +1,7 @@
 """The pass over the rows: score each batch with every model, and add up what judging needs. Nothing here grows with rows."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -18,7 +18,7 @@ from windtunnel.lifecycle import answers
 from windtunnel.lifecycle import bundle as bundles
 from windtunnel.lifecycle.artifacts import local_copy
 from windtunnel.lifecycle.bundle import Bundle
-from windtunnel.lifecycle.errors import DataError
+from windtunnel.lifecycle.errors import DataError, UnsupportedError
 from windtunnel.lifecycle.frames import to_frame
 from windtunnel.lifecycle.judging.explaining import TRUTH
 from windtunnel.lifecycle.judging.sample import Sample
@@ -26,6 +26,8 @@ from windtunnel.lifecycle.judging.slices import Codes, Cuts, Slicing, cell_stats
 from windtunnel.lifecycle.judging.tallies import GROUPS, Tally, tally
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.rows import DAY, label_of, split_of
+from windtunnel.serving.compile import compile_pipeline
+from windtunnel.serving.values import InvalidInputError, from_batch
 
 __all__ = ["Count", "CountRows", "Merge", "Model", "Plan"]
 
@@ -127,7 +129,7 @@ class CountRows(beam.DoFn):
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._count: Count | None = None
-        self._pipelines: dict[str, Any] = {}
+        self._scorers: dict[str, Callable[[pa.RecordBatch], np.ndarray]] = {}
         self._pending: list[tuple[pa.RecordBatch, np.ndarray]] = []
         self._waiting = 0
 
@@ -136,7 +138,7 @@ class CountRows(beam.DoFn):
         threadpool_limits(limits=1)
         for model in self._plan.models:
             with local_copy(model.uri) as folder:
-                self._pipelines[model.name] = bundles.read_pipeline(folder)
+                self._scorers[model.name] = _scorer(model, self._plan.problem.task, bundles.read_pipeline(folder))
 
     def start_bundle(self) -> None:
         """Begin to count."""
@@ -208,8 +210,8 @@ class CountRows(beam.DoFn):
 
     def _answer(self, model: Model, rows: pa.RecordBatch) -> np.ndarray:
         try:
-            return answers.scores(self._pipelines[model.name], self._plan.problem.task, to_frame(rows, model.bundle.dtypes))
-        except (ValueError, TypeError) as error:
+            return self._scorers[model.name](rows)
+        except (ValueError, TypeError, InvalidInputError) as error:
             raise DataError(
                 f"the {model.name} cannot answer the held-out rows: {error}",
                 hint="were the rows that it learnt from of the same kind? look at nulls and at the columns' types",
@@ -249,6 +251,15 @@ class Merge(beam.CombineFn):
     def extract_output(self, accumulator: Count) -> Count:
         """As it is."""
         return accumulator
+
+
+def _scorer(model: Model, task: str, pipeline: Any) -> Callable[[pa.RecordBatch], np.ndarray]:
+    """What scores a batch: the plan that will serve the model, or scikit-learn's own pipeline where it has none."""
+    try:
+        plan = compile_pipeline(pipeline, model.bundle)
+    except UnsupportedError:
+        return lambda rows: answers.scores(pipeline, task, to_frame(rows, model.bundle.dtypes))
+    return lambda rows: plan.run(from_batch(model.bundle.inputs, rows))
 
 
 def _count_training(count: Count, problem: Problem, label: pa.Array) -> None:
