@@ -34,7 +34,7 @@ def expectations():
         ("minute", 0, 59),
     ):
         found.append({"type": "expect_column_values_to_be_between", "kwargs": {"column": column, "min_value": low, "max_value": high}})
-    carriers = "9E AA AS B6 DL EV F9 FL HA MQ OO UA US VX WN YV".split()
+    carriers = ["9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV"]
     found += [
         {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "carrier", "value_set": carriers}},
         {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "origin", "value_set": ["EWR", "JFK"]}},

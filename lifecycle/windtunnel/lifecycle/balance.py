@@ -16,7 +16,7 @@ from windtunnel.lifecycle.errors import ConfigurationError
 __all__ = ["Remedy", "class_weights", "downsample", "remedies", "sample_weights", "shares", "shift"]
 
 
-def shares(counts: Mapping[str, int]) -> dict[str, float]:
+def shares(counts: Mapping[str, float]) -> dict[str, float]:
     """Each class's share.
 
     Example:
@@ -27,7 +27,7 @@ def shares(counts: Mapping[str, int]) -> dict[str, float]:
     return {name: count / total for name, count in counts.items()} if total else {}
 
 
-def shift(counts: Mapping[str, int], reference: Mapping[str, int]) -> tuple[str, float]:
+def shift(counts: Mapping[str, float], reference: Mapping[str, float]) -> tuple[str, float]:
     """The class whose share moved most, and by how much.
 
     Example:

@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from windtunnel.lifecycle.balance import shift, shares
+from windtunnel.lifecycle.balance import shares, shift
 from windtunnel.lifecycle.problem import Problem
 
 __all__ = ["Figures", "Finding", "check_all"]
@@ -54,10 +54,10 @@ class Figures:
         train: labels of the training split.
         test: labels of the test split.
         days: rows of each day, ISO.
-        drift: the population stability index of each feature against the reference, where there is one.
-        reference: labels of the reference, where there is one.
+        drift: the population stability index of each column against the reference, where there is one; 0 where the change is not
+            beyond chance.
+        reference: labels of the reference (numbers or shares), where there is one.
         reference_is: what the reference is, in words.
-        correlation: of numeric features with the label, absolute rank correlation or better.
         purity: how surely each feature's value alone tells the label: 1 if always.
     """
 
@@ -68,7 +68,7 @@ class Figures:
     test: dict[str, int] = dataclasses.field(default_factory=dict)
     days: dict[str, int] = dataclasses.field(default_factory=dict)
     drift: dict[str, float] = dataclasses.field(default_factory=dict)
-    reference: dict[str, int] = dataclasses.field(default_factory=dict)
+    reference: dict[str, float] = dataclasses.field(default_factory=dict)
     reference_is: str = ""
     purity: dict[str, float] = dataclasses.field(default_factory=dict)
 

@@ -186,17 +186,15 @@ def _days(files: Sequence[str]) -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
-def _reference(statistics: StatisticsRef) -> tuple[dict[str, float], dict[str, int], str]:
-    """Drift of each feature and labels of the reference, as the profile stage left them."""
-    try:
-        values = json.loads(read_text(statistics.uri))
-    except (OSError, ValueError):
-        return {}, {}, ""
-    drift = values.get("drift") if isinstance(values, Mapping) else None
-    reference = values.get("reference") if isinstance(values, Mapping) else None
-    scores = {str(k): float(v) for k, v in drift.items() if isinstance(v, int | float)} if isinstance(drift, Mapping) else {}
-    labels = reference.get("labels") if isinstance(reference, Mapping) else None
-    return scores, {str(k): int(v) for k, v in labels.items()} if isinstance(labels, Mapping) else {}, "the reference"
+def _reference(statistics: StatisticsRef) -> tuple[dict[str, float], dict[str, float], str]:
+    """Each column's drift from the reference, and the label's shares there, as the profile stage left them; empty without a reference."""
+    values = json.loads(read_text(f"{statistics.uri}/statistics.json"))
+    columns = (values.get("drift") or {}).get("columns") or {}
+    drift = {name: float(found["psi"]) for name, found in columns.items() if found.get("psi") is not None and found.get("drifted")}
+    drift |= {name: 0.0 for name, found in columns.items() if name not in drift and found.get("psi") is not None}
+    shares = (values.get("label_shift") or {}).get("shares") or {}
+    rows = (values.get("drift") or {}).get("rows") or [0]
+    return drift, {name: float(pair[0]) for name, pair in shares.items()}, f"the reference of {rows[0]:,} rows"
 
 
 def _message(problem: Problem, snapshot: SnapshotRef, outcome: _Outcome, critical: Sequence[Failure | Finding]) -> str:

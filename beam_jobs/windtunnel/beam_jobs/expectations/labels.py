@@ -1,0 +1,92 @@
+"""Labels that look wrong: single ones (confident learning, the extra ``labels``), and a source whose labels were flipped (poisoning)."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from windtunnel.lifecycle.errors import ConfigurationError
+
+__all__ = ["Suspects", "flipped_sources", "suspicious_labels"]
+
+_LEAST = 30  # labelled rows of a source below which nothing is said of it
+
+
+@dataclasses.dataclass(frozen=True)
+class Suspects:
+    """Rows whose label contradicts what their features say.
+
+    Attributes:
+        places: their places, the most suspicious first.
+        share: of all rows.
+        quality: of every row, 0 (wrong) to 1.
+    """
+
+    places: npt.NDArray[np.intp]
+    share: float
+    quality: npt.NDArray[np.float64]
+
+
+def suspicious_labels(features: Any, labels: npt.NDArray[Any], *, folds: int = 5, seed: int = 0) -> Suspects:
+    """Label errors by confident learning (cleanlab) over out-of-fold predictions.
+
+    Args:
+        features: a matrix, as `features.load_shards` gives it.
+        labels: one a row.
+        folds: of the cross-validation.
+        seed: of the folds and the model.
+
+    Raises:
+        ConfigurationError: the extra is not installed, or a class has fewer rows than there are folds.
+    """
+    try:
+        from cleanlab.filter import find_label_issues
+        from cleanlab.rank import get_label_quality_scores
+    except ImportError as error:
+        raise ConfigurationError("label errors need the extra `labels`", hint="pip install 'windtunnel[labels]'") from error
+    classes, codes = np.unique(labels, return_inverse=True)
+    counts = np.bincount(codes)
+    if len(classes) < 2 or counts.min() < folds:  # noqa: PLR2004
+        raise ConfigurationError(f"label errors need two classes of at least {folds} rows each but there are {counts.tolist()}")
+    probabilities = _out_of_fold(features, codes, folds, seed)
+    quality = get_label_quality_scores(codes, probabilities)
+    places = find_label_issues(codes, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return Suspects(np.asarray(places, np.intp), len(places) / len(codes), quality)
+
+
+def flipped_sources(suspects: Suspects, sources: npt.NDArray[Any], *, times: float = 3.0, floor: float = 0.1) -> dict[str, float]:
+    """Sources with far more suspicious labels than the others: poisoned, or wired up wrongly.
+
+    Args:
+        suspects: of the same rows.
+        sources: where each row is from: a file, a carrier, an annotator.
+        times: how many times the share of all other sources is too much.
+        floor: a share below which nothing is said.
+
+    Returns:
+        The share of suspicious labels of each such source, the worst first.
+    """
+    bad = np.zeros(len(sources), bool)
+    bad[suspects.places] = True
+    found = {}
+    for name in np.unique(sources):
+        here = sources == name
+        if here.sum() < _LEAST or here.all():
+            continue
+        share, elsewhere = float(bad[here].mean()), float(bad[~here].mean())
+        if share > floor and share > times * elsewhere:
+            found[str(name)] = share
+    return dict(sorted(found.items(), key=lambda entry: -entry[1]))
+
+
+def _out_of_fold(features: Any, codes: npt.NDArray[np.intp], folds: int, seed: int) -> npt.NDArray[np.float64]:
+    from scipy.sparse import issparse
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    sparse = issparse(features)
+    model = LogisticRegression(max_iter=300) if sparse else HistGradientBoostingClassifier(max_iter=50, random_state=seed)
+    return np.asarray(cross_val_predict(model, features, codes, cv=split, method="predict_proba"))

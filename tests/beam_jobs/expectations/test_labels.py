@@ -1,0 +1,30 @@
+"""Flipped labels are found, and the source that flipped them is named."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from windtunnel.beam_jobs.expectations.labels import flipped_sources, suspicious_labels
+from windtunnel.lifecycle.errors import ConfigurationError
+
+
+def test_flips_are_found_and_their_source_is_named():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(2000, 4))
+    truth = (features[:, 0] + features[:, 1] > 0).astype(int)
+    sources = random.choice(["a", "b", "c", "d"], 2000)
+    flipped = (sources == "c") & (random.random(2000) < 0.4)
+    labels = np.where(flipped, 1 - truth, truth)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = suspicious_labels(features, labels, folds=3)
+    right = np.isin(np.flatnonzero(flipped), found.places).mean()
+    assert right > 0.8
+    assert list(flipped_sources(found, sources)) == ["c"]
+    assert flipped_sources(found, random.choice(["x", "y"], 2000)) == {}
+
+
+def test_one_class_cannot_be_wrong():
+    with pytest.raises(ConfigurationError, match="two classes"):
+        suspicious_labels(np.zeros((9, 1)), np.zeros(9))
