@@ -3,6 +3,9 @@ import datetime as dt
 import json
 import multiprocessing
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -228,3 +231,29 @@ def test_a_table_that_was_dropped_is_made_again(january):
 
 def test_the_examples_hold_their_day(january):
     assert set(january.examples("2013-01-03")[DAY].to_pylist()) == {dt.date(2013, 1, 3)}
+
+
+@pytest.mark.slow
+def test_killed_half_way_it_leaves_the_same(january, tmp_path):
+    for day in (2, 3, 4):
+        january.ask(january.examples(f"2013-01-0{day}").slice(0, 200), EVENING.replace(day=day))
+    spec = {
+        "problem": january.problem.model_dump(mode="json"),
+        "window": january.window("2013-01-01", "2013-01-08").to_dict(),
+        "settings": january.settings.to_dict(),
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
+    command = [sys.executable, "-m", "windtunnel.beam_jobs.feedback", "--spec", str(tmp_path / "spec.json"), "--result"]
+    process = subprocess.Popen([*command, str(tmp_path / "never.json")], stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < until and not list(Path(january.settings.warehouse).glob("*/feedback/data/**/*.*")):
+        time.sleep(0.001)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "never.json").exists()
+    subprocess.run([*command, str(tmp_path / "result.json")], check=True, stderr=subprocess.DEVNULL)
+    found = FeedbackRef.from_dict(json.loads((tmp_path / "result.json").read_text(encoding="utf-8")))
+    assert found == join(january)
+    rows = january.contents("feedback")
+    assert rows.num_rows == len(set(rows["request_id"].to_pylist())) == found.joined > 500
