@@ -91,7 +91,8 @@ def builtin(problem: Problem) -> Any:
         fill = SimpleImputer(strategy="constant", fill_value="", keep_empty_features=True)
         steps = [("impute", fill), ("flatten", _flattener()), ("words", TfidfVectorizer(max_features=50_000))]
         parts.append((f"text_{name}", Pipeline(steps), [name]))
-    return ColumnTransformer(parts, verbose_feature_names_out=False, sparse_threshold=0.3)
+    # a word may be spelt like a column, so names carry their part where there is text
+    return ColumnTransformer(parts, verbose_feature_names_out=bool(features.text), sparse_threshold=0.3)
 
 
 def _flattener() -> Any:

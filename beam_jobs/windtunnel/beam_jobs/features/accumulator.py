@@ -35,7 +35,7 @@ class Accumulator(abc.ABC):
         self.estimator = estimator
 
     @abc.abstractmethod
-    def accumulate(self, X: Any, y: np.ndarray | None = None, sample_weight: np.ndarray | None = None) -> None:  # noqa: N803 - scikit-learn's name
+    def accumulate(self, X: Any, y: np.ndarray | None = None, sample_weight: np.ndarray | None = None) -> None:
         """Take in a chunk, exactly as scikit-learn would hand the rows to ``estimator.fit``."""
 
     @abc.abstractmethod

@@ -68,7 +68,7 @@ class _Write(beam.DoFn):
                 writer.write_batch(batch)
                 rows += chunk.rows
                 progress.add(chunk.rows)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise guard(error, "while transforming") from error
         finally:
             if writer is not None:

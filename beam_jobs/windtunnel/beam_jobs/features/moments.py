@@ -96,7 +96,7 @@ class WeightedMoments(MomentsGatherer):
 
 def of_table(table: Any, weight: np.ndarray | None = None) -> Moments:
     """The moments of one table."""
-    X = check_array(table, accept_sparse="csc", dtype=np.float64, ensure_all_finite=False, ensure_min_samples=0, ensure_min_features=0)  # noqa: N806 - scikit-learn's name
+    X = check_array(table, accept_sparse="csc", dtype=np.float64, ensure_all_finite=False, ensure_min_samples=0, ensure_min_features=0)
     if scipy.sparse.issparse(X):
         return _of_sparse(X, weight)
     null = np.isnan(X)
@@ -118,7 +118,7 @@ def of_table(table: Any, weight: np.ndarray | None = None) -> Moments:
     return Moments(rows, n, np.where(n > 0, mean, np.nan), np.where(n > 0, m2, 0.0), low, high)
 
 
-def _of_sparse(X: Any, weight: np.ndarray | None) -> Moments:  # noqa: N803
+def _of_sparse(X: Any, weight: np.ndarray | None) -> Moments:
     from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
     mean, variance, n = mean_variance_axis(X, axis=0, weights=weight, return_sum_weights=True)

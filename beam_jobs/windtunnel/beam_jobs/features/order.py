@@ -4,13 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib import _function_base_impl as implementation  # numpy's own places and weights of quantiles
+from numpy.lib import _function_base_impl
 
 from windtunnel.beam_jobs.features.summary import Summary
 
 __all__ = ["at_ranks", "column_quantiles", "large_statistic", "median", "percentiles", "quantiles"]
 
 _DENSE = 2
+implementation: Any = _function_base_impl
+"""numpy's own places and weights of quantiles, so that ours are the same to the last bit."""
 
 
 def at_ranks(values: np.ndarray, counts: np.ndarray, ranks: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ class _Gather(beam.DoFn):
                         state.gather(request.stream, chunk)
                 rows += chunk.rows
                 progress.add(chunk.rows)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise guard(error, "while fitting") from error
         target = Path(self._folder, f"{number:06d}.state")
         temporary = target.with_suffix(f".{uuid.uuid4().hex}")

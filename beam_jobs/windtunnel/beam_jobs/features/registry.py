@@ -96,7 +96,8 @@ def fit_leaf(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
             f"{where}: a {type(estimator).__name__} is no transformer", hint="features end before the model: TrainOperator fits the model"
         )
     try:
-        estimator._validate_params()
+        if hasattr(estimator, "_parameter_constraints"):
+            estimator._validate_params()
         found = yield from _fit(context, estimator, stream, where)
     except (ValueError, TypeError, AttributeError) as error:
         raise guard(error, f"{where}: {type(estimator).__name__}") from error

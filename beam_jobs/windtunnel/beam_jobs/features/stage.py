@@ -9,7 +9,8 @@ from windtunnel.beam_jobs.features.columnwise import applied
 from windtunnel.beam_jobs.features.data import Data, ProblemRows, open_data
 from windtunnel.beam_jobs.features.fitting import Fitted, fit_data
 from windtunnel.beam_jobs.features.options import Options
-from windtunnel.beam_jobs.features.persist import dump, inputs_of
+from windtunnel.beam_jobs.features.page import features_page
+from windtunnel.beam_jobs.features.persist import describe, dump, inputs_of
 from windtunnel.beam_jobs.features.transforming import manifest_of, training_stream
 from windtunnel.lifecycle import shards
 from windtunnel.lifecycle.artifacts import Stage
@@ -67,12 +68,12 @@ def _write(folder: Any, problem: Problem, fitted: Fitted, train: Data, test: Dat
     }
     how = {"fingerprint": key, "passes": fitted.passes, "notes": fitted.notes}
     manifest = manifest_of(layout, options.dtype, names, inputs_of(train.dtypes, problem), splits) | how
+    text = features_page(f"Features of {problem.title or problem.name}", fitted.transformer, manifest)
+    (folder / "features.html").write_text(text, encoding="utf-8")
     shards.write_manifest(folder, manifest)
     return {"rows": {name: entry["rows"] for name, entry in splits.items()}, "width": manifest["width"], "passes": fitted.passes}
 
 
 def recipe(transformer: Any) -> str:
     """The fingerprint of an unfitted transformer: classes, parameters and the code of functions."""
-    from windtunnel.beam_jobs.features.persist import describe
-
     return fingerprint(describe(transformer))

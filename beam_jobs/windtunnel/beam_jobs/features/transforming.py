@@ -17,6 +17,7 @@ from windtunnel.beam_jobs.features.compose import crossed
 from windtunnel.beam_jobs.features.data import AllRows, Data, open_data
 from windtunnel.beam_jobs.features.fitting import Fitted, fit_data
 from windtunnel.beam_jobs.features.options import Options
+from windtunnel.beam_jobs.features.page import features_page
 from windtunnel.beam_jobs.features.passes import NAME, guard
 from windtunnel.beam_jobs.features.persist import dump, inputs_of
 from windtunnel.beam_jobs.features.quiet import quiet
@@ -74,6 +75,7 @@ def fit_transform(
         dump(fitted.transformer, folder)
         how = {"passes": fitted.passes, "notes": fitted.notes}
         manifest = _write(folder, fitted.transformer, training_stream(fitted), made, found, chosen, fitted.starts, how)
+        (folder / "features.html").write_text(features_page("Features", fitted.transformer, manifest), encoding="utf-8")
     return fitted.transformer, manifest
 
 

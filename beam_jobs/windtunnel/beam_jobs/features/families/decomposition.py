@@ -34,10 +34,10 @@ class Scatter(Gatherer):
 
     def gather(self, stream: Stream, chunk: Chunk) -> None:
         """Take in a chunk."""
-        X = check_array(stream.evaluate(chunk), accept_sparse="csr", dtype=[np.float64, np.float32])  # noqa: N806 - scikit-learn's name
+        X = check_array(stream.evaluate(chunk), accept_sparse="csr", dtype=[np.float64, np.float32])
         found = Scatter(centred=self.centred)
         found.kind = X.dtype
-        X = X.astype(np.float64)  # noqa: N806
+        X = X.astype(np.float64)
         found.n, found.mean = X.shape[0], np.asarray(X.mean(axis=0)).ravel()
         if scipy.sparse.issparse(X):
             products = (X.T @ X).toarray()

@@ -62,7 +62,7 @@ class ByClass(Gatherer):
 
     def gather(self, stream: Stream, chunk: Chunk) -> None:
         """Take in a chunk."""
-        X = check_array(stream.evaluate(chunk), accept_sparse="csr", dtype=np.float64)  # noqa: N806 - scikit-learn's name
+        X = check_array(stream.evaluate(chunk), accept_sparse="csr", dtype=np.float64)
         y = np.asarray(chunk.y)
         for label in np.unique(y).tolist():
             rows = X[y == label]
@@ -97,7 +97,7 @@ class WithTarget(Gatherer):
 
     def gather(self, stream: Stream, chunk: Chunk) -> None:
         """Take in a chunk."""
-        X = check_array(stream.evaluate(chunk), accept_sparse="csr", dtype=np.float64)  # noqa: N806 - scikit-learn's name
+        X = check_array(stream.evaluate(chunk), accept_sparse="csr", dtype=np.float64)
         y = np.asarray(chunk.y, dtype=np.float64)
         found = WithTarget()
         moments = of_table(X)

@@ -43,6 +43,8 @@ class Terms(Gatherer):
         often: list[int] = []
         lengths: list[int] = []
         for text in texts:
+            if isinstance(text, float):
+                raise ValueError("np.nan is an invalid document, expected byte or unicode string.")  # noqa: TRY004 - scikit-learn's own
             found = Counter(analyze(text))
             before = len(indices)
             for term, count in found.items():
@@ -162,8 +164,8 @@ class Stored(Gatherer):
 
     def gather(self, stream: Stream, chunk: Chunk) -> None:
         """Count a chunk."""
-        X = stream.evaluate(chunk)  # noqa: N806 - scikit-learn's name
-        X = X if scipy.sparse.issparse(X) else scipy.sparse.csr_matrix(np.asarray(X))  # noqa: N806
+        X = stream.evaluate(chunk)
+        X = X if scipy.sparse.issparse(X) else scipy.sparse.csr_matrix(np.asarray(X))
         found = np.bincount(X.tocsr().indices, minlength=X.shape[1]).astype(np.int64)
         self.rows += X.shape[0]
         self.documents = found if self.documents is None else self.documents + found

@@ -1,0 +1,162 @@
+"""The stage of a retraining run, on real messages, people, customers and film reviews."""
+
+import datetime as dt
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sklearn.base import clone
+
+from windtunnel.beam_jobs.features import Options, load_manifest, load_shards, load_transformer
+from windtunnel.beam_jobs.features.stage import preprocess_files
+from windtunnel.beam_jobs.features.testing import assert_same_answer, assert_same_fit
+from windtunnel.beam_jobs.job import Progress
+from windtunnel.lifecycle import rows
+from windtunnel.lifecycle.errors import ConfigurationError, EmptyWindowError
+from windtunnel.lifecycle.problem import parse
+from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.transformers import transformer_of
+
+DAY = dt.date(2024, 1, 1)
+END = "2024-01-02"
+PANDAS = {"int64": "int64", "float64": "float64", "str": "string", "object": "string"}
+
+
+def _problem(frame, label, positive, **features):
+    return parse(
+        {
+            "name": "p",
+            "owner": "o",
+            "task": "binary",
+            "source": {"format": "csv", "path": "x"},
+            "columns": {name: PANDAS[str(dtype)] for name, dtype in frame.dtypes.items()},
+            "keys": ["id"],
+            "label": {"column": label, "positive": positive},
+            "features": features,
+        }
+    )
+
+
+def _run(problem, frame, folder, options=None):
+    folder.mkdir(exist_ok=True)
+    path = folder / "rows.parquet"
+    frame.assign(event_date=DAY).to_parquet(path, row_group_size=max(1, len(frame) // 3))
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    return preprocess_files(problem, [str(path)], END, content, Settings(artifacts=str(folder / "art")), options or Options(), Progress())
+
+
+def _check(problem, frame, folder):
+    found = _run(problem, frame, folder)
+    table = pq.read_table(folder / "rows.parquet")
+    train = ~rows.split_of(problem, table, END)
+    inputs = table.to_pandas()[problem.features.columns]
+    theirs = clone(transformer_of(problem)).fit(inputs[train])
+    ours = load_transformer(found.uri)
+    assert_same_answer(ours.transform(inputs[~train]), theirs.transform(inputs[~train]))
+    assert list(ours.get_feature_names_out()) == list(theirs.get_feature_names_out())
+    y = np.asarray(rows.label_of(problem, table))
+    for split, mask in (("train", train), ("test", ~train)):
+        x, label = load_shards(found.uri, split)
+        assert abs(x - theirs.transform(inputs[mask])).max() < 1e-5
+        np.testing.assert_array_equal(label, y[mask])
+        assert found.rows[split] == mask.sum()
+    manifest = load_manifest(found.uri)
+    assert [column["name"] for column in manifest["inputs"]] == problem.features.columns
+    html = Path(found.uri, "features.html").read_text(encoding="utf-8")
+    assert "What each column became" in html
+    assert "http" not in html.replace("http://www.w3.org", "")
+    return found
+
+
+def test_messages(shared_data, tmp_path):
+    frame = pd.read_csv(shared_data / "sms_spam" / "sms.tsv", sep="\t", header=None, names=["label", "text"], quoting=3)
+    frame = frame.assign(size=frame["text"].str.len(), id=range(len(frame)))
+    _check(_problem(frame, "label", {"equals": "spam"}, numeric=["size"], text=["text"]), frame, tmp_path)
+
+
+def test_people(shared_data, tmp_path):
+    frame = pd.read_parquet(shared_data / "adult" / "adult_train.parquet")
+    frame.columns = [name.replace("-", "_").replace(".", "_") for name in frame.columns]
+    frame = frame.assign(id=range(len(frame)))
+    label = frame.columns[-2]
+    numeric = [name for name in frame.columns[:-2] if frame[name].dtype.kind in "if"]
+    other = [name for name in frame.columns[:-2] if name not in numeric]
+    frame = frame.astype(dict.fromkeys(numeric, "float64")) if numeric else frame
+    if frame[label].dtype.kind in "iufb":
+        frame = frame.astype({label: "int64"})
+        positive = {"above": 0}
+    else:
+        positive = {"equals": str(frame[label].iloc[0])}
+    _check(_problem(frame, label, positive, numeric=numeric, categorical=other, min_frequency=100), frame, tmp_path)
+
+
+def test_customers(shared_data, tmp_path):
+    frame = pd.read_csv(shared_data / "telco_churn" / "Telco-Customer-Churn.csv").rename(columns={"customerID": "id"})
+    frame["TotalCharges"] = pd.to_numeric(frame["TotalCharges"], errors="coerce")  # eleven are blank
+    numeric = ["tenure", "MonthlyCharges", "TotalCharges"]
+    other = [name for name in frame.columns if name not in {*numeric, "id", "Churn"}]
+    _check(_problem(frame, "Churn", {"equals": "Yes"}, numeric=numeric, categorical=other), frame, tmp_path)
+
+
+@pytest.mark.slow
+def test_film_reviews_in_korean(shared_data, tmp_path):
+    frame = pq.read_table(shared_data / "nsmc" / "nsmc_dev.parquet").slice(0, 6000).to_pandas()
+    text = next(name for name in ("document", "text", "review", "sentence") if name in frame.columns)
+    frame = pd.DataFrame({"id": range(len(frame)), "text": frame[text], "label": frame["label"].astype("int64")})
+    _check(_problem(frame, "label", {"equals": 1}, text=["text"]), frame, tmp_path)
+
+
+def _small(**choices):
+    frame = pd.DataFrame({"id": range(300), "x": np.arange(300.0), "c": ["a", "b", None] * 100, "y": [float(i % 2) for i in range(300)]})
+    return _problem(frame, "y", {"above": 0.5}, numeric=["x"], categorical=["c"], **choices), frame
+
+
+def test_the_same_inputs_are_not_computed_again_and_a_changed_step_is(tmp_path):
+    problem, frame = _small()
+    first = _run(problem, frame, tmp_path)
+    written = Path(first.uri, "manifest.json").stat().st_mtime_ns
+    assert _run(problem, frame, tmp_path) == first
+    assert Path(first.uri, "manifest.json").stat().st_mtime_ns == written
+    changed = _run(_small(scale=False)[0], frame, tmp_path)
+    assert changed.uri != first.uri
+    assert _run(problem, frame.assign(x=frame["x"] + 1), tmp_path).uri not in {first.uri, changed.uri}
+
+
+def test_two_runs_leave_the_same_bytes(tmp_path):
+    problem, frame = _small()
+    first, second = (
+        _run(problem, frame, tmp_path / "a"),
+        _run(problem, frame, tmp_path / "b", Options(runner_options="--direct_runner_bundle_repeat=1")),
+    )
+    assert first.fingerprint == second.fingerprint
+    for name in ("pipeline.skops", "train/part-00000.arrow", "test/part-00000.arrow", "manifest.json"):
+        assert Path(first.uri, name).read_bytes() == Path(second.uri, name).read_bytes(), name
+
+
+def test_no_training_row(tmp_path):
+    problem, frame = _small()
+    with pytest.raises(EmptyWindowError, match="no row to fit"):
+        _run(problem, frame.assign(y=np.nan), tmp_path)
+    assert not list((tmp_path / "art").rglob("manifest.json"))
+
+
+def test_a_function_of_the_teams_own(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "team_features.py").write_text(
+        "from sklearn.compose import make_column_transformer\nfrom sklearn.preprocessing import MinMaxScaler\n\n\n"
+        "def make():\n    return make_column_transformer((MinMaxScaler(), ['x']))\n\n\ndef nothing():\n    return 3\n"
+    )
+    problem, frame = _small(transformer="team_features:make")
+    found = _run(problem, frame, tmp_path / "w")
+    assert found.width == 1
+    assert_same_fit(type(load_transformer(found.uri)).__name__, "ColumnTransformer")
+    for name, says in (
+        ("team_features:nothing", "returned a int"),
+        ("team_features:absent", "cannot be used"),
+        ("no_module:f", "cannot be used"),
+    ):
+        with pytest.raises(ConfigurationError, match=says):
+            _run(_small(transformer=name)[0], frame, tmp_path / "w")
