@@ -12,14 +12,15 @@ import sys
 import tempfile
 import time
 import warnings
+from pathlib import Path
 
 from flights import flights
 
 
 def expectations():
     found = [{"type": "expect_table_column_count_to_equal", "kwargs": {"value": 19}}]
-    for column in ("year", "month", "day", "sched_dep_time", "carrier", "flight", "origin", "dest", "distance"):
-        found.append({"type": "expect_column_values_to_not_be_null", "kwargs": {"column": column}})
+    whole = ("year", "month", "day", "sched_dep_time", "carrier", "flight", "origin", "dest", "distance")
+    found += [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": column}} for column in whole]
     for column, low, high in (
         ("month", 1, 12),
         ("day", 1, 31),
@@ -111,7 +112,7 @@ def run(who: str, times: int, target: str) -> None:
         "import_s": round(loaded, 1),
         "peak_mb": usage.ru_maxrss // 1024,
     }
-    with open(target, "w") as file:
+    with Path(target).open("w") as file:
         json.dump({"figures": figures, "results": sorted(results, key=lambda e: json.dumps(e, sort_keys=True))}, file)
 
 
@@ -123,12 +124,11 @@ def main() -> None:
     flights(times)
     answers = {}
     for who in ["ours"] if len(sys.argv) == 3 else ["ours", "pandas", "ours", "pandas", "ours", "pandas"][: 2 if times > 10 else 6]:
-        target = os.path.join(tempfile.gettempdir(), f"validation-{os.getpid()}-{who}.json")
+        target = str(Path(tempfile.gettempdir()) / f"validation-{os.getpid()}-{who}.json")
         begun = time.monotonic()
         subprocess.run([sys.executable, __file__, who, str(times), target], check=True)
-        with open(target) as file:
-            answers[who] = json.load(file)
-        os.remove(target)
+        answers[who] = json.loads(Path(target).read_text())
+        Path(target).unlink()
         print({**answers[who]["figures"], "wall_s": round(time.monotonic() - begun, 1)}, flush=True)
     if len(answers) == 2:
         print("the same results:", answers["ours"]["results"] == answers["pandas"]["results"])

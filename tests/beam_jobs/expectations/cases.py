@@ -22,8 +22,8 @@ def table() -> pa.Table:
             "flag": pa.array([True, False, True, True, False, True, True], pa.bool_()),
             "maybe": pa.array([True, none, True, False, False, none, True], pa.bool_()),
             "day": pa.array([dt.date(2020, 1, d) for d in (1, 2, 3, 3, 5, 6, 7)], pa.date32()),
-            "time": pa.array([dt.datetime(2020, 1, d, 3) for d in (1, 2, 3, 3, 5, 6)] + [none], pa.timestamp("us")),
-            "nano": pa.array([dt.datetime(2020, 1, d, 3) for d in (1, 2, 3, 3, 5, 6, 7)], pa.timestamp("ns")),
+            "time": pa.array([dt.datetime(2020, 1, d, 3) for d in (1, 2, 3, 3, 5, 6)] + [none], pa.timestamp("us")),  # noqa: DTZ001 - times without a zone
+            "nano": pa.array([dt.datetime(2020, 1, d, 3) for d in (1, 2, 3, 3, 5, 6, 7)], pa.timestamp("ns")),  # noqa: DTZ001 - times without a zone
             "zone": pa.array([dt.datetime(2020, 1, d, 3, tzinfo=dt.UTC) for d in (1, 2, 3, 3, 5, 6, 7)], pa.timestamp("us", tz="UTC")),
             "money": pa.array(
                 [Decimal("1.10"), Decimal("2.20"), none, Decimal("2.20"), Decimal("-3.00"), Decimal("5.55"), Decimal("0.00")]
@@ -47,7 +47,7 @@ def _for(columns: list[str], kind: str, *options: dict[str, Any]) -> list[dict[s
     return [{"type": kind, "kwargs": {"column": column, **option}} for column in columns for option in options or ({},)]
 
 
-def cases() -> list[dict[str, Any]]:
+def cases() -> list[dict[str, Any]]:  # noqa: PLR0915 - a list of cases
     every = [*COLUMNS, "nowhere"]
     plain = [name for name in COLUMNS if name != "list"]
     texts = ["word", "full", "holes", "real", "json", "date_text", "nothing", "day", "maybe"]
@@ -117,6 +117,7 @@ def cases() -> list[dict[str, Any]]:
         {"type_list": ["float64", "datetime64"]},
         {"type_list": None},
     )
+    found += _for(every, "expect_column_type_to_be", {"type_": "int64"}, {"type_": "str"}, {"type_": "object"}, {"type_": "datetime64[us]"})
     found += _for(every, "expect_column_to_exist", {}, {"column_index": 1})
     found += _for(every, "expect_column_values_to_be_null", {}, {"mostly": 0.1})
     found += _for(every, "expect_column_values_to_not_be_null", {}, {"mostly": 0.8})

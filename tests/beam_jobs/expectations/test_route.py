@@ -39,7 +39,7 @@ def data(tmp_path):
 def _results(spec):
     found = run({"suite": SUITE, "result_format": "COMPLETE", **spec}, Progress())
     return sorted(
-        (json.dumps({k: entry[k] for k in ("success", "result", "expectation_config")}, sort_keys=True) for entry in found["results"])
+        json.dumps({k: entry[k] for k in ("success", "result", "expectation_config")}, sort_keys=True) for entry in found["results"]
     )
 
 

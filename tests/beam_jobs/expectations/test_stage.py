@@ -73,7 +73,7 @@ def test_a_corrupted_day_stops_and_says_why_and_the_mended_one_goes_on(demo, cha
     assert column in error.message
     assert said.strip("'") in error.message
     assert len(error.message.splitlines()) < 25
-    assert error.details["samples"] or column == "arr_delay" or column == "dep_delay"
+    assert error.details["samples"] or column in {"arr_delay", "dep_delay"}
     assert "stopped" in Path(error.details["docs"]).read_text(encoding="utf-8")
     assert Path(error.details["uri"]).exists()
     with pytest.raises(ValidationFailedError) as again:
