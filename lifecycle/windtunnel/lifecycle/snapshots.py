@@ -94,6 +94,7 @@ def _catalog(uri: str, warehouse: str, _process: int) -> "Catalog":
     from pyiceberg.catalog import load_catalog
 
     kind = "rest" if uri.startswith(("http://", "https://")) else "sql"
+    uri = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", uri)  # the driver that is installed, not SQLAlchemy's default
     try:
         return load_catalog("windtunnel", type=kind, uri=uri, warehouse=warehouse.rstrip("/"))
     except (sqlalchemy.exc.NoSuchModuleError, sqlalchemy.exc.ArgumentError) as error:

@@ -146,7 +146,8 @@ class Lenient:
 
         def refuse(mask: np.ndarray, column: str, reason: str, values: pa.Array | None = None) -> None:
             for i in np.flatnonzero(mask & good):
-                shown = f"{shorten(str(values[int(i)].as_py()), 80)!r} " if values is not None else ""
+                value = None if values is None else values[int(i)].as_py()
+                shown = "" if values is None else "null " if value is None else f"{shorten(str(value), 80)!r} "
                 why[int(i)] = (column, f"{shown}{reason}")
             good[mask] = False
 

@@ -16,7 +16,7 @@ from windtunnel.lifecycle.sources.days import event_columns, event_days
 from windtunnel.lifecycle.sources.files import damage_named, opened, unchanged
 from windtunnel.lifecycle.sources.options import TextOptions
 from windtunnel.lifecycle.sources.piece import Chunk, Piece, Rejected, shorten
-from windtunnel.lifecycle.sources.stream import MARK, TextStream
+from windtunnel.lifecycle.sources.stream import BLANK, MARK, TextStream
 
 __all__ = ["read_lines", "read_untyped_lines"]
 
@@ -62,6 +62,8 @@ def read_untyped_lines(path: str) -> Iterator[pa.RecordBatch | None]:
                 for first, lines in _blocks(name, stream, TextOptions()):
                     rows = []
                     for i, line in enumerate(lines):
+                        if not line.strip():
+                            continue
                         row = _object(line)
                         if isinstance(row, str):
                             raise SourceFormatError(f"{name} line {first + i}: {row}", path=path)
@@ -113,7 +115,7 @@ def _blocks(name: str, stream: IO[bytes], options: TextOptions) -> Iterator[tupl
         held = parts.pop() if block else b""
         if len(held) > _LINE_LIMIT:
             raise SourceFormatError(f"{name}: line {number + len(lines)} is longer than {_LINE_LIMIT >> 20} MB", path=name)
-        lines += [part.decode("utf-8", "replace").rstrip("\r") for part in parts]
+        lines += [part.decode("utf-8", "replace").replace(BLANK, "").rstrip("\r") for part in parts]
         while len(lines) >= _ROWS:
             yield number, lines[:_ROWS]
             number, lines = number + _ROWS, lines[_ROWS:]
