@@ -107,6 +107,7 @@ import json, sys, time
 import pandas as pd, pyarrow.parquet as pq
 import tensorflow_model_analysis as tfma
 from google.protobuf import text_format
+from tensorflow_model_analysis.proto.config_pb2 import EvalConfig
 spec = json.loads(sys.argv[1])
 frame = pq.read_table(spec["scored"]).to_pandas()
 config = text_format.Parse('''
@@ -115,7 +116,7 @@ slicing_specs { } slicing_specs { feature_keys: "origin" } slicing_specs { featu
 slicing_specs { feature_keys: ["origin", "carrier"] }
 metrics_specs { metrics { class_name: "AUC" } metrics { class_name: "Precision" } metrics { class_name: "Recall" }
   metrics { class_name: "BinaryCrossentropy" } metrics { class_name: "MeanSquaredError" } metrics { class_name: "ExampleCount" } }
-''', tfma.EvalConfig())
+''', EvalConfig())
 result = tfma.analyze_raw_data(frame, config)
 print(json.dumps(str(result.get_metrics_for_all_slices())[:300]))
 """

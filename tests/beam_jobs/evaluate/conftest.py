@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -36,12 +37,12 @@ class World:
         steps = [("numbers", StandardScaler(), numeric)]
         if "c" in columns:
             steps.append(("words", OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["c"]))
-        model = LinearRegression() if self.problem.task == "regression" else LogisticRegression()
+        model = {"regression": LinearRegression, "anomaly": IsolationForest}.get(self.problem.task, LogisticRegression)()
         pipeline = Pipeline([("features", ColumnTransformer(steps)), ("model", model)])
         truth = np.array(label.to_pylist(), dtype=object)[rows]
         truth = truth.astype(float if self.problem.task == "regression" else str)
         pipeline.fit(frame.loc[rows, list(columns)], truth)
-        classes = [] if self.problem.task == "regression" else [str(c) for c in model.classes_]
+        classes = {"regression": [], "anomaly": ["0", "1"]}.get(self.problem.task) or [str(c) for c in getattr(model, "classes_", [])]
         inputs = [bundles.Input(c, "string" if c == "c" else "float64", "str" if c == "c" else "float64") for c in columns]
         folder = self.folder / name
         folder.mkdir()
@@ -68,6 +69,7 @@ def world(folder, task, rows=6000, seed=0):
         "binary": np.where(signal > 0.8, "yes", "no"),
         "multiclass": np.select([signal < -0.5, signal < 1], ["low", "mid"], "high"),
         "regression": signal * 10 + 1e6,
+        "anomaly": (np.hypot(a, b) > 2.2).astype(int),
     }[task]
     table = pa.table({"id": np.arange(rows), "a": a, "b": b, "c": c, "d": d, "y": y})
     table = table.set_column(5, "y", pa.array([None if i % 97 == 0 else value for i, value in enumerate(table["y"].to_pylist())]))
@@ -87,7 +89,7 @@ def world(folder, task, rows=6000, seed=0):
             "b": "float64",
             "c": "string",
             "d": "string",
-            "y": "float64" if task == "regression" else "string",
+            "y": {"regression": "float64", "anomaly": "int64"}.get(task, "string"),
         },
         "keys": ["id"],
         "sensitive": ["d"],
@@ -112,3 +114,8 @@ def multiclass(tmp_path):
 @pytest.fixture
 def regression(tmp_path):
     return world(tmp_path, "regression")
+
+
+@pytest.fixture
+def anomaly(tmp_path):
+    return world(tmp_path, "anomaly")

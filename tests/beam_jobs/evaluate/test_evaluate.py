@@ -9,6 +9,8 @@ from sklearn import metrics
 
 from windtunnel.beam_jobs.evaluate import run
 from windtunnel.beam_jobs.job import Progress
+from windtunnel.lifecycle import bundle as bundles
+from windtunnel.lifecycle.rows import label_of, split_of
 
 
 def evaluation(world, model, **more):
@@ -95,3 +97,16 @@ def test_slices_are_the_metrics_of_their_rows(binary):
         assert held[f"c = {value}"]["rows"] == mine.sum()
         assert figures["auc"] == pytest.approx(metrics.roc_auc_score(truth[mine].astype(int), answer[mine, 1]), abs=2e-3)
         assert figures["recall"] == pytest.approx(metrics.recall_score(truth[mine].astype(int), answer[mine, 1] >= 0.5), abs=1e-12)
+
+
+def test_anomalies_are_ranked_by_how_unusual_they_are(anomaly):
+    model = anomaly.train()
+    reference, body = evaluation(anomaly, model)
+    label = np.array(label_of(anomaly.problem, anomaly.table).to_pylist(), dtype=object)
+    test = split_of(anomaly.problem, anomaly.table, "2013-02-01") & np.array([value is not None for value in label])
+    bundle, pipeline = bundles.read(model), bundles.read_pipeline(model)
+    frame = anomaly.table.to_pandas().loc[test, list(bundle.dtypes)]
+    expected = metrics.roc_auc_score(label[test].astype(int), -pipeline.score_samples(frame))
+    assert expected > 0.7
+    assert reference["value"] == pytest.approx(expected, abs=1e-9)
+    assert "log_loss" not in body["candidate"]

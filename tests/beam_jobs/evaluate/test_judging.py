@@ -139,7 +139,7 @@ def test_the_report_stands_alone_and_has_three_readings(binary):
     assert body["explanations"]["importance"][0]["column"] == "a"
 
 
-@pytest.mark.parametrize("task", ["multiclass", "regression"])
+@pytest.mark.parametrize("task", ["multiclass", "regression", "anomaly"])
 def test_every_task_has_a_report(task, request):
     world = request.getfixturevalue(task)
     found, body = evaluation(world, world.train())
