@@ -28,7 +28,11 @@ def dtypes_of(schema: pa.Schema, nulls: Mapping[str, int]) -> dict[str, str]:
     for field in schema:
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         has_nulls = bool(nulls.get(field.name, 0))
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        if pa.types.is_dictionary(field.type):
+            found[field.name] = (
+                "category"  # as pandas wrote it; strings that are only read as dictionaries are strings in the file's schema
+            )
+        elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
             found[field.name] = "str"
         elif pa.types.is_integer(kind):
             found[field.name] = "float64" if has_nulls else str(kind)
@@ -38,6 +42,8 @@ def dtypes_of(schema: pa.Schema, nulls: Mapping[str, int]) -> dict[str, str]:
             found[field.name] = "object" if has_nulls else "bool"
         elif pa.types.is_timestamp(kind):
             found[field.name] = f"datetime64[{kind.unit}]" if kind.tz is None else f"datetime64[{kind.unit}, {kind.tz}]"
+        elif pa.types.is_duration(kind):
+            found[field.name] = f"timedelta64[{kind.unit}]"
         else:
             found[field.name] = "object"
     return found

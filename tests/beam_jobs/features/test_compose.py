@@ -183,3 +183,25 @@ def test_a_handful_of_rows(rows):
         frame,
         files=1,
     )
+
+
+def test_types_that_only_pandas_writes():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "cat": pd.Categorical(random.choice(["p", "q", "é"], 90)),
+            "gap": pd.Categorical([None if i % 4 == 0 else "ab"[i % 2] for i in range(90)]),
+            "span": pd.to_timedelta(random.integers(0, 5, 90), unit="h"),
+            "u8": random.integers(0, 200, 90).astype("uint8"),
+            "n": random.normal(size=90),
+        }
+    )
+    check(
+        make_column_transformer(
+            (OneHotEncoder(), make_column_selector(dtype_include="category")),
+            (OrdinalEncoder(), ["span", "gap"]),
+            (StandardScaler(), ["u8", "n"]),
+            (MinMaxScaler(), ["u8"]),
+        ),
+        frame,
+    )

@@ -104,9 +104,9 @@ def test_customers(shared_data, tmp_path):
 @pytest.mark.slow
 def test_film_reviews_in_korean(shared_data, tmp_path):
     frame = pq.read_table(shared_data / "nsmc" / "nsmc_dev.parquet").slice(0, 6000).to_pandas()
-    text = next(name for name in ("document", "text", "review", "sentence") if name in frame.columns)
-    frame = pd.DataFrame({"id": range(len(frame)), "text": frame[text], "label": frame["label"].astype("int64")})
-    _check(_problem(frame, "label", {"equals": 1}, text=["text"]), frame, tmp_path)
+    text = "review"
+    frame = pd.DataFrame({"id": range(len(frame)), "text": frame[text], "label": frame["sentiment"].astype(str)})
+    _check(_problem(frame, "label", {"equals": str(frame["label"].iloc[0])}, text=["text"]), frame, tmp_path)
 
 
 def _small(**choices):

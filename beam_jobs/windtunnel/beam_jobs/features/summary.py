@@ -88,12 +88,9 @@ class Summary:
     def _container(self, columns: list[np.ndarray], height: int) -> Any:
         template = self.template
         if isinstance(template, pd.Series):
-            return pd.Series(columns[0], name=template.name).astype(template.dtype)
+            return _series(columns[0], template.dtype).rename(template.name)
         if isinstance(template, pd.DataFrame):
-            series = [
-                pd.Series(column).astype(dtype) if len(column) or dtype != column.dtype else pd.Series(column, dtype=dtype)
-                for column, dtype in zip(columns, template.dtypes, strict=True)
-            ]
+            series = [_series(column, dtype) for column, dtype in zip(columns, template.dtypes, strict=True)]
             frame = pd.concat(series, axis=1) if series else pd.DataFrame(index=range(height))
             frame.columns = template.columns
             return frame
@@ -114,3 +111,10 @@ class Summary:
     def _null(self, index: int) -> Any:
         kind = self._dtype(index).kind
         return np.datetime64("NaT") if kind == "M" else np.timedelta64("NaT") if kind == "m" else np.nan
+
+
+def _series(column: np.ndarray, dtype: Any) -> pd.Series:
+    """A column in the type of the stream; the categories of a template of no rows are not those of the data."""
+    if isinstance(dtype, pd.CategoricalDtype):
+        return pd.Series(column).astype("category")
+    return pd.Series(column).astype(dtype) if len(column) or dtype != column.dtype else pd.Series(column, dtype=dtype)
