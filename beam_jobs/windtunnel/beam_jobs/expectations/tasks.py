@@ -264,6 +264,8 @@ class Failing(OfRows):
         if name.endswith(".unexpected_rows"):
             empty = self._source.empty()
             return pd.concat(found)[:limit] if found else empty
+        if _by_column(metric) and found:  # one entry: for each column all its values
+            return [{column: [value for part in found for value in part[0][column]] for column in found[0][0]}]
         merged: list[Any] = [entry for part in found for entry in part]
         return merged[:limit]
 
@@ -306,10 +308,17 @@ def _zeros(values: list[Any]) -> list[float]:
     return [0.0, -0.0] if any(isinstance(value, float) and value == 0 for value in values) else []
 
 
+def _by_column(metric: MetricConfiguration) -> bool:
+    """Whether places are given as one entry that has, for each column that names a row, the values of all rows."""
+    form = metric.metric_value_kwargs.get("result_format") or {}
+    named = bool(form.get("unexpected_index_column_names")) and bool(form.get("exclude_unexpected_values"))
+    return named and metric.metric_name.endswith(".unexpected_index_list")
+
+
 def _wanted(metric: MetricConfiguration) -> int:
     """How many rows a listing metric gives at most."""
     form = metric.metric_value_kwargs.get("result_format") or {}
-    if form.get("result_format") == "COMPLETE":
+    if form.get("result_format") == "COMPLETE" or _by_column(metric):
         return LISTED
     if metric.metric_name.endswith(".unexpected_index_query"):
         return LISTED
