@@ -183,7 +183,7 @@ def elsewhere() -> Iterator[str]:
         daemon.start(embedded.prepare(), {"PATH": os.defpath}, "", embedded.user)
         database.wait_until_ready(embedded.url, 30)
         yield embedded.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        stop([daemon], grace=20, how=signal.SIGINT)
+        stop([daemon], grace=20, how=signal.SIGQUIT)  # it is thrown away
 
 
 def test_an_instance_on_a_server_that_is_there_already(elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
