@@ -88,7 +88,7 @@ class Summary:
     def _container(self, columns: list[np.ndarray], height: int) -> Any:
         template = self.template
         if isinstance(template, pd.Series):
-            return _series(columns[0], template.dtype).rename(template.name)
+            return pd.Series(_series(columns[0], template.dtype), name=template.name)
         if isinstance(template, pd.DataFrame):
             series = [_series(column, dtype) for column, dtype in zip(columns, template.dtypes, strict=True)]
             frame = pd.concat(series, axis=1) if series else pd.DataFrame(index=range(height))
