@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "features": ("windtunnel.cli.features", "fit and apply scikit-learn preprocessing over data of any size"),
     "serve": ("windtunnel.cli.serve", "run the model server"),
     "predict": ("windtunnel.cli.predict", "score data of any size with a model"),
+    "label": ("windtunnel.cli.label", "add labels that people gave"),
     "ledger": ("windtunnel.cli.ledger", "list, verify and question the record of decisions"),
     "lineage": ("windtunnel.cli.lineage", "what a model was made from, and which models a snapshot went into"),
     "rollback": ("windtunnel.cli.rollback", "make an earlier version the champion again"),
