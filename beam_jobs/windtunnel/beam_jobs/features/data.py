@@ -14,6 +14,8 @@ from windtunnel.lifecycle import rows
 from windtunnel.lifecycle.errors import SchemaMismatchError, SourceFormatError
 from windtunnel.lifecycle.frames import dtypes_of
 from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.references import SnapshotRef
+from windtunnel.lifecycle.settings import Settings
 
 __all__ = ["AllRows", "Data", "ProblemRows", "Selection", "open_data"]
 
@@ -147,7 +149,7 @@ class Data:
 
 
 def open_data(
-    data: str | Sequence[str], options: Options, selection: Selection | None = None, columns: Sequence[str] | None = None
+    data: str | Sequence[str] | SnapshotRef, options: Options, selection: Selection | None = None, columns: Sequence[str] | None = None
 ) -> Data:
     """Look at Parquet files: their row groups, and the pandas types that all of their rows together have.
 
@@ -155,6 +157,10 @@ def open_data(
         SchemaMismatchError: files differ in their columns, or a column that is asked for is missing.
         SourceFormatError: a file is damaged.
     """
+    if isinstance(data, SnapshotRef):
+        from windtunnel.lifecycle import snapshots
+
+        data = snapshots.files(Settings.from_environment(), data)
     selection = selection or AllRows(options.label, options.sample_weight)
     groups: list[RowGroup] = []
     schema: pa.Schema | None = None

@@ -21,6 +21,7 @@ from windtunnel.beam_jobs.features.registry import column_map
 from windtunnel.beam_jobs.features.rows import Rows
 from windtunnel.beam_jobs.features.streams import Stream
 from windtunnel.lifecycle.errors import EmptyWindowError
+from windtunnel.lifecycle.references import SnapshotRef
 
 __all__ = ["Fitted", "fit", "fit_data"]
 
@@ -48,12 +49,12 @@ class Fitted:
     starts: list[int]
 
 
-def fit(transformer: Any, data: str | Sequence[str], options: Options | Mapping[str, Any] | None = None) -> Any:
+def fit(transformer: Any, data: str | Sequence[str] | SnapshotRef, options: Options | Mapping[str, Any] | None = None) -> Any:
     """Fit a transformer over Parquet files of any size.
 
     Args:
         transformer: a ColumnTransformer, Pipeline, FeatureUnion or single transformer; it is not changed.
-        data: a path, a folder, a glob, or a list of them.
+        data: a path, a folder, a glob, a list of them, or a snapshot.
         options: see `Options`.
 
     Returns:

@@ -24,6 +24,7 @@ from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.streams import Stream
 from windtunnel.lifecycle import shards
 from windtunnel.lifecycle.errors import ConfigurationError, SchemaMismatchError
+from windtunnel.lifecycle.references import SnapshotRef
 
 __all__ = ["fit_transform", "manifest_of", "output_folder", "training_stream", "transform"]
 
@@ -31,13 +32,13 @@ SPLIT = "rows"
 
 
 def transform(
-    fitted: Any, data: str | Sequence[str], output: str | Path, options: Options | Mapping[str, Any] | None = None
+    fitted: Any, data: str | Sequence[str] | SnapshotRef, output: str | Path, options: Options | Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Apply a fitted transformer and write shards.
 
     Args:
         fitted: any fitted scikit-learn transformer.
-        data: Parquet: a path, a folder, a glob, or a list of them.
+        data: Parquet: a path, a folder, a glob, a list of them; or a snapshot.
         output: a folder, which is replaced; read it with `load_shards`.
         options: see `Options`; with a `label`, the shards hold it too.
 
@@ -60,7 +61,7 @@ def transform(
 
 
 def fit_transform(
-    transformer: Any, data: str | Sequence[str], output: str | Path, options: Options | Mapping[str, Any] | None = None
+    transformer: Any, data: str | Sequence[str] | SnapshotRef, output: str | Path, options: Options | Mapping[str, Any] | None = None
 ) -> tuple[Any, dict[str, Any]]:
     """Fit a transformer and write the shards that its own ``fit_transform`` would answer: cross-fitted, where a step is a TargetEncoder.
 
@@ -84,7 +85,7 @@ def training_stream(fitted: Fitted) -> Stream:
     return fitted.out if crossed(fitted.out) else applied(fitted.transformer)
 
 
-def opened(fitted: Any, data: str | Sequence[str], options: Options) -> Data:
+def opened(fitted: Any, data: str | Sequence[str] | SnapshotRef, options: Options) -> Data:
     """The data with the columns that a fitted transformer knows."""
     names = getattr(fitted, "feature_names_in_", None)
     if names is None or options.columns is not None:
