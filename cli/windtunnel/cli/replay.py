@@ -156,9 +156,11 @@ class _Again:
     def _profile(self, problem: "Problem", record: "StageRecord") -> "Reference":
         from windtunnel.beam_jobs.job import Progress
         from windtunnel.beam_jobs.profile import profile
-        from windtunnel.lifecycle.references import SnapshotRef
+        from windtunnel.lifecycle.references import SnapshotRef, StatisticsRef
 
-        return profile(problem, SnapshotRef.from_dict(record.inputs["snapshot"]), self.fresh, Progress("profile"))
+        given = record.inputs.get("reference")
+        reference = StatisticsRef.from_dict(given) if given else None
+        return profile(problem, SnapshotRef.from_dict(record.inputs["snapshot"]), self.fresh, Progress("profile"), reference)
 
     def _validate(self, problem: "Problem", record: "StageRecord") -> "Reference":
         from windtunnel.beam_jobs.expectations import validate

@@ -29,6 +29,7 @@ class ProfileOperator(StageOperator):
     def __init__(self, *, snapshot: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.snapshot = snapshot
+        self.reference: dict[str, Any] | None = None
 
     def run_stage(self, context: "Context", settings: "Settings") -> "Reference":  # noqa: ARG002
         """Profile, with the champion's statistics as the reference where there is one."""
@@ -40,6 +41,11 @@ class ProfileOperator(StageOperator):
         self.given(snapshot=self.snapshot)
         snapshot = SnapshotRef.from_dict(self.snapshot)
         reference = champion_statistics(settings, self.problem.name, before=snapshot.end)
+        self.reference = reference.to_dict() if reference else None
         statistics = profile(self.problem, snapshot, settings, Progress("profile", snapshot.rows), reference)
         self.link = artifact_url(settings, statistics.report)
         return statistics
+
+    def parameters(self, context: "Context") -> dict[str, Any]:  # noqa: ARG002
+        """What it was compared with: a replay must compare with the same."""
+        return {"reference": self.reference}

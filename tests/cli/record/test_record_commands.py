@@ -38,15 +38,21 @@ class Instance:
     def register(self, cutoff):
         """The run up to its registration."""
         from windtunnel.beam_jobs.evaluate import evaluate
+        from windtunnel.beam_jobs.expectations import validate
         from windtunnel.beam_jobs.features import preprocess
         from windtunnel.beam_jobs.ingest import ingest
         from windtunnel.beam_jobs.job import Progress
+        from windtunnel.beam_jobs.profile import profile
         from windtunnel.lifecycle.training import train
 
         run, end = Run("flight_delays", f"manual__{cutoff}", "manual", by="ada"), dt.date.fromisoformat(cutoff)
         window = Window(end - dt.timedelta(days=4), end)
         snapshot = ingest(self.problem, window, self.settings, Progress())
         record(self.settings, self.problem, run, "ingest", {"window": window, "data_version": ""}, snapshot)
+        statistics = profile(self.problem, snapshot, self.settings, Progress())
+        record(self.settings, self.problem, run, "profile", {"snapshot": snapshot, "reference": None}, statistics)
+        validation = validate(self.problem, snapshot, statistics, self.settings, Progress())
+        record(self.settings, self.problem, run, "validate", {"snapshot": snapshot, "statistics": statistics}, validation)
         features = preprocess(self.problem, snapshot, self.settings, Progress())
         record(self.settings, self.problem, run, "preprocess", {"snapshot": snapshot}, features)
         candidate = train(self.problem, snapshot, features, None, self.settings, run)
@@ -159,7 +165,7 @@ def test_the_same_run_again_changes_nothing(instance):
 def test_a_replay_gives_equal_fingerprints_and_names_what_changed(instance, capsys):
     assert main(["replay", "manual__2013-01-07"]) == 0
     said = capsys.readouterr().out
-    assert "all 4 stages gave the same" in said
+    assert "all 6 stages gave the same" in said
     landed = Path(instance.settings.landing, "flights_2013-01-05.csv")
     kept = landed.read_text()
     try:
