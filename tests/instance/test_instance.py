@@ -160,6 +160,19 @@ def test_up_repairs_what_was_killed(instance: Instance, name: str) -> None:
     assert not left
 
 
+def test_up_replaces_what_runs_but_does_not_answer(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = pids(instance)
+    stuck = before["api-server"]
+    assert stuck is not None
+    monkeypatch.setattr("windtunnel.cli.instance.instance._PATIENCE", 1.0)
+    os.kill(stuck, signal.SIGSTOP)
+    assert not instance.status()["services"]["airflow"]["healthy"]
+    assert all_well(instance.up())
+    after = pids(instance)
+    assert after.pop("api-server") not in {None, before.pop("api-server")}
+    assert after == before
+
+
 def test_two_ups_at_once_start_everything_once(instance: Instance) -> None:
     for name in ("scheduler", "server", "triggerer"):
         os.kill(instance.daemon(name).pid or 0, signal.SIGKILL)

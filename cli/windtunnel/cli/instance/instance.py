@@ -39,6 +39,7 @@ _START_SECONDS = 180.0  # a cold machine with other work on it
 _LOCK_SECONDS = 300.0
 _RESTARTS = 2  # of one service within one up
 _ATTEMPTS = 3
+_PATIENCE = 45.0  # seconds for a service that ran before to answer
 
 
 class _PortTakenError(UnavailableError):
@@ -204,6 +205,7 @@ class Instance:
             for name in AIRFLOW:
                 self._ensure(services[name])
             others.result()
+        write_json(self.layout.state, state)
         self._wait(state, services, started or 0.0)
 
     def down(self) -> bool:
@@ -342,7 +344,8 @@ class Instance:
                 report = threads.submit(airflow_health, state["ports"]["airflow"], self._started(since))
                 found = {name: threads.submit(answers, services[name].url) for name in missing - failed if services[name].url}
                 for name in sorted(missing - failed):
-                    if self.daemon(name).pid is None:
+                    daemon = self.daemon(name)
+                    if daemon.pid is None:
                         self._check_port(state, name)
                         if starts[name] == _RESTARTS:
                             failed.add(name)
@@ -352,6 +355,9 @@ class Instance:
                     elif found[name].result() if name in found else report.result()[name]:
                         missing.discard(name)
                         self._say(f"{name} is well ({time.time() - began:.1f} s)")
+                    elif daemon.started < began < time.time() - _PATIENCE and (name in found or report.result()["api-server"]):
+                        self._say(f"{name} runs but does not answer: started again")
+                        stop([daemon], grace=2)
                 time.sleep(0.2 if missing - failed else 0)
         if missing:
             tails = "\n".join(f"--- {name}\n{self.daemon(name).tail()}" for name in sorted(missing))
