@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from windtunnel.lifecycle.errors import SchemaMismatchError
 from windtunnel.lifecycle.statistics.counting import combine_counts, count_values, flat
+from windtunnel.lifecycle.statistics.hashing import hash_column
 from windtunnel.lifecycle.statistics.moments import Moments
 from windtunnel.lifecycle.statistics.sketches import DistinctSketch, FrequentSketch, QuantileSketch
 
@@ -18,6 +19,9 @@ EXACT_LIMIT = 65_536
 """Distinct values up to which every statistic is exact."""
 
 _PENDING = 1 << 17
+_BUCKET_BITS = 17
+_RARE = 4096
+"""A value of which fewer than one in so many rows are made is not frequent."""
 
 
 def family_of(kind: pa.DataType) -> str:
@@ -181,9 +185,12 @@ class ColumnStatistics:
     def _sketch(self, column: pa.Array) -> None:
         assert self.distinct is not None  # noqa: S101 - only called past the limit
         assert self.frequent is not None  # noqa: S101
-        values, counts = count_values(column)
-        self.distinct.add(values)
-        self.frequent.add(values, counts)
+        if self._hardly_recurs(column):
+            values, counts = column.drop_null() if column.null_count else column, None
+        else:
+            values, counts = count_values(column)
+            self.distinct.add(values)
+            self.frequent.add(values, counts)
         if self.family == "text":
             self._bound(values)
             self.moments.merge(Moments.of(self._measured(values), counts))
@@ -193,6 +200,20 @@ class ColumnStatistics:
         self.moments.merge(found)
         if self.quantile is not None:
             self.quantile.add(numbers[np.isfinite(numbers)] if found.nans or found.infinites else numbers)
+
+    def _hardly_recurs(self, column: pa.Array) -> bool:
+        """Whether no value of a batch is frequent, which the fullest of many hash buckets proves without counting values."""
+        assert self.distinct is not None  # noqa: S101 - only called past the limit
+        assert self.frequent is not None  # noqa: S101
+        if pa.types.is_dictionary(column.type):
+            return False
+        hashes = hash_column(column.drop_null() if column.null_count else column)
+        most = int(np.bincount((hashes >> np.uint64(64 - _BUCKET_BITS)).astype(np.int64)).max())
+        if most * _RARE > len(hashes):
+            return False
+        self.distinct.add_hashes(hashes)
+        self.frequent.pass_over(most)
+        return True
 
     def _bound(self, values: pa.Array) -> None:
         found = pc.min_max(values).as_py()

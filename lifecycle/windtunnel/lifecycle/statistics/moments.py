@@ -68,7 +68,7 @@ class Moments:
                 square = distance * distance
                 m2, m3 = float(square.sum()), float(np.dot(square, distance))
             else:
-                mean = math.fsum(numbers * weights) / count
+                mean = float((numbers * weights).sum(dtype=np.longdouble) / count)
                 distance = numbers - mean
                 square = distance * distance
                 m2, m3 = float(np.dot(square, weights)), float(np.dot(square * distance, weights))

@@ -31,7 +31,10 @@ class DistinctSketch:
 
     def add(self, values: pa.Array) -> None:
         """Distinct values of a batch; repeats do no harm."""
-        found = hash_column(values)
+        self.add_hashes(hash_column(values))
+
+    def add_hashes(self, found: np.ndarray) -> None:
+        """The same by their hashes."""
         if len(self.hashes) == _SMALLEST:
             found = found[found < self.hashes[-1]]
         self._keep(found)
@@ -41,6 +44,9 @@ class DistinctSketch:
         self._keep(other.hashes)
 
     def _keep(self, found: np.ndarray) -> None:
+        if len(found) > 2 * _SMALLEST:  # the smallest are in any case among the smallest of the batch, repeats included or not
+            smallest = np.unique(np.partition(found, _SMALLEST)[:_SMALLEST])
+            found = smallest if len(smallest) == _SMALLEST else found
         if len(found):
             self.hashes = np.unique(np.concatenate([self.hashes, found]))[:_SMALLEST]
 
@@ -75,6 +81,10 @@ class FrequentSketch:
         """Counted values of a batch."""
         values, counts, lost = _prune(values, counts)
         self._join(values, counts, lost)
+
+    def pass_over(self, most: int) -> None:
+        """Leave out a batch in which no value occurs more often than this."""
+        self.error += most
 
     def merge(self, other: "FrequentSketch") -> None:
         """Add another's values."""
