@@ -28,3 +28,26 @@ def test_flips_are_found_and_their_source_is_named():
 def test_one_class_cannot_be_wrong():
     with pytest.raises(ConfigurationError, match="two classes"):
         suspicious_labels(np.zeros((9, 1)), np.zeros(9))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_suite_can_ask_for_flipped_labels(tmp_path, flights):
+    from pathlib import Path
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from windtunnel.beam_jobs.expectations.labels import label_findings
+    from windtunnel.beam_jobs.expectations.source import Source
+    from windtunnel.lifecycle import problem as problems
+
+    problem = problems.load(Path(__file__).parents[3] / "dags/problems/flight_delays.yaml")
+    week = flights[(flights.month == 3) & (flights.day <= 5)].copy()
+    poisoned = (week.carrier == "US") & (np.random.default_rng(0).random(len(week)) < 0.6)
+    for frame, good in ((week, True), (week.assign(arr_delay=week.arr_delay.mask(poisoned, 30 - week.arr_delay)), False)):
+        path = tmp_path / f"{good}.parquet"
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
+        found = label_findings(problem, Source(str(path)), {"source": "carrier", "rows": 3000})
+        assert found[-1].ok is good
+    assert "US" in found[-1].got

@@ -105,3 +105,26 @@ def test_too_few_rows_stop(demo):
     with pytest.raises(ValidationFailedError, match="at least 1,000"):
         validate(demo.problem, demo.snapshot(FIRST, FIRST), None, demo.settings, Progress())
     assert EmptyWindowError.retryable is False
+
+
+def test_drift_and_label_shift_against_the_profiles_reference_stop(demo):
+    from windtunnel.beam_jobs.profile import profile
+
+    demo.land("2013-01-01", "2013-01-07")
+    calm = demo.snapshot("2013-01-01", "2013-01-07")
+    reference = profile(demo.problem, calm, demo.settings, Progress())
+
+    def storm(rows):
+        return rows.assign(dep_delay=rows.dep_delay + 90, arr_delay=rows.arr_delay + 90)
+
+    for day in ("2013-01-08", "2013-01-09", "2013-01-10"):
+        demo.land(day, day, storm)
+    worse = demo.snapshot("2013-01-08", "2013-01-10")
+    statistics = profile(demo.problem, worse, demo.settings, Progress(), reference)
+    with pytest.raises(ValidationFailedError) as caught:
+        validate(demo.problem, worse, statistics, demo.settings, Progress())
+    told = "\n".join(caught.value.details["failures"])
+    assert "label shift" in told
+    assert "column 'dep_delay': drift" in told
+    alone = profile(demo.problem, calm, demo.settings, Progress(), reference)
+    assert validate(demo.problem, calm, alone, demo.settings, Progress()).success

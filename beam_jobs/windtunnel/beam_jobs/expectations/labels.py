@@ -1,14 +1,20 @@
 """Labels that look wrong: single ones (confident learning, the extra ``labels``), and a source whose labels were flipped (poisoning)."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from windtunnel.beam_jobs.expectations.source import Source
+from windtunnel.lifecycle.checks import Finding
 from windtunnel.lifecycle.errors import ConfigurationError
+from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.rows import label_of
 
-__all__ = ["Suspects", "flipped_sources", "suspicious_labels"]
+__all__ = ["Suspects", "flipped_sources", "label_findings", "suspicious_labels"]
 
 _LEAST = 30  # labelled rows of a source below which nothing is said of it
 
@@ -80,13 +86,52 @@ def flipped_sources(suspects: Suspects, sources: npt.NDArray[Any], *, times: flo
     return dict(sorted(found.items(), key=lambda entry: -entry[1]))
 
 
+def label_findings(problem: Problem, source: Source, options: Mapping[str, Any]) -> list[Finding]:
+    """Label errors and flipped sources in the last labelled rows of a window.
+
+    Args:
+        problem: its features are what labels are held against; texts are left out.
+        source: the rows.
+        options: ``source`` (a column that says where a label is from), ``max_share`` (of suspicious labels, 0.2 if not given),
+            ``rows`` (how many of the last ones to look at, 20,000).
+    """
+    origin = options.get("source")
+    numeric, categorical = problem.features.numeric, problem.features.categorical
+    wanted = [*numeric, *categorical, problem.label.column, *([origin] if origin else [])]
+    missing = [name for name in wanted if name not in source.columns]
+    if missing:
+        raise ConfigurationError(f"label_errors: the data has no columns {missing}")
+    rows = int(options.get("rows", 20_000))
+    frames = []
+    for chunk in source.chunks(wanted, start_at=max(0, source.rows - 2 * rows)):
+        frame = source.frame(chunk.batch, start=chunk.start)
+        labels = label_of(problem, chunk.batch).to_pandas()
+        frames.append(frame.assign(__label__=labels.to_numpy())[labels.notna().to_numpy()])
+    held = pd.concat(frames, ignore_index=True).tail(rows)
+    codes = {name: pd.factorize(held[name])[0] for name in categorical}
+    features = held[numeric].astype(np.float64).assign(**codes).to_numpy()
+    suspects = suspicious_labels(features, held["__label__"].to_numpy())
+    allowed = float(options.get("max_share", 0.2))
+    column, text = problem.label.column, f"at most {allowed:.0%} of labels contradict their features"
+    found = [Finding("label errors", suspects.share <= allowed, "warning", text, f"{suspects.share:.1%} of {len(held):,}", column)]
+    if origin:
+        worst = flipped_sources(suspects, held[origin].astype(str).to_numpy())
+        got = ", ".join(f"{name} {share:.0%}" for name, share in worst.items()) or "none"
+        found.append(Finding(f"flipped labels by {origin}", not worst, "critical", "no source far worse than the others", got, column))
+    return found
+
+
 def _out_of_fold(features: Any, codes: npt.NDArray[np.intp], folds: int, seed: int) -> npt.NDArray[np.float64]:
     from scipy.sparse import issparse
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from threadpoolctl import threadpool_limits
 
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     sparse = issparse(features)
-    model = LogisticRegression(max_iter=300) if sparse else HistGradientBoostingClassifier(max_iter=50, random_state=seed)
-    return np.asarray(cross_val_predict(model, features, codes, cv=split, method="predict_proba"))
+    model = (
+        LogisticRegression(max_iter=300) if sparse else HistGradientBoostingClassifier(max_iter=25, max_leaf_nodes=15, random_state=seed)
+    )
+    with threadpool_limits(1):  # beside other tasks, threads of small folds mostly wait for one another
+        return np.asarray(cross_val_predict(model, features, codes, cv=split, method="predict_proba"))

@@ -174,7 +174,12 @@ def _look(
         figures.drift, figures.reference, figures.reference_is = _reference(statistics)
     notes = suite["meta"].get("windtunnel")
     options = notes.get("checks") if isinstance(notes, Mapping) else None
-    return _Outcome(result, by_day, check_all(problem, figures, snapshot.end, options))
+    findings = check_all(problem, figures, snapshot.end, options)
+    if isinstance(options, Mapping) and isinstance(options.get("label_errors"), Mapping):
+        from windtunnel.beam_jobs.expectations.labels import label_findings
+
+        findings += label_findings(problem, source, options["label_errors"])
+    return _Outcome(result, by_day, findings)
 
 
 def _days(files: Sequence[str]) -> dict[str, list[str]]:
