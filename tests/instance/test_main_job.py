@@ -164,7 +164,7 @@ def test_a_person_is_asked_and_the_answer_is_in_the_ledger(instance, api, demo):
     path = f"dags/{DAG}/dagRuns/{run_id.replace('+', '%2B')}/taskInstances/approve/-1/hitlDetails"
     asked = api.call(path)
     assert "candidate" in asked["body"]
-    assert "Open the report" in asked["body"]
+    assert "The whole report" in asked["body"]
     time.sleep(3)  # as a person would: Airflow kills a task that is answered while its first process is still leaving
     api.call(path, {"chosen_options": ["Reject"], "params_input": {}}, method="PATCH")
     assert wait(api, run_id) == "success"

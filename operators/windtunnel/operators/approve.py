@@ -61,7 +61,9 @@ class ApproveOperator(HITLOperator):
         self.link = artifact_url(settings, evaluation.report)
         promotion = run.promotion or self.problem.approval.promotion
         if promotion == "ask" and run.run_type != "backfill":
-            self.body = _body(self.problem, evaluation, self.link)
+            from windtunnel.lifecycle.evaluation import approval_body
+
+            self.body = approval_body(evaluation, self.link)
             self.log.info("waiting for a person; the report: %s", self.link)
             return super().execute(context)
         how = "automatic in a backfill" if run.run_type == "backfill" else f"automatic: promotion is {promotion}"
@@ -107,16 +109,3 @@ class ApproveOperator(HITLOperator):
         record(settings, self.problem, run, self.task_id, {"candidate": candidate, "evaluation": evaluation}, decision)
         self.log.info("%s", decision)
         return decision.to_dict()
-
-
-def _body(problem: Problem, evaluation: EvaluationRef, link: str) -> str:
-    """What the person sees, in Markdown: the figures that decide, the gates, the report."""
-    champion = "none yet" if evaluation.champion is None else f"{evaluation.champion:.4f}"
-    gates = "\n".join(f"- {reason}" for reason in evaluation.reasons) or "- none"
-    return (
-        f"**{problem.title or problem.name}**\n\n"
-        f"| {evaluation.metric} | candidate | champion | baseline |\n|---|---|---|---|\n"
-        f"| same held-out rows | **{evaluation.value:.4f}** | {champion} | {evaluation.baseline:.4f} |\n\n"
-        f"Gates: **{'all passed' if evaluation.passed else 'not all passed'}**\n\n{gates}\n\n"
-        f"[Open the report]({link})\n"
-    )
