@@ -81,7 +81,8 @@ async def load(port, requests, clients, seconds):
 
 def request(path, body):
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer bench\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer bench\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(data)}\r\n\r\n"
     return head.encode() + data
 
 
@@ -94,18 +95,8 @@ def measure(name, process, port, requests, clients, seconds):
         used = cpu(process.pid) - before
         ms = np.array(taken) * 1000
         p50, p99 = (float(np.percentile(ms, q, method="higher")) for q in (50, 99))
-        found.append(
-            {
-                "server": name,
-                "clients": count,
-                "requests": len(taken),
-                "failed": len(failed),
-                "cpu_ms": used / len(taken) * 1000,
-                "p50_ms": p50,
-                "p99_ms": p99,
-                "rss_mb": rss(process.pid),
-            }
-        )
+        row = {"server": name, "clients": count, "requests": len(taken), "failed": len(failed), "cpu_ms": used / len(taken) * 1000}
+        found.append(row | {"p50_ms": p50, "p99_ms": p99, "rss_mb": rss(process.pid)})
         print(json.dumps(found[-1]), flush=True)
     return found
 
@@ -114,10 +105,11 @@ def wait(url, process, seconds=180):
     for _ in range(seconds * 10):
         try:
             urllib.request.urlopen(url, timeout=2).read()
-            return
         except OSError:
             assert process.poll() is None, "the server ended"
             time.sleep(0.1)
+        else:
+            return
     raise AssertionError(f"{url} does not answer")
 
 
@@ -143,7 +135,7 @@ def ours(folder, rows, clients, seconds, name, root):
         process.wait()
 
 
-def theirs(pipeline, frame, rows, clients, seconds, root):
+def theirs(pipeline, rows, clients, seconds, root):
     import mlflow.sklearn
 
     from windtunnel.lifecycle.bundle import TRUSTED
@@ -211,7 +203,7 @@ def main():
     found = ours(root / "plan", rows, clients, given.seconds, "windtunnel plan", root)
     found += ours(root / "pipeline", rows, clients, given.seconds, "windtunnel fallback", root)
     if not given.skip_mlflow:
-        found += theirs(pipeline, frame, rows, clients, given.seconds, root)
+        found += theirs(pipeline, rows, clients, given.seconds, root)
     print("| server | clients | requests | failed | CPU ms a request | p50 ms | p99 ms | memory MB |\n|---|---|---|---|---|---|---|---|")
     for row in found:
         print("| {server} | {clients} | {requests} | {failed} | {cpu_ms:.3f} | {p50_ms:.2f} | {p99_ms:.2f} | {rss_mb:.0f} |".format(**row))

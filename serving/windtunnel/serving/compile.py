@@ -119,7 +119,19 @@ def _trees(part: Any, task: str) -> Step:
         raise NotCompilableError("an IsolationForest answers anomaly tasks only")
     pair = name.endswith("Classifier") and len(part.classes_) == 2  # noqa: PLR2004 - two classes
     null = name.startswith("Hist") or bool(part.__sklearn_tags__().input_tags.allow_nan and _missing_seen(part))
-    return estimators.Trees(model=bytes(model.serialize_bytes()), single=not name.startswith("Hist"), null=null, pair=pair)
+    softmax = "GradientBoosting" in name and name.endswith("Classifier") and not pair
+    path = _path_length(part) if name == "IsolationForest" else 0.0
+    return estimators.Trees(
+        model=bytes(model.serialize_bytes()), single=not name.startswith("Hist"), null=null, pair=pair, softmax=softmax, path=path
+    )
+
+
+def _path_length(part: Any) -> float:
+    """The average path length of an isolation tree over its sample of rows: what scikit-learn measures depths by."""
+    count = int(part.max_samples_)
+    if count <= 1:
+        raise NotCompilableError("an IsolationForest of single rows has no compiler")
+    return 1.0 if count == 2 else 2.0 * (np.log(count - 1.0) + np.euler_gamma) - 2.0 * (count - 1.0) / count  # noqa: PLR2004 - the formula
 
 
 def _missing_seen(part: Any) -> bool:

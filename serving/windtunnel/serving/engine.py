@@ -66,16 +66,20 @@ class Engine:
             InvalidInputError: the model cannot take these values.
         """
         with np.errstate(all="ignore"):
-            if self._plan is not None:
-                return self._plan.run(columns)
-            from windtunnel.serving.frame import frame_of
+            found = self._plan.run(columns) if self._plan is not None else self._by_pipeline(columns)
+            if not np.isfinite(found).all():
+                raise refuse("these values are so extreme that the model's answer is no number")
+            return found
 
-            with self._lock, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                try:
-                    return answers.scores(self._pipeline, self.bundle.task, frame_of(self.bundle, columns))
-                except (ValueError, TypeError, OverflowError) as error:
-                    raise refuse(f"the model cannot take these values: {error}") from error
+    def _by_pipeline(self, columns: Columns) -> np.ndarray:
+        from windtunnel.serving.frame import frame_of
+
+        with self._lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return answers.scores(self._pipeline, self.bundle.task, frame_of(self.bundle, columns))
+            except (ValueError, TypeError, OverflowError) as error:
+                raise refuse(f"the model cannot take these values: {error}") from error
 
     def columns(self, found: np.ndarray) -> dict[str, Any]:
         """The answer columns of a score matrix; ``decision`` too, where the model may abstain."""

@@ -23,12 +23,16 @@ class Trees(Step):
         single: whether features are rounded to float32 first, as scikit-learn's forests do.
         null: whether null is allowed.
         pair: whether the one output is the probability of the second of two classes.
+        softmax: whether outputs are turned into probabilities here: treelite does that in single precision.
+        path: for an isolation forest, the average path length that depths are measured by; 0 for others.
     """
 
     model: bytes
     single: bool
     null: bool
     pair: bool
+    softmax: bool = False
+    path: float = 0.0
     loaded: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def run(self, value: Value) -> Value:
@@ -43,8 +47,13 @@ class Trees(Step):
                 raise refuse("a value is too large for the model")
             x = x.astype(np.float32).astype(np.float64)
         # One thread: several requests, not one, share the cores.
-        found = np.asarray(treelite.gtil.predict(self.loaded, np.ascontiguousarray(x), nthread=1), dtype=np.float64)
+        raw = self.softmax or self.path > 0
+        found = np.asarray(treelite.gtil.predict(self.loaded, np.ascontiguousarray(x), nthread=1, pred_margin=raw), dtype=np.float64)
         found = found.reshape(len(x), -1)
+        if self.path > 0:
+            return np.exp2(-found / self.path)
+        if self.softmax:
+            return _softmax(found)
         return np.hstack([1.0 - found, found]) if self.pair and found.shape[1] == 1 else found
 
 
@@ -73,8 +82,12 @@ class Linear(Step):
         if self.link == "logistic":
             yes = _expit(z[0, 0]) if len(z) == 1 else _expit_many(z[:, 0])
             return np.array([[1.0 - yes, yes]]) if len(z) == 1 else np.column_stack([1.0 - yes, yes])
-        e = np.exp(z - z.max(axis=1, keepdims=True))
-        return e / e.sum(axis=1, keepdims=True)
+        return _softmax(z)
+
+
+def _softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
 
 
 def _expit(z: float) -> float:

@@ -121,7 +121,7 @@ def _compare(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str,
         for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
             _compare(plan, pipeline, bundle, half, found)
         return
-    difference = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs)) if ours.shape == theirs.shape else None
+    difference = _difference(ours, theirs) if ours.shape == theirs.shape else None
     if difference is None or not np.all(np.isfinite(difference)):
         raise GateError(f"the plan answers {ours[:3].tolist()} where scikit-learn answers {theirs[:3].tolist()}")
     worst = int(difference.max(axis=1).argmax())
@@ -132,6 +132,12 @@ def _compare(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str,
         )
     found.rows += len(rows)
     found.difference = max(found.difference, float(difference.max()))
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Absolute below one, relative above; answers beyond all numbers are equal where both are so."""
+    with np.errstate(all="ignore"):
+        return np.where(ours == theirs, 0.0, np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs)))
 
 
 def _score(pipeline: Any, bundle: Bundle, columns: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ The two prediction routes are found by a few string comparisons and touch no fra
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -24,6 +25,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = dict[bytes, bytes]
+log = logging.getLogger("windtunnel.server")
 
 _JSON = (b"content-type", b"application/json")
 _MOST_DRAINED = 64_000_000
@@ -80,6 +82,9 @@ class Application:
                 more = ((b"retry-after", b"1"),)
         except TimeoutError:
             status, body = 504, {"error": f"the request took more than {self.timeout:g} s"}
+        except Exception:
+            log.exception("a request to %s failed", scope["path"])
+            status, body = 500, {"error": "the server failed; its log says more"}
         content = body if isinstance(body, bytes) else _ENCODE(body).encode()
         known = model if model in self.service.models.served else ""
         self.service.metrics.ended(known, "http", status)

@@ -159,7 +159,7 @@ def _tensor(entry: Any, rest: bytes) -> tuple[Tensor, bytes]:
 
 def rows_of(name: str, datatype: Any, shape: Any) -> int:
     """The rows of a tensor by its shape, ``[n]`` or ``[n, 1]``."""
-    if datatype != "BYTES" and datatype not in DATATYPES:
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in DATATYPES):
         raise _bad(name, f"has datatype {datatype!r}; there are BYTES, {', '.join(DATATYPES)}")
     good = isinstance(shape, list) and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape)
     if not good or len(shape) not in {1, 2} or (len(shape) == 2 and shape[1] != 1):  # noqa: PLR2004 - dimensions
