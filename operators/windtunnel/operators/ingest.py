@@ -1,10 +1,11 @@
 """Ingest: new rows of the window become a version of the table."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, Connection
 
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.operators.base import StageOperator, problem_of
@@ -49,12 +50,20 @@ class IngestOperator(StageOperator):
         from windtunnel.lifecycle.snapshots import pin
 
         window = self.window(context)
+        self._hand_over_connection()
         if self.data_version:
             snapshot = pin(self.problem, window, settings, self.data_version)
         else:
             snapshot = ingest(self.problem, window, settings, Progress("ingest"))
         self.link = page_url("data", self.problem.name, str(snapshot.snapshot_id), snapshot.start, snapshot.end)
         return snapshot
+
+    def _hand_over_connection(self) -> None:
+        """Put the source's connection where the job looks for it: in this task's environment, wherever Airflow keeps it."""
+        name = self.problem.source.connection
+        variable = f"AIRFLOW_CONN_{name.upper()}"
+        if name and variable not in os.environ:
+            os.environ[variable] = Connection.get(name).get_uri()
 
     def parameters(self, context: "Context") -> dict[str, Any]:
         """The window."""
