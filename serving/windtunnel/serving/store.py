@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from windtunnel.lifecycle.errors import ConfigurationError, IntegrityError, Unav
 __all__ = ["Store", "empty_model", "write_atomically"]
 
 State = dict[str, Any]
+_DIGEST = re.compile("[0-9a-f]{1,64}")
 
 
 def empty_model() -> dict[str, Any]:
@@ -116,8 +118,8 @@ class Store:
             IntegrityError: its digest differs.
             ConfigurationError: there is no bundle.
         """
-        if not digest.isalnum():
-            raise IntegrityError(f"a digest is hexadecimal but got {digest!r}")
+        if not _DIGEST.fullmatch(digest):
+            raise IntegrityError(f"a digest has up to 64 hexadecimal digits but got {digest[:80]!r}")
         target = self.models / digest
         if (target / "model.json").is_file():
             read(target, digest)
