@@ -196,7 +196,7 @@ class Application:
                 "model": model,
                 "version": answer.version,
                 "route": answer.route,
-                "predictions": answer.engine.answers(answer.scores),
+                "predictions": answer.rows,
             },
             ((b"x-request-id", answer.id.encode("latin-1", "replace")),),
         )

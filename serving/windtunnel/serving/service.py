@@ -36,12 +36,14 @@ class Answer:
         route: the arm: a label, or the version itself.
         engine: what answered.
         scores: the score matrix.
+        rows: the same as one JSON object a row.
     """
 
-    __slots__ = ("engine", "id", "model", "route", "scores", "version")
+    __slots__ = ("engine", "id", "model", "route", "rows", "scores", "version")
 
     def __init__(self, identity: str, model: str, version: str, route: str, engine: Engine, scores: np.ndarray) -> None:
         self.id, self.model, self.version, self.route, self.engine, self.scores = identity, model, version, route, engine, scores
+        self.rows = engine.answers(scores)
 
 
 class Service:
@@ -127,7 +129,7 @@ class Service:
             log.exception("%s version %s failed on request %s", served.name, version, identity)
             raise UnavailableError(f"the model failed: {type(error).__name__}", hint="the server's log says more") from error
         answer = Answer(identity, served.name, version, arm, engine, scores)
-        shown = engine.answers(scores)
+        shown = answer.rows
         self._write(served, answer, rows, shown, protocol, began, shadow=False)
         for shadow_arm, shadow_version in served.route.shadow:
             if shadow_version != version:
@@ -160,7 +162,7 @@ class Service:
                 self.metrics.shadowed(served.name, version, agrees=False)
             return
         other = Answer(answer.id, served.name, version, arm, engine, scores)
-        hidden = engine.answers(scores)
+        hidden = other.rows
         self._write(served, other, rows, hidden, protocol, began, shadow=True)
         for ours, theirs in zip(shown, hidden, strict=True):
             self.metrics.shadowed(served.name, version, agrees=answers.same({"p": ours["prediction"]}, {"p": theirs["prediction"]}))
