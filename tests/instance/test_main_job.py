@@ -190,8 +190,9 @@ def test_a_backfill_adds_a_day_a_run_and_leaves_production_alone(instance, api, 
         f"asof-2013-03-{day:02}" for day in range(2, 16)
     }
     assert not any(api.result(DAG, run_id, "deploy")["deployed"] for run_id in versions.values())
-    # Again: nothing changes.
+    # Again: nothing changes. (Airflow looks every half minute whether a backfill has ended, and allows one at a time.)
     snapshot = _snapshot(instance)
+    wait_for(lambda: all(entry["completed_at"] for entry in api.call(f"backfills?dag_id={DAG}")["backfills"]))
     done = airflow(environment, *arguments, "--reprocess-behavior", "completed")
     assert done.returncode == 0, done.stdout + done.stderr
     time.sleep(3)
