@@ -220,3 +220,21 @@ def test_two_servers_on_one_home_are_refused(serve, short_path):
     assert done.returncode == 1
     assert "another server runs on" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_bundle_can_be_champion_from_the_start(serve, bundles, rows):
+    server = serve("--preload", f"flight_delays=3={bundles['two']}")
+    assert server.predict(rows)["version"] == "3"
+    assert server.predict(rows)["predictions"] == expected(bundles["two"], rows)
+
+
+def test_the_server_imports_neither_airflow_nor_beam():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; import windtunnel.serving.server, windtunnel.serving.rest, windtunnel.serving.rpc, windtunnel.serving.ship, "
+        "windtunnel.serving.gate; print(sorted({n.split('.')[0] for n in sys.modules} & {'airflow', 'apache_beam', 'mlflow', 'optuna', "
+        "'great_expectations', 'pyiceberg', 'sqlalchemy'}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

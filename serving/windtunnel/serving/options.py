@@ -22,6 +22,7 @@ class Options:
         log_sync: what the prediction log waits for: ``none`` or ``line``.
         log_age: seconds after which a log file with lines is closed and shipped.
         tokens: a file of further tokens.
+        preload: bundles that become champions before the first request, ``MODEL=VERSION=FOLDER``.
         tls_certificate: the server's certificate (PEM); HTTPS and gRPC with TLS where it is given.
         tls_key: its key.
         tls_clients: certificates that clients must be signed by: mutual TLS.
@@ -39,6 +40,7 @@ class Options:
     log_sync: str = "none"
     log_age: float = 10.0
     tokens: str = ""
+    preload: tuple[str, ...] = ()
     tls_certificate: str = ""
     tls_key: str = ""
     tls_clients: str = ""

@@ -13,7 +13,6 @@ from windtunnel.serving import v2
 from windtunnel.serving.access import Access, Caller
 from windtunnel.serving.options import Options
 from windtunnel.serving.protocol import open_inference_pb2 as pb
-from windtunnel.serving.protocol import open_inference_pb2_grpc as stubs
 from windtunnel.serving.repository import Repository
 from windtunnel.serving.service import MAX_ROWS, Service, status_of
 from windtunnel.serving.values import InvalidInputError, invalid
@@ -53,7 +52,7 @@ async def start(service: Service, access: Access, options: Options) -> aio.Serve
         ("grpc.max_send_message_length", 64_000_000),
     ]
     server = aio.server(options=limits, maximum_concurrent_rpcs=2000)
-    stubs.add_GRPCInferenceServiceServicer_to_server(_Servicer(service, access), server)  # type: ignore[no-untyped-call]
+    server.add_generic_rpc_handlers((_handler(_Servicer(service, access)),))
     host = f"[{options.host}]" if ":" in options.host else options.host
     address = f"{host}:{options.grpc_port}"
     if options.tls_certificate:
@@ -64,6 +63,19 @@ async def start(service: Service, access: Access, options: Options) -> aio.Serve
     return server
 
 
+def _handler(servicer: "_Servicer") -> Any:
+    """The servicer's methods under the standard's name of the service."""
+    methods = {
+        method.name: grpc.unary_unary_rpc_method_handler(
+            getattr(servicer, method.name),
+            request_deserializer=getattr(pb, method.input_type.name).FromString,
+            response_serializer=getattr(pb, method.output_type.name).SerializeToString,
+        )
+        for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    }
+    return grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
+
+
 def _credentials(options: Options) -> Any:
     from pathlib import Path
 
@@ -72,7 +84,7 @@ def _credentials(options: Options) -> Any:
     return grpc.ssl_server_credentials([pair], root_certificates=clients, require_client_auth=clients is not None)
 
 
-class _Servicer(stubs.GRPCInferenceServiceServicer):
+class _Servicer:
     """The calls of the protocol; names and letter case are the standard's."""
 
     def __init__(self, service: Service, access: Access) -> None:

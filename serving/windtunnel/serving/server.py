@@ -54,6 +54,8 @@ class Supervisor:
             from windtunnel.serving.metrics import Metrics
 
             Metrics.clear(self._home / "metrics")
+            for entry in self._options.preload:
+                preload(self._home, entry)
             for path in (self._home / "run").glob("worker-*.json"):
                 path.unlink(missing_ok=True)
             options = dataclasses.replace(
@@ -143,6 +145,31 @@ class Supervisor:
             yield
 
 
+def preload(home: Path, entry: str) -> None:
+    """Make a bundle the champion of a model in a server's home before it starts.
+
+    Raises:
+        ConfigurationError: the entry is not ``MODEL=VERSION=FOLDER``, or there is no bundle.
+    """
+    from windtunnel.lifecycle import bundle
+    from windtunnel.serving.store import Store, empty_model
+
+    model, _, rest = entry.partition("=")
+    version, _, folder = rest.partition("=")
+    if not (model and version and folder):
+        raise ConfigurationError(f"--preload must be MODEL=VERSION=FOLDER but is {entry!r}")
+    found = bundle.read(Path(folder))
+    store = Store(home)
+    store.fetch(folder, found.digest)
+
+    def edit(models: dict[str, Any]) -> None:
+        known = models.setdefault(model, empty_model())
+        known["versions"][version] = {"uri": folder, "digest": found.digest, "problem": found.problem}
+        known["labels"]["champion"] = version
+
+    store.change(edit)
+
+
 @contextlib.contextmanager
 def _listen(host: str, port: int) -> Any:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -178,6 +205,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-sync", choices=["none", "line"], default=Options.log_sync, help="wait for the disk with every log line?")
     parser.add_argument("--log-age", type=float, default=Options.log_age, help="seconds until a log file is closed (default %(default)s)")
     parser.add_argument("--tokens", default="", help="JSON file of further tokens: SHA-256 -> {name, models, admin}")
+    parser.add_argument(
+        "--preload",
+        action="append",
+        default=[],
+        metavar="MODEL=VERSION=FOLDER",
+        help="a bundle that is champion from the start; repeatable",
+    )
     parser.add_argument("--tls-certificate", default="", help="PEM certificate: serve HTTPS")
     parser.add_argument("--tls-key", default="", help="its PEM key")
     parser.add_argument("--tls-clients", default="", help="PEM certificates that clients must be signed by (mutual TLS)")
