@@ -1,0 +1,103 @@
+"""The prediction log: nothing half-written, nothing twice, nothing redacted in it."""
+
+import resource
+
+import pyarrow.dataset as ds
+import pytest
+
+from windtunnel.lifecycle import snapshots
+from windtunnel.lifecycle.references import SnapshotRef
+from windtunnel.lifecycle.settings import Settings
+from windtunnel.serving import ship
+from windtunnel.serving.log import LogUnavailableError, PredictionLog, closed_files, entries
+
+ENTRY = {
+    "time": 1_385_000_000.0,
+    "problem": "flight_delays",
+    "model": "flight_delays",
+    "version": "1",
+    "route": "champion",
+    "protocol": "json",
+    "seconds": 0.001,
+    "inputs": [{"dep_delay": 1.0, "tailnum": "N1"}, {"dep_delay": None}],
+    "answers": [{"prediction": "1", "score": 0.7}, {"prediction": "0", "score": 0.1}],
+}
+
+
+def test_a_torn_line_is_cut_and_the_rest_is_kept(tmp_path):
+    log = PredictionLog(tmp_path, 0)
+    log.append({**ENTRY, "id": "a"})
+    with (tmp_path / "active" / "0.jsonl").open("ab") as file:
+        file.write(b'{"id": "torn')
+    assert [entry["id"] for entry in entries(tmp_path)] == ["a"]
+    again = PredictionLog(tmp_path, 0, "line")
+    again.append({**ENTRY, "id": "b\ud800"})
+    again.close()
+    assert [entry["id"] for entry in entries(tmp_path)] == ["a", "b\ud800"]
+    assert len(closed_files(tmp_path)) == 2
+
+
+def test_a_full_disk_leaves_whole_lines_only(tmp_path):
+    log = PredictionLog(tmp_path, 0)
+    log.append({**ENTRY, "id": "a"})
+    size = (tmp_path / "active" / "0.jsonl").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    import signal
+
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, before[1]))  # a write then stops in the middle, as on a full disk
+    try:
+        for name in ("b", "c"):
+            with pytest.raises(LogUnavailableError, match=r"full|cannot be written"):
+                log.append({**ENTRY, "id": name})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, old)
+    log.append({**ENTRY, "id": "d"})
+    assert [entry["id"] for entry in entries(tmp_path)] == ["a", "d"]
+    log.close()
+
+
+def test_shipping_twice_is_shipping_once(tmp_path):
+    home = tmp_path / "home"
+    settings = Settings(catalog_uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=str(tmp_path / "w"))
+    for number in range(2):
+        log = PredictionLog(home / "log", 0)
+        log.append({**ENTRY, "id": f"r{number}"})
+        log.close()
+        copies = {path.name: path.read_bytes() for path in closed_files(home / "log")}
+        assert len(ship.to_parquet(home)) == 1
+        parquet = {path: path.read_bytes() for path in (home / "predictions").rglob("*.parquet")}
+        assert ship.to_tables(home, settings) == {"flight_delays": 2}
+        # Killed before it could remove what it had shipped: the same again, from both stages.
+        for name, data in copies.items():
+            (home / "log" / "closed" / name).write_bytes(data)
+        ship.to_parquet(home)
+        for path, data in parquet.items():
+            path.write_bytes(data)
+        ship.to_tables(home, settings)
+    table = snapshots.catalog(settings).load_table("flight_delays.predictions")
+    ref = SnapshotRef("flight_delays.predictions", table.current_snapshot().snapshot_id, "2013-11-01", "2013-12-01", 4, 0, "")
+    rows = ds.dataset(snapshots.files(settings, ref)).to_table().to_pylist()
+    assert sorted((row["request_id"], row["row"], row["value"]) for row in rows) == [
+        ("r0", 0, 0.7),
+        ("r0", 1, 0.1),
+        ("r1", 0, 0.7),
+        ("r1", 1, 0.1),
+    ]
+    assert '"tailnum": "N1"' in rows[0]["inputs"] + rows[1]["inputs"]
+
+
+def test_what_is_redacted_is_not_written(serve, bundles, rows, tmp_path):
+    import serving_models
+
+    serving_models.flight_bundle(tmp_path / "b", "linear", redact=["carrier", "tailnum"])
+    server = serve()
+    server.load(tmp_path / "b", "1", ["champion"])
+    server.predict([{**rows[0], "tailnum": "N14228"}])
+    server.stop()
+    found = b"".join(
+        path.read_bytes() for path in server.home.rglob("*") if path.is_file() and "models" not in path.parts and path.suffix != ".db"
+    )
+    assert b"N14228" not in found
+    assert list((server.home / "predictions" / "flight_delays").iterdir())
