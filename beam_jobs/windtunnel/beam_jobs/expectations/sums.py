@@ -24,7 +24,7 @@ class PairwiseSum:
         >>> total = PairwiseSum(1000, np.float64)
         >>> for piece in np.split(values, [1, 500, 777]):
         ...     total.add(piece)
-        >>> total.value() == values.sum()
+        >>> bool(total.value() == values.sum())
         True
     """
 
@@ -68,7 +68,7 @@ class BlockSum:
         >>> total = BlockSum()
         >>> for piece in np.split(values, [5, 9000]):
         ...     total.add(piece)
-        >>> total.value() == values.sum(dtype=np.float64)
+        >>> bool(total.value() == values.sum(dtype=np.float64))
         True
     """
 
