@@ -88,18 +88,36 @@ def catalog(settings: Settings) -> "Catalog":
     return _catalog(settings.need("catalog_uri"), settings.need("warehouse"), os.getpid())
 
 
+_FIRST_USERS = 5
+
+
 @functools.lru_cache(maxsize=8)
 def _catalog(uri: str, warehouse: str, _process: int) -> "Catalog":
     import sqlalchemy.exc
-    from pyiceberg.catalog import load_catalog
 
     kind = "rest" if uri.startswith(("http://", "https://")) else "sql"
     uri = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", uri)  # the driver that is installed, not SQLAlchemy's default
+    # Two first users of an empty database make the catalog's tables at once: whoever loses finds them made. SQLite says so by an
+    # OperationalError, PostgreSQL by an IntegrityError or a ProgrammingError.
+    lost = (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.OperationalError)
+    for attempt in range(_FIRST_USERS):
+        with contextlib.suppress(*lost):
+            return _opened(kind, uri, warehouse)
+        _pause(attempt)
+    return _opened(kind, uri, warehouse)
+
+
+def _opened(kind: str, uri: str, warehouse: str) -> "Catalog":
+    import sqlalchemy.exc
+    from pyiceberg.catalog import load_catalog
+
     try:
         return load_catalog("windtunnel", type=kind, uri=uri, warehouse=warehouse.rstrip("/"))
     except (sqlalchemy.exc.NoSuchModuleError, sqlalchemy.exc.ArgumentError) as error:
         raise ConfigurationError(f"setting catalog_uri is not a database URL: {error}", hint="such as postgresql://user@host/db") from error
     except (sqlalchemy.exc.OperationalError, OSError) as error:
+        if "already exists" in str(error):
+            raise
         raise UnavailableError(f"the Iceberg catalog is out of reach: {error}", hint="is its server up? see `windtunnel status`") from error
 
 
