@@ -28,7 +28,6 @@ from windtunnel.operators.monitor import MonitorOperator
 from windtunnel.operators.preprocess import PreprocessOperator
 from windtunnel.operators.profile import ProfileOperator
 from windtunnel.operators.register import RegisterOperator
-from windtunnel.operators.retrain import RetrainOperator
 from windtunnel.operators.timetable import ClosedHistoryTimetable
 from windtunnel.operators.train import TrainOperator
 from windtunnel.operators.tune import TuneOperator
@@ -114,6 +113,8 @@ def _monitoring_dag(problem: Problem) -> DAG:
     with DAG(dag_id=problem.name + _MONITORING, schedule=schedule, params=params, max_active_runs=1, **_common(problem)) as dag:
         monitor = MonitorOperator(task_id="monitor", problem=problem)
         if problem.monitoring.retrain:
+            from windtunnel.operators.retrain import RetrainOperator  # what it imports costs every parse a tenth of a second
+
             RetrainOperator(task_id="retrain", found=monitor.output, trigger_dag_id=problem.name)
     return dag
 
