@@ -79,7 +79,8 @@ def test_why_the_others_wait():
 
 
 def test_a_label_is_known_only_after_its_delay():
-    asked = problem(label={"column": "y", "positive": {"above": 0}, "delay_days": 3})
+    late = {"column": "y", "positive": {"above": 0}, "delay_days": 3}
+    asked = problem(label=late, source={"format": "csv", "path": "x/{day}.csv"})
     batch, truth = predictions([{"k": 1}]), examples(asked, [{"k": 1, "y": 1.0}])
     found, why = joined(asked, batch, truth, until=dt.date(2024, 1, 4))
     assert found["known_on"].to_pylist() == [dt.date(2024, 1, 4)]

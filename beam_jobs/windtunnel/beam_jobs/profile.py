@@ -25,7 +25,7 @@ from windtunnel.lifecycle.eda import profile_page, warnings_of
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.problem import Problem, parse
 from windtunnel.lifecycle.references import SnapshotRef, StatisticsRef
-from windtunnel.lifecycle.rows import DAY, label_of
+from windtunnel.lifecycle.rows import DAY, first_test_day, first_unknown_day, label_of
 from windtunnel.lifecycle.settings import Settings
 from windtunnel.lifecycle.snapshots import files
 from windtunnel.lifecycle.sources.days import event_columns
@@ -100,6 +100,8 @@ def _window(problem: Problem, snapshot: SnapshotRef, settings: Settings, progres
     whole = Profiled()
     for place in places:
         whole.merge(Profiled.from_bytes(filesystem.cat_file(place)))
+    if problem.label.delay_days:
+        whole.hide_labels(first_unknown_day(problem, snapshot.end).isoformat())
     return whole
 
 
@@ -163,12 +165,11 @@ def _describe(problem: Problem, snapshot: SnapshotRef, found: Profiled, referenc
     """Everything that ``statistics.json`` says."""
     summary = summarize(found.table)
     sample = found.table.sample.table
-    labels = label_of(problem, sample) if problem.label.column in sample.schema.names else None
+    labels = label_of(problem, sample, snapshot.end) if problem.label.column in sample.schema.names else None
     asked = [name for name in problem.columns if name != problem.label.column]
     association = associations(sample, asked, labels) if labels is not None else {}
     proxies = {name: associations(sample, [f for f in problem.features.columns if f != name], name) for name in problem.sensitive}
-    newest = max(1, round(problem.windows.train_days * problem.splits.test))
-    first_test = (dt.date.fromisoformat(snapshot.end) - dt.timedelta(days=newest)).isoformat() if problem.splits.by == "time" else ""
+    first_test = first_test_day(problem, snapshot.end).isoformat() if problem.splits.by == "time" else ""
     described: dict[str, Any] = {
         **summary,
         "problem": problem.name,

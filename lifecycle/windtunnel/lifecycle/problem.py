@@ -117,7 +117,7 @@ class Label(_Part):
 
     column: str = Field(description="the column that holds the truth")
     positive: Positive | None = Field(None, description="binary: how the column becomes a yes or a no")
-    delay_days: int = Field(0, ge=0, description="a row's label is known this many days after its event")
+    delay_days: int = Field(0, ge=0, description="a row's label is known this many days after its event; a run does not see it earlier")
     classes: list[str] | None = Field(None, description="multiclass: the allowed values")
 
 
@@ -325,8 +325,16 @@ class Problem(_Part):
             raise ValueError(f"the label column {self.label.column!r} is among the features: the model would see the answer")
         if self.task == "binary" and self.label.positive is None:
             raise ValueError("a binary task needs label.positive: one of above, at_least, equals, not_equals")
-        if self.schedule is not None and self.event_time is None and "{" not in self.source.path.replace("{landing}", ""):
+        timed = self.event_time is not None or "{" in self.source.path.replace("{landing}", "")
+        if self.schedule is not None and not timed:
             raise ValueError("a scheduled problem needs event_time, or a source path with the window's {day}")
+        if self.label.delay_days and not timed:
+            raise ValueError("label.delay_days needs event_time, or a source path with the window's {day}: it counts from a row's day")
+        if self.label.delay_days >= self.windows.train_days:
+            raise ValueError(
+                f"label.delay_days is {self.label.delay_days}: no label of a window of {self.windows.train_days} days would be known at "
+                "its end; make windows.train_days larger"
+            )
         return self
 
     @functools.cached_property

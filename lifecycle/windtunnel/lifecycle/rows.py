@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from windtunnel.lifecycle.errors import ConfigurationError, SchemaMismatchError
 from windtunnel.lifecycle.problem import Problem
 
-__all__ = ["DAY", "label_of", "split_of"]
+__all__ = ["DAY", "first_test_day", "first_unknown_day", "label_of", "split_of"]
 
 DAY = "event_date"
 """The column that ingest adds: the day of the window that a row belongs to; the table is partitioned by it."""
@@ -21,8 +21,13 @@ DAY = "event_date"
 _BUCKETS = 1 << 32
 
 
-def label_of(problem: Problem, batch: pa.RecordBatch | pa.Table) -> pa.Array:
+def label_of(problem: Problem, batch: pa.RecordBatch | pa.Table, end: str = "") -> pa.Array:
     """The label of each row; null where it has none, and is no training row.
+
+    Args:
+        problem: says what the label is, and how many days after its event it is known.
+        batch: has the label column, and `DAY` where labels come late.
+        end: a run's data cut-off, ISO: labels that were not known then are null. Empty: all that are known by now.
 
     Returns:
         binary and anomaly: int8 of 0 and 1; multiclass: string; regression: float64.
@@ -35,6 +40,33 @@ def label_of(problem: Problem, batch: pa.RecordBatch | pa.Table) -> pa.Array:
         >>> label_of(problem, pa.table({"x": [1, 2, 3], "late": [15.0, 16.0, None]})).to_pylist()
         [0, 1, None]
     """
+    label = _label(problem, batch)
+    if not end or not problem.label.delay_days:
+        return label
+    known = pc.less(_flat(_column(batch, DAY)), pa.scalar(first_unknown_day(problem, end), pa.date32()))
+    return pc.if_else(known, label, pa.scalar(None, label.type))
+
+
+def first_unknown_day(problem: Problem, end: str) -> dt.date:
+    """The first day whose rows' labels are not known yet at a data cut-off (ISO): ``label.delay_days`` before it.
+
+    Example:
+        >>> from windtunnel.lifecycle.problem import parse
+        >>> problem = parse({"name": "p", "owner": "o", "task": "regression", "source": {"format": "csv", "path": "x/{day}.csv"},
+        ...     "columns": {"x": "int64", "y": "float64"}, "features": {"numeric": ["x"]}, "label": {"column": "y", "delay_days": 3}})
+        >>> first_unknown_day(problem, "2013-01-15").isoformat()
+        '2013-01-12'
+    """
+    return dt.date.fromisoformat(end) - dt.timedelta(days=problem.label.delay_days)
+
+
+def first_test_day(problem: Problem, end: str) -> dt.date:
+    """The first day of the test split of a split by time: the newest share of the window's days whose labels are known."""
+    newest = max(1, round((problem.windows.train_days - problem.label.delay_days) * problem.splits.test))
+    return first_unknown_day(problem, end) - dt.timedelta(days=newest)
+
+
+def _label(problem: Problem, batch: pa.RecordBatch | pa.Table) -> pa.Array:
     values = _flat(_column(batch, problem.label.column))
     if problem.task == "regression":
         return pc.cast(values, pa.float64())
@@ -58,7 +90,7 @@ def split_of(problem: Problem, batch: pa.RecordBatch | pa.Table, end: str) -> np
     """Which rows are for testing: a boolean array, true for the test split, false for training.
 
     By key, a row's place is a stable hash of its key columns (SipHash by `pandas.util.hash_array`), so a key never crosses splits and
-    a row keeps its split from run to run. By time, the newest share of the window's days is for testing.
+    a row keeps its split from run to run. By time, the newest share of the window's days whose labels are known is for testing.
 
     Args:
         problem: says how.
@@ -67,9 +99,7 @@ def split_of(problem: Problem, batch: pa.RecordBatch | pa.Table, end: str) -> np
     """
     splits = problem.splits
     if splits.by == "time":
-        newest = max(1, round(problem.windows.train_days * splits.test))
-        first = dt.date.fromisoformat(end) - dt.timedelta(days=newest)
-        answer = pc.greater_equal(_flat(_column(batch, DAY)), pa.scalar(first, pa.date32()))
+        answer = pc.greater_equal(_flat(_column(batch, DAY)), pa.scalar(first_test_day(problem, end), pa.date32()))
         return answer.to_numpy(zero_copy_only=False)
     keys = splits.key or problem.keys
     if not keys:

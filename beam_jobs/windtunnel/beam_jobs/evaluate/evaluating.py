@@ -27,7 +27,7 @@ from windtunnel.lifecycle.ledger import Ledger
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import CandidateRef, EvaluationRef, SnapshotRef
 from windtunnel.lifecycle.registry import Champion, champion, judged_against
-from windtunnel.lifecycle.rows import DAY
+from windtunnel.lifecycle.rows import DAY, first_unknown_day
 from windtunnel.lifecycle.settings import Settings
 
 __all__ = ["evaluate", "run"]
@@ -238,7 +238,7 @@ def _plan(
     newest = None
     if problem.splits.by == "key" and DAY in schema.names:
         days = max(1, problem.windows.train_days // 7)
-        newest = (dt.date.fromisoformat(snapshot.end) - dt.timedelta(days=days) - dt.date(1970, 1, 1)).days
+        newest = (first_unknown_day(problem, snapshot.end) - dt.timedelta(days=days) - dt.date(1970, 1, 1)).days
     return Plan(
         problem=problem,
         models=models,

@@ -53,7 +53,7 @@ def count_figures(problem: Problem, source: Source, end: str, progress: Callable
 
 
 def _count_labels(problem: Problem, batch: pa.RecordBatch, end: str, figures: Figures, leaks: "_Leaks", *, splits: bool) -> None:
-    label = label_of(problem, batch)
+    label = label_of(problem, batch, end)
     known = pc.is_valid(label).to_numpy(zero_copy_only=False)
     figures.unlabelled += int((~known).sum())
     _add(figures.labels, label)

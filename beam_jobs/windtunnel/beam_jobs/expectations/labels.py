@@ -12,7 +12,7 @@ from windtunnel.beam_jobs.expectations.source import Source
 from windtunnel.lifecycle.checks import Finding
 from windtunnel.lifecycle.errors import ConfigurationError
 from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.rows import label_of
+from windtunnel.lifecycle.rows import DAY, label_of
 
 __all__ = ["Suspects", "flipped_sources", "label_findings", "suspicious_labels"]
 
@@ -86,7 +86,7 @@ def flipped_sources(suspects: Suspects, sources: npt.NDArray[Any], *, times: flo
     return dict(sorted(found.items(), key=lambda entry: -entry[1]))
 
 
-def label_findings(problem: Problem, source: Source, options: Mapping[str, Any]) -> list[Finding]:
+def label_findings(problem: Problem, source: Source, options: Mapping[str, Any], end: str = "") -> list[Finding]:
     """Label errors and flipped sources in the last labelled rows of a window.
 
     Args:
@@ -94,10 +94,13 @@ def label_findings(problem: Problem, source: Source, options: Mapping[str, Any])
         source: the rows.
         options: ``source`` (a column that says where a label is from), ``max_share`` (of suspicious labels, 0.2 if not given),
             ``rows`` (how many of the last ones to look at, 20,000).
+        end: the run's data cut-off, ISO: labels that were not known then are left out; empty for all.
     """
     origin = options.get("source")
     numeric, categorical = problem.features.numeric, problem.features.categorical
     wanted = [*numeric, *categorical, problem.label.column, *([origin] if origin else [])]
+    if problem.label.delay_days and end:
+        wanted.append(DAY)
     missing = [name for name in wanted if name not in source.columns]
     if missing:
         raise ConfigurationError(f"label_errors: the data has no columns {missing}")
@@ -105,7 +108,7 @@ def label_findings(problem: Problem, source: Source, options: Mapping[str, Any])
     frames = []
     for chunk in source.chunks(wanted, start_at=max(0, source.rows - 2 * rows)):
         frame = source.frame(chunk.batch, start=chunk.start)
-        labels = label_of(problem, chunk.batch).to_pandas()
+        labels = label_of(problem, chunk.batch, end).to_pandas()
         frames.append(frame.assign(__label__=labels.to_numpy())[labels.notna().to_numpy()])
     held = pd.concat(frames, ignore_index=True).tail(rows)
     codes = {name: pd.factorize(held[name])[0] for name in categorical}

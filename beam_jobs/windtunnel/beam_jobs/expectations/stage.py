@@ -178,7 +178,7 @@ def _look(
     if isinstance(options, Mapping) and isinstance(options.get("label_errors"), Mapping):
         from windtunnel.beam_jobs.expectations.labels import label_findings
 
-        findings += label_findings(problem, source, options["label_errors"])
+        findings += label_findings(problem, source, options["label_errors"], snapshot.end)
     return _Outcome(result, by_day, findings)
 
 

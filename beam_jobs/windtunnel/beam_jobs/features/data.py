@@ -55,7 +55,7 @@ class AllRows:
 
 
 class ProblemRows:
-    """The rows of one split of a problem's window: those with a label, of that side.
+    """The rows of one split of a problem's window: those whose label was known at its end, of that side.
 
     Args:
         problem: says what the label and the split are.
@@ -68,11 +68,12 @@ class ProblemRows:
     def __init__(self, problem: Problem, end: str, split: str) -> None:
         self.problem, self.end, self.split = problem, end, split
         keys = problem.splits.key or problem.keys
-        self.columns = [problem.label.column, *(keys if problem.splits.by == "key" else [rows.DAY])]
+        timed = problem.splits.by == "time" or problem.label.delay_days
+        self.columns = [problem.label.column, *(keys if problem.splits.by == "key" else []), *([rows.DAY] if timed else [])]
 
     def select(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, np.ndarray | None, np.ndarray | None]:
         """Those rows, with labels as `rows.label_of` says."""
-        label = rows.label_of(self.problem, batch)
+        label = rows.label_of(self.problem, batch, self.end)
         known = np.asarray(label.is_valid())
         wanted = known & (rows.split_of(self.problem, batch, self.end) == (self.split == "test"))
         mask = pa.array(wanted)

@@ -105,6 +105,13 @@ class Profiled:
             self.slices[name].merge(statistics)
         self.labels.update(other.labels)
 
+    def hide_labels(self, first: str) -> None:
+        """Count rows from this day on (ISO) as rows without a label: it was not known at a run's cut-off."""
+        hidden: Counter[tuple[str, str, str]] = Counter()
+        for (day, split, label), count in self.labels.items():
+            hidden[day, split, "\0" if day >= first else label] += count
+        self.labels = hidden
+
     def label_counts(self, first_test_day: str = "") -> dict[str, dict[str, int]]:
         """Rows by split and label (rows without a label are left out).
 
