@@ -24,12 +24,12 @@ def measure(answers: int) -> dict[str, float]:
     from windtunnel.beam_jobs.job import Progress
     from windtunnel.beam_jobs.monitor import monitor
     from windtunnel.cli.landing import lay_out
+    from windtunnel.lifecycle.predictions import LOGGED
     from windtunnel.lifecycle.problem import load
     from windtunnel.lifecycle.run import Run
     from windtunnel.lifecycle.settings import Settings
     from windtunnel.lifecycle.tables import write_file
     from windtunnel.lifecycle.window import Window
-    from windtunnel.serving.ship import SCHEMA
 
     folder = Path(tempfile.mkdtemp())
     lay_out(folder / "landing")
@@ -66,7 +66,7 @@ def measure(answers: int) -> dict[str, float]:
         at = dt.datetime(day.year, day.month, day.day, 20, tzinfo=dt.UTC)
         columns = {
             "event_date": pa.repeat(pa.scalar(day, pa.date32()), count),
-            "predicted_at": pa.repeat(pa.scalar(at, SCHEMA.field("predicted_at").type), count),
+            "predicted_at": pa.repeat(pa.scalar(at, LOGGED.field("predicted_at").type), count),
             "request_id": pa.array([f"{day}-{i}" for i in range(count)]),
             "row": pa.repeat(pa.scalar(0, pa.int32()), count),
             "model": pa.repeat(problem.name, count),
@@ -75,13 +75,13 @@ def measure(answers: int) -> dict[str, float]:
             "shadow": pa.repeat(pa.scalar(False), count),
             "prediction": pa.array([str(i % 2) for i in range(count)]),
             "value": pa.array([(i % 100) / 100 for i in range(count)]),
-            "probabilities": pa.nulls(count, SCHEMA.field("probabilities").type),
+            "probabilities": pa.nulls(count, LOGGED.field("probabilities").type),
             "decision": pa.nulls(count, pa.string()),
             "seconds": pa.array([0.001 + (i % 1000) / 1e6 for i in range(count)]),
             "inputs": pa.array([sent[i % len(sent)] for i in range(count)]),
         }
         path = f"{folder}/predictions/{problem.name}/{day}/1-0.parquet"
-        write_file(path.rpartition("/")[0], [pa.table(columns, schema=SCHEMA)], SCHEMA, lambda path=path: path)
+        write_file(path.rpartition("/")[0], [pa.table(columns, schema=LOGGED)], LOGGED, lambda path=path: path)
     found: dict[str, float] = {}
     before = _cpu()
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -14,3 +14,13 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real data: {SHARED} is absent")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database, to be copied: making one takes seconds."""
+    from mlflow import MlflowClient
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    MlflowClient(f"sqlite:///{folder}/empty.db").search_experiments()
+    return folder / "empty.db"

@@ -86,11 +86,11 @@ class World:
 
     def log(self, entries):
         """Put logged rows into the table of predictions, beside what is there."""
+        from windtunnel.lifecycle.predictions import LOGGED
         from windtunnel.lifecycle.snapshots import day_files, day_path, open_table, replace_days, table_name
         from windtunnel.lifecycle.tables import write_file
-        from windtunnel.serving.ship import SCHEMA
 
-        schema = pa.schema([pa.field(f.name, pa.string()) if f.name == "probabilities" else f for f in SCHEMA])
+        schema = pa.schema([pa.field(f.name, pa.string()) if f.name == "probabilities" else f for f in LOGGED])
         name = table_name(self.problem, "predictions")
         for day in sorted({entry["event_date"] for entry in entries}):
             table = open_table(self.settings, name, schema)

@@ -39,15 +39,6 @@ def problem_of(**parts):
     return parse({**PROBLEM, **parts})
 
 
-@pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory):
-    from mlflow import MlflowClient
-
-    folder = tmp_path_factory.mktemp("mlflow")
-    MlflowClient(f"sqlite:///{folder}/empty.db").search_experiments()
-    return folder / "empty.db"
-
-
 @pytest.fixture
 def settings(tmp_path, empty_mlflow):
     shutil.copy(empty_mlflow, tmp_path / "mlflow.db")

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from windtunnel.lifecycle.errors import SourceFormatError, UnavailableError
-from windtunnel.lifecycle.feedback import PREDICTION
 from windtunnel.lifecycle.fingerprint import fingerprint
 from windtunnel.lifecycle.ledger import Ledger
+from windtunnel.lifecycle.predictions import LOGGED
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.settings import Settings
 from windtunnel.lifecycle.snapshots import day_files, day_path, open_table, replace_days, table_name
@@ -33,14 +33,14 @@ COLLECTED = "ca"
 """What the digest in a collected file's name begins with; files of batch jobs begin with ``ba``."""
 
 _SOURCE = "log_file"
-_SCHEMA = pa.schema([*PREDICTION, pa.field("seconds", pa.float64()), pa.field("inputs", pa.string()), pa.field(_SOURCE, pa.string())])
+_SCHEMA = pa.schema([*LOGGED, pa.field(_SOURCE, pa.string())])
 
 
-def collect(problem: Problem, settings: Settings) -> int:
+def collect(problem: Problem | str, settings: Settings) -> int:
     """Take the server's new log files into the table of predictions; answers how many rows came in.
 
     Args:
-        problem: whose answers.
+        problem: whose answers: a problem or its name.
         settings: ``server_log`` says where the server ships to; empty means that there is nothing to collect.
 
     Raises:
@@ -48,12 +48,13 @@ def collect(problem: Problem, settings: Settings) -> int:
     """
     if not settings.server_log:
         return 0
-    root = f"{settings.server_log.rstrip('/')}/{problem.name}"
+    model = problem if isinstance(problem, str) else problem.name
+    root = f"{settings.server_log.rstrip('/')}/{model}"
     if not _shipped(root):
         return 0
     name = table_name(problem, "predictions")
     rows = 0
-    with Ledger(settings).lock(f"collect:{problem.name}"):  # two that take in different sets of the same files would count some twice
+    with Ledger(settings).lock(f"collect:{model}"):  # two that take in different sets of the same files would count some twice
         table = open_table(settings, name, _SCHEMA)
         for day, files in _shipped(root).items():
             there = [entry for entry in day_files(table) if entry.day == day and entry.digest.startswith(COLLECTED)]
@@ -75,7 +76,7 @@ def collect(problem: Problem, settings: Settings) -> int:
                     )
                 rows += count
             _remove(taken)
-    log.info("%s: %s logged answers came into %s", problem.name, f"{rows:,}", name)
+    log.info("%s: %s logged answers came into %s", model, f"{rows:,}", name)
     return rows
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pjson
 
 from windtunnel.lifecycle.labels import add_labels, label_type
+from windtunnel.lifecycle.predictions import PREDICTION
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.rows import DAY, label_of
 from windtunnel.lifecycle.schema import arrow_schema
@@ -24,7 +25,6 @@ from windtunnel.lifecycle.sources.days import event_columns, event_days
 from windtunnel.lifecycle.window import Window
 
 __all__ = [
-    "PREDICTION",
     "Reasons",
     "Truth",
     "add_labels",
@@ -34,24 +34,6 @@ __all__ = [
     "join",
     "truth_columns",
 ]
-
-PREDICTION = pa.schema(
-    [
-        pa.field(DAY, pa.date32()),
-        pa.field("predicted_at", pa.timestamp("us", tz="UTC")),
-        pa.field("request_id", pa.string()),
-        pa.field("row", pa.int32()),
-        pa.field("model", pa.string()),
-        pa.field("version", pa.string()),
-        pa.field("route", pa.string()),
-        pa.field("shadow", pa.bool_()),
-        pa.field("prediction", pa.string()),
-        pa.field("value", pa.float64()),
-        pa.field("probabilities", pa.string()),
-        pa.field("decision", pa.string()),
-    ]
-)
-"""What the feedback table keeps of a prediction; `DAY` is the day of the answer, ``probabilities`` a JSON list."""
 
 Reasons = dict[str, int]
 """Why predictions wait, and how many: ``no_keys``, ``not_due``, ``no_examples``, ``no_row``, ``no_label``, ``ambiguous``."""

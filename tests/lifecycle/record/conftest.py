@@ -13,15 +13,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # spawned processes import the s
 from judged import Shop
 
 
-@pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory):
-    from mlflow import MlflowClient
-
-    folder = tmp_path_factory.mktemp("mlflow")
-    MlflowClient(f"sqlite:///{folder}/empty.db").search_experiments()
-    return folder / "empty.db"
-
-
 @pytest.fixture
 def settings(tmp_path, empty_mlflow):
     shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
