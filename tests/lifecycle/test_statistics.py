@@ -211,6 +211,13 @@ def test_sketches_do_not_depend_on_order():
     assert not len(frequent.values)
 
 
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 20])
+def test_texts_of_one_length_hash_as_among_others(length):
+    texts = [f"{i:0{length}d}"[-length:] for i in range(50)]
+    alone, mixed = hash_column(pa.array(["?" * length, *texts]).slice(1)), hash_column(pa.array(["", *texts, "a longer one than those"]))
+    assert alone.tolist() == mixed[1:-1].tolist()
+
+
 def test_hashes_are_the_same_for_the_same_value_in_any_slice():
     texts = ["", "a", "abcdefg", "abcdefgh", "abcdefghi", "x" * 100, "é", "abcdefgh\0"]
     array = pa.array(texts)

@@ -18,7 +18,7 @@ import apache_beam as beam
 import fsspec
 
 from windtunnel.beam_jobs.ingest_write import PieceWriter, publish, write_table
-from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
+from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting, spread
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
 from windtunnel.lifecycle.errors import QuarantineLimitError
 from windtunnel.lifecycle.problem import Problem, parse
@@ -131,7 +131,7 @@ def _write(
     with outcomes(settings, problem.name, "ingest") as results, reporting("ingest", progress):
         with pipeline(settings.to_dict()) as p:
             step = _IngestPiece(problem.model_dump(mode="json"), settings, places, results)
-            _ = p | beam.Create(tasks) | beam.Reshuffle() | beam.ParDo(step)
+            _ = p | spread(tasks, settings.to_dict()) | beam.ParDo(step)
         found = results.collect()
     if len(found) != len(tasks):
         raise RuntimeError(f"{len(tasks)} pieces were given out but {len(found)} came back")

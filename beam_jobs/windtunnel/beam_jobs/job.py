@@ -12,16 +12,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from windtunnel.beam_jobs.light import all_filesystems
 from windtunnel.lifecycle.errors import ConfigurationError, WindtunnelError
 
-__all__ = ["Progress", "main", "pipeline", "progress_of", "runner_options"]
+__all__ = ["Progress", "main", "pipeline", "progress_of", "runner_options", "spread"]
 
 log = logging.getLogger("windtunnel.jobs")
 
@@ -100,6 +101,7 @@ def pipeline(spec: Mapping[str, Any]) -> beam.Pipeline:
     chosen = runner_options(spec)
     arguments = shlex.split(chosen["runner_options"])
     if chosen["runner"] != "in-process":
+        all_filesystems()
         try:
             return beam.Pipeline(runner=chosen["runner"], options=PipelineOptions(arguments))
         except (ImportError, ValueError) as error:
@@ -110,6 +112,15 @@ def pipeline(spec: Mapping[str, Any]) -> beam.Pipeline:
     if workers > 1:
         arguments += [f"--direct_num_workers={workers}", "--direct_running_mode=multi_processing"]
     return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(arguments))
+
+
+def spread(items: Sequence[Any], spec: Mapping[str, Any]) -> beam.Create:
+    """The start of a pipeline: references, spread over the workers where there are several.
+
+    `beam.Create` reshuffles by itself; with one worker in this process that would only be a stage more.
+    """
+    chosen = runner_options(spec)
+    return beam.Create(items, reshuffle=chosen["runner"] != "in-process" or int(chosen["workers"]) > 1)
 
 
 def main(run: Callable[[dict[str, Any], Progress], dict[str, Any]], arguments: list[str] | None = None) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import apache_beam as beam
 import fsspec
 
-from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
+from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting, spread
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
 from windtunnel.lifecycle.artifacts import Stage
 from windtunnel.lifecycle.drift import compare, label_shift
@@ -119,7 +119,7 @@ def profile_files(
     with outcomes(folder_settings, name, "profile") as results, reporting("profile", progress):
         with pipeline(settings.to_dict()) as p:
             step = _ProfileGroups(problem.model_dump(mode="json") if problem else None, [list(crossing) for crossing in slices], results)
-            _ = p | beam.Create(tasks) | beam.Reshuffle() | beam.ParDo(step)
+            _ = p | spread(tasks, settings.to_dict()) | beam.ParDo(step)
         results.collect()
         whole = {path: Profiled() for path in paths}
         for task in tasks:

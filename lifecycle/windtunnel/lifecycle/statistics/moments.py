@@ -66,12 +66,17 @@ class Moments:
                 mean = float(numbers.mean())
                 distance = numbers - mean
                 square = distance * distance
-                m2, m3 = float(square.sum()), float(np.dot(square, distance))
+                m2 = float(square.sum())
+                np.multiply(square, distance, out=square)  # not np.dot: its threads wait busily for one another
+                m3 = float(square.sum())
             else:
                 mean = float((numbers * weights).sum(dtype=np.longdouble) / count)
                 distance = numbers - mean
                 square = distance * distance
-                m2, m3 = float(np.dot(square, weights)), float(np.dot(square * distance, weights))
+                square *= weights
+                m2 = float(square.sum())
+                square *= distance
+                m3 = float(square.sum())
         return cls(count, mean, m2, m3, low, high, zeros, negatives, nans, infinites)
 
     def merge(self, other: "Moments") -> None:

@@ -20,14 +20,28 @@ _FREQUENT = 4096
 _KLL = 800
 
 
-@dataclasses.dataclass
 class DistinctSketch:
     """How many distinct values, from the smallest of their hashes (k minimum values).
 
     The relative standard error is 1/sqrt(k - 2): 0.55 % for the 32,768 hashes that are kept.
+
+    Args:
+        hashes: those of a sketch that was kept, ascending.
     """
 
-    hashes: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    def __init__(self, hashes: np.ndarray | None = None) -> None:
+        self._hashes = np.empty(0, dtype=np.uint64) if hashes is None else hashes
+        self._new: list[np.ndarray] = []
+        self._size = 0
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """The smallest hashes, ascending, each once."""
+        if self._new:
+            found = np.sort(np.concatenate([self._hashes, *self._new]))
+            self._hashes = found[np.concatenate([[True], found[1:] != found[:-1]])][:_SMALLEST]
+            self._new, self._size = [], 0
+        return self._hashes
 
     def add(self, values: pa.Array) -> None:
         """Distinct values of a batch; repeats do no harm."""
@@ -35,8 +49,8 @@ class DistinctSketch:
 
     def add_hashes(self, found: np.ndarray) -> None:
         """The same by their hashes."""
-        if len(self.hashes) == _SMALLEST:
-            found = found[found < self.hashes[-1]]
+        if len(self._hashes) == _SMALLEST:
+            found = found[found < self._hashes[-1]]
         self._keep(found)
 
     def merge(self, other: "DistinctSketch") -> None:
@@ -48,7 +62,10 @@ class DistinctSketch:
             smallest = np.unique(np.partition(found, _SMALLEST)[:_SMALLEST])
             found = smallest if len(smallest) == _SMALLEST else found
         if len(found):
-            self.hashes = np.unique(np.concatenate([self.hashes, found]))[:_SMALLEST]
+            self._new.append(found)
+            self._size += len(found)
+        if self._size > _SMALLEST:
+            _ = self.hashes
 
     @property
     def estimate(self) -> float:
