@@ -19,7 +19,7 @@ import numpy as np
 
 from windtunnel.lifecycle.errors import UnsupportedError
 
-__all__ = ["PERSON", "columns", "confidence", "scores"]
+__all__ = ["PERSON", "columns", "confidence", "one", "scores"]
 
 PERSON = "person"
 """The decision of a model that is not confident enough to answer by itself."""
@@ -68,6 +68,23 @@ def columns(task: str, classes: Sequence[str], threshold: float, found: np.ndarr
     score = found[:, -1]
     no, yes = (str(name) for name in (classes if len(classes) == len(_ANOMALY_CLASSES) else _ANOMALY_CLASSES))
     return {"prediction": [yes if positive else no for positive in (score >= threshold).tolist()], "score": score}
+
+
+def one(task: str, classes: Sequence[str], threshold: float, found: list[float]) -> dict[str, Any]:
+    """What `columns` says of a single row, given and answered as plain Python values: a server's most frequent case.
+
+    Example:
+        >>> one("binary", ["on time", "late"], 0.5, [0.3, 0.7])
+        {'prediction': 'late', 'score': 0.7}
+    """
+    if task == "regression":
+        return {"prediction": found[0]}
+    if task == "multiclass":
+        score = max(found)
+        return {"prediction": str(classes[found.index(score)]), "score": score, "probabilities": found}
+    score = found[-1]
+    names = classes if len(classes) == len(_ANOMALY_CLASSES) else _ANOMALY_CLASSES
+    return {"prediction": str(names[score >= threshold]), "score": score}
 
 
 def confidence(task: str, found: np.ndarray) -> np.ndarray | None:

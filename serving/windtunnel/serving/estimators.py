@@ -2,12 +2,16 @@
 
 import dataclasses
 import math
-from typing import Any
+import struct
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.serving.plan import Step, Value, as_matrix, refuse, register
+from windtunnel.serving.plan import Row, Step, Value, as_matrix, refuse, register
 from windtunnel.serving.steps import finite
+
+if TYPE_CHECKING:
+    from windtunnel.serving.gtil import Ensemble
 
 __all__ = ["Linear", "Trees"]
 
@@ -37,24 +41,46 @@ class Trees(Step):
 
     def run(self, value: Value) -> Value:
         """The score matrix."""
-        import treelite.gtil
-
-        if self.loaded is None:
-            self.loaded = treelite.Model.deserialize_bytes(self.model)
+        ensemble = self._ensemble()
         x = finite(as_matrix(value), "the model", null=self.null)
         if self.single:
-            if len(x) and np.nanmax(np.abs(x), initial=0.0) > _FLOAT32_MAX:
-                raise refuse("a value is too large for the model")
-            x = x.astype(np.float32).astype(np.float64)
-        # One thread: several requests, not one, share the cores.
-        raw = self.softmax or self.path > 0
-        found = np.asarray(treelite.gtil.predict(self.loaded, np.ascontiguousarray(x), nthread=1, pred_margin=raw), dtype=np.float64)
-        found = found.reshape(len(x), -1)
+            x = self._rounded(x)
+        found = ensemble.many(x)
         if self.path > 0:
             return np.exp2(-found / self.path)
         if self.softmax:
             return _softmax(found)
         return np.hstack([1.0 - found, found]) if self.pair and found.shape[1] == 1 else found
+
+    def one(self, row: Row) -> Row:
+        """The scores of one row."""
+        if self.path > 0 or self.softmax:
+            return super().one(row)
+        ensemble = self._ensemble()
+        try:
+            packed = struct.pack(f"{len(row)}d", *row)
+        except struct.error as error:
+            raise refuse("text where the model needs numbers") from error
+        x = np.frombuffer(packed)
+        if not math.isfinite(np.add.reduce(x)):  # nothing to look for in a sum that is finite
+            finite(x, "the model", null=self.null)
+        if self.single:
+            packed = self._rounded(x).tobytes()
+        found = ensemble.one(packed)
+        return [1.0 - found[0], found[0]] if self.pair and len(found) == 1 else found
+
+    def _ensemble(self) -> "Ensemble":
+        if self.loaded is None:
+            from windtunnel.serving.gtil import Ensemble
+
+            self.loaded = Ensemble(self.model, margin=self.softmax or self.path > 0)
+        found: Ensemble = self.loaded
+        return found
+
+    def _rounded(self, x: np.ndarray) -> np.ndarray:
+        if x.size and np.nanmax(np.abs(x), initial=0.0) > _FLOAT32_MAX:
+            raise refuse("a value is too large for the model")
+        return x.astype(np.float32).astype(np.float64)
 
 
 @register

@@ -20,9 +20,10 @@ from windtunnel.lifecycle import answers
 from windtunnel.lifecycle.bundle import Bundle, Input, read, read_pipeline, read_samples, seal
 from windtunnel.lifecycle.errors import GateError, WindtunnelError
 from windtunnel.serving.compile import NotCompilableError, compile_pipeline
+from windtunnel.serving.engine import plan_inputs
 from windtunnel.serving.frame import frame_of
-from windtunnel.serving.plan import Plan
-from windtunnel.serving.values import InvalidInputError, from_rows
+from windtunnel.serving.plan import WIDEST_ROW, Plan
+from windtunnel.serving.values import InvalidInputError, Reader, from_rows
 
 __all__ = ["FOLDER", "Parity", "adversarial_rows", "compile_bundle", "main", "parity"]
 
@@ -115,6 +116,10 @@ def _compare(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str,
     if len(rows) == 1 and (theirs is None) != (ours is None):
         raise GateError(f"{'only scikit-learn' if theirs is None else 'only the plan'} refuses the row {rows[0]!r}")
     if theirs is None and len(rows) == 1:
+        if plan.width <= WIDEST_ROW:
+            values = Reader(plan_inputs(bundle, plan)).read(rows[0])
+            if values is not None and _try(lambda: np.array(plan.one(values))) is not None:
+                raise GateError(f"the plan refuses the row {rows[0]!r} among others but not by itself")
         found.refused += 1
         return
     if theirs is None or ours is None:
@@ -130,8 +135,21 @@ def _compare(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str,
             f"the plan differs from scikit-learn by {difference.max():.3g} for the row {rows[worst]!r}: "
             f"{ours[worst].tolist()} instead of {theirs[worst].tolist()}"
         )
+    if plan.width <= WIDEST_ROW:
+        _compare_single(plan, Reader(plan_inputs(bundle, plan)), rows, ours)
     found.rows += len(rows)
     found.difference = max(found.difference, float(difference.max()))
+
+
+def _compare_single(plan: Plan, reader: Reader, rows: Sequence[dict[str, Any]], ours: np.ndarray) -> None:
+    """The short way for single rows must say what the plan says of the batch."""
+    for row, wanted in zip(rows, ours, strict=True):
+        values = reader.read(row)
+        if values is None:  # `from_rows` reads this row
+            continue
+        found = _try(lambda values=values: np.array(plan.one(values)))
+        if found is None or found.shape != wanted.shape or not np.all(_difference(found, wanted) <= TOLERANCE):
+            raise GateError(f"the plan answers {found} for the row {row!r} by itself and {wanted.tolist()} among others")
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.lifecycle.errors import UnavailableError
+from windtunnel.serving import quickjson
 
 __all__ = ["LogUnavailableError", "PredictionLog", "closed_files", "entries"]
 
 _ACTIVE, _CLOSED = "active", "closed"
-_ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class LogUnavailableError(UnavailableError):
@@ -59,7 +59,7 @@ class PredictionLog:
         Raises:
             LogUnavailableError: the disk is full, or the folder is gone; nothing half-written stays.
         """
-        line = _ENCODE(entry).encode() + b"\n"
+        line = quickjson.dumps(entry) + b"\n"
         try:
             if self._handle < 0:
                 self._open()

@@ -17,14 +17,20 @@ import numpy as np
 from windtunnel.lifecycle.errors import IntegrityError
 from windtunnel.serving.values import Column, Columns, InvalidInputError, Texts
 
-__all__ = ["Plan", "Step", "Value", "as_columns", "as_matrix", "refuse", "register"]
+__all__ = ["Plan", "Row", "Step", "Value", "as_columns", "as_matrix", "refuse", "register"]
 
 FORMAT = 1
 _JSON, _ARRAYS = "plan.json", "plan.npz"
 CHUNK_CELLS = 4_000_000
 """Cells of a feature matrix at most (32 MB): more rows are run in chunks."""
 
+WIDEST_ROW = 1024
+"""Features of a plan at most that are worth computing for one row in plain Python."""
+
 Value = np.ndarray | list[Column]
+
+Row = list[Any]
+"""The values of one row in plain Python: floats (null as NaN) and texts (None is null)."""
 
 
 @dataclasses.dataclass
@@ -40,6 +46,22 @@ class Step:
             InvalidInputError: scikit-learn's own transformer would have refused the rows.
         """
         raise TypeError(f"{type(self).__name__} has no run for {type(value).__name__}")
+
+    def one(self, row: Row) -> Row:
+        """The same for one row in plain Python; steps that this is cheaper for have their own.
+
+        For a handful of values Python's own arithmetic, which rounds as numpy's does, costs a fifth of numpy's calls.
+
+        Raises:
+            InvalidInputError: scikit-learn's own transformer would have refused the row.
+        """
+        if all(type(value) is float for value in row):
+            found = self.run(np.array([row]))
+        else:
+            found = self.run([np.array([value]) if type(value) is float else Texts([value]) for value in row])
+        if isinstance(found, np.ndarray):
+            return list(found[0].tolist())
+        return [column.rows()[0] if isinstance(column, Texts) else float(column[0]) for column in found]
 
 
 _REGISTRY: dict[str, type[Step]] = {}
@@ -112,6 +134,11 @@ class Plan:
                     chunk.append(Texts(column.values, column.codes[start : start + most]))
             parts.append(as_matrix(self.step.run(chunk)))
         return np.concatenate(parts)
+
+    def one(self, row: Row) -> Row:
+        """The scores of one row, its values in the order of the inputs."""
+        with np.errstate(all="ignore"):
+            return self.step.one(row)
 
     def save(self, folder: Path) -> None:
         """Write the plan's two files."""

@@ -5,18 +5,18 @@ The two prediction routes are found by a few string comparisons and touch no fra
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from windtunnel.lifecycle.errors import WindtunnelError
-from windtunnel.serving import v2
+from windtunnel.serving import quickjson, v2
 from windtunnel.serving.access import Access, Caller
 from windtunnel.serving.repository import Repository
-from windtunnel.serving.service import MAX_ROWS, Service, status_of
+from windtunnel.serving.service import MAX_ROWS, Answer, Service, status_of
 from windtunnel.serving.values import InvalidInputError, invalid
 
 __all__ = ["Application"]
@@ -25,17 +25,20 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = dict[bytes, bytes]
+Target = tuple[str, str, str]
 log = logging.getLogger("windtunnel.server")
 
 _JSON = (b"content-type", b"application/json")
 _MOST_DRAINED = 64_000_000
-_ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_MOST_TARGETS = 1000
+_REASONS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
+More = tuple[tuple[bytes, bytes], ...]
 
 
 class Refused(Exception):  # noqa: N818 - a way out of a handler, not an error of ours
     """Ends a request with a status and an error text."""
 
-    def __init__(self, status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = (), **more: Any) -> None:
+    def __init__(self, status: int, text: str, headers: More = (), **more: Any) -> None:
         super().__init__(text)
         self.status, self.text, self.headers, self.more = status, text, headers, more
 
@@ -57,6 +60,8 @@ class Application:
         self.max_body = max_body
         self.timeout = timeout
         self.ready = False
+        self.tracer: Any = None
+        self._targets: dict[bytes, Target] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
@@ -67,27 +72,17 @@ class Application:
         began = time.perf_counter()
         headers: Headers = dict(scope["headers"])
         model = ""
-        more: tuple[tuple[bytes, bytes], ...] = ()
+        more: More = ()
         try:
             parts = _parts(scope)
             model = parts[2] if len(parts) > 2 and parts[1] == "models" else ""  # noqa: PLR2004 - /v2/models/{model}
-            status, body, more = await self._handle(scope, parts, headers, receive, began)
-        except Refused as refused:
-            status, body, more = refused.status, {"error": refused.text, **refused.more}, refused.headers
-        except WindtunnelError as error:
-            status, body = status_of(error), {"error": str(error)}
-            if isinstance(error, InvalidInputError):
-                body["problems"] = error.problems
-            if status == 503:  # noqa: PLR2004
-                more = ((b"retry-after", b"1"),)
-        except TimeoutError:
-            status, body = 504, {"error": f"the request took more than {self.timeout:g} s"}
-        except Exception:
-            log.exception("a request to %s failed", scope["path"])
-            status, body = 500, {"error": "the server failed; its log says more"}
-        content = body if isinstance(body, bytes) else _ENCODE(body).encode()
-        known = model if model in self.service.models.served else ""
-        self.service.metrics.ended(known, "http", status)
+            # A load takes as long as the bundle is large; what it waits for has limits of its own.
+            async with asyncio.timeout(None if parts[1:2] == ["repository"] else self.timeout):
+                status, body, more = await self._handle(scope, parts, headers, receive, began)
+        except Exception as error:  # noqa: BLE001 - every error is answered
+            status, body, more = self._failure(error, scope["path"])
+        content = body if isinstance(body, bytes) else quickjson.dumps(body)
+        self._ended(model, status)
         start = [] if any(name == b"content-type" for name, _ in more) else [_JSON]
         await send(
             {
@@ -98,9 +93,83 @@ class Application:
         )
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
 
-    async def _handle(
-        self, scope: Scope, parts: list[str], headers: Headers, receive: Receive, began: float
-    ) -> tuple[int, Any, tuple[tuple[bytes, bytes], ...]]:
+    def _failure(self, error: Exception, path: str) -> tuple[int, Any, More]:
+        """Status, body and headers for what went wrong."""
+        match error:
+            case Refused():
+                return error.status, {"error": error.text, **error.more}, error.headers
+            case WindtunnelError():
+                status, body = status_of(error), dict[str, Any](error=str(error))
+                if isinstance(error, InvalidInputError):
+                    body["problems"] = error.problems
+                return status, body, ((b"retry-after", b"1"),) if status == 503 else ()  # noqa: PLR2004
+            case TimeoutError():
+                return 504, {"error": f"the request took more than {self.timeout:g} s"}, ()
+            case _:
+                log.error("a request to %s failed", path, exc_info=error)
+                return 500, {"error": "the server failed; its log says more"}, ()
+
+    def _ended(self, model: str, status: int) -> None:
+        self.service.metrics.ended(model if model in self.service.models.served else "", "http", status)
+
+    # The short way -------------------------------------------------------------------------------------------------------------------
+
+    def target(self, url: bytes) -> Target | None:
+        """What a URL predicts, as ``(route, model, version)``; None for every other URL."""
+        found = self._targets.get(url)
+        if found is None and b"?" not in url:
+            match _parts({"raw_path": url}):
+                case ["v1", "models", model, "predict"]:
+                    found = ("v1", model, "")
+                case ["v2", "models", model, "infer"]:
+                    found = ("v2", model, "")
+                case ["v2", "models", model, "versions", version, "infer"]:
+                    found = ("v2", model, version)
+            if found is not None:
+                if len(self._targets) >= _MOST_TARGETS:
+                    self._targets.clear()
+                self._targets[url] = found
+        return found
+
+    def quick(self, target: Target, pairs: list[tuple[bytes, bytes]], body: bytes, began: float) -> tuple[bytes, ...] | None:
+        """Answer a prediction without waiting for anything.
+
+        Args:
+            target: from `target`.
+            pairs: the request's headers.
+            body: all of its body.
+            began: when it arrived, by `time.perf_counter`.
+
+        Returns:
+            The answer's bytes but for the empty line before the last of them, which is the body; None where a queue, or another answer
+            than to this one request, has to be waited for: then the ordinary way is to be taken.
+        """
+        route, model, version = target
+        headers: Headers = dict(pairs)
+        try:
+            self._may(self._caller(headers, "POST", "POST"), model)
+            served = self.service.models.served.get(model)
+            if served is None or served.queues or len(body) > self.max_body or self.tracer is not None:
+                return None
+            self._not_behind()
+            if route == "v1":
+                rows, identity = self._rows(_parsed(body)), _identity(headers) or self.service.new_id()
+                found = self.service.find(model, _wanted(headers), _text(headers.get(b"x-windtunnel-key")), rows)
+                content, more = self._shown(self.service.answer(found, rows, None, identity, "json", began))
+            else:
+                request, rows, found, columns, identity = self._tensors(model, version, headers, body)
+                content, more = self._as_tensors(self.service.answer(found, rows, columns, identity, "http", began), request)
+            status = 200
+        except Exception as error:  # noqa: BLE001 - every error is answered
+            status, content, more = self._failure(error, f"/{route}/models/{model}")
+        self._ended(model, status)
+        raw = content if isinstance(content, bytes) else quickjson.dumps(content)
+        lines = [b"%s: %s\r\n" % pair for pair in more]
+        if not any(name == b"content-type" for name, _ in more):
+            lines.append(b"content-type: application/json\r\n")
+        return (b"HTTP/1.1 %s\r\ncontent-length: %d\r\n" % (_REASONS[status], len(raw)), *lines, raw)
+
+    async def _handle(self, scope: Scope, parts: list[str], headers: Headers, receive: Receive, began: float) -> tuple[int, Any, More]:
         method = scope["method"]
         match parts:
             case ["v1", "models", model, "predict"]:
@@ -127,7 +196,7 @@ class Application:
 
     async def _other(  # noqa: PLR0911 - one return a route
         self, method: str, parts: list[str], headers: Headers, receive: Receive
-    ) -> tuple[int, Any, tuple[tuple[bytes, bytes], ...]]:
+    ) -> tuple[int, Any, More]:
         service = self.service
         match parts:
             case ["v2"]:
@@ -176,64 +245,52 @@ class Application:
 
     # Predictions --------------------------------------------------------------------------------------------------------------------
 
-    async def _plain(
-        self, model: str, headers: Headers, receive: Receive, began: float
-    ) -> tuple[int, Any, tuple[tuple[bytes, bytes], ...]]:
-        body = await self._json(receive, headers)
+    async def _plain(self, model: str, headers: Headers, receive: Receive, began: float) -> tuple[int, Any, More]:
+        rows = self._rows(await self._json(receive, headers))
+        identity = _identity(headers) or self.service.new_id()
+        self._not_behind()
+        found = self.service.find(model, _wanted(headers), _text(headers.get(b"x-windtunnel-key")), rows)
+        return (200, *self._shown(await self.service.predict(found, rows, None, identity, "json", began)))
+
+    def _rows(self, body: Any) -> list[dict[str, Any]]:
         rows = body.get("rows") if isinstance(body, dict) else None
         if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
             raise invalid([{"row": 0, "field": "rows", "message": "must be a list of at least one object: column name -> value"}])
-        if len(rows) > MAX_ROWS:
-            raise Refused(413, f"{len(rows)} rows in one request; at most {MAX_ROWS}: score more with `windtunnel predict`")
-        wanted, key = _wanted(headers), _text(headers.get(b"x-windtunnel-key"))
-        identity = _identity(headers) or self.service.new_id()
-        found = self.service.find(model, wanted, key, rows)
-        answer = await self._timed(self.service.predict(found, rows, None, identity, "json", began))
-        return (
-            200,
-            {
-                "id": answer.id,
-                "model": model,
-                "version": answer.version,
-                "route": answer.route,
-                "predictions": answer.rows,
-            },
-            ((b"x-request-id", answer.id.encode("latin-1", "replace")),),
-        )
+        return _few_enough(rows)
 
-    async def _infer(
-        self, model: str, version: str, headers: Headers, receive: Receive, began: float
-    ) -> tuple[int, Any, tuple[tuple[bytes, bytes], ...]]:
+    def _shown(self, answer: Answer) -> tuple[Any, More]:
+        body = {"id": answer.id, "model": answer.model, "version": answer.version, "route": answer.route, "predictions": answer.rows}
+        return body, ((b"x-request-id", _header(answer.id)),)
+
+    async def _infer(self, model: str, version: str, headers: Headers, receive: Receive, began: float) -> tuple[int, Any, More]:
         raw = await self._body(receive, headers)
+        self._not_behind()
+        request, rows, found, columns, identity = self._tensors(model, version, headers, raw)
+        return (200, *self._as_tensors(await self.service.predict(found, rows, columns, identity, "http", began), request))
+
+    def _tensors(self, model: str, version: str, headers: Headers, raw: bytes) -> tuple[v2.Request, Any, Any, Any, str]:
         request = v2.parse_http(raw, headers.get(b"inference-header-content-length"))
-        identity = request.id or _identity(headers) or self.service.new_id()
-        served = self.service.models.get(model)
-        rows = request.rows()
-        if len(rows) > MAX_ROWS:
-            raise Refused(413, f"{len(rows)} rows in one request; at most {MAX_ROWS}: score more with `windtunnel predict`")
+        self.service.models.get(model)
+        rows = _few_enough(request.rows())
         found = self.service.find(model, version or _wanted(headers), _text(headers.get(b"x-windtunnel-key")), rows)
-        columns = request.columns(served.engines[found[2]].bundle.inputs)
-        answer = await self._timed(self.service.predict(found, rows, columns, identity, "http", began))
+        columns = request.columns(found[0].engines[found[2]].bundle.inputs)
+        return request, rows, found, columns, request.id or _identity(headers) or self.service.new_id()
+
+    def _as_tensors(self, answer: Answer, request: v2.Request) -> tuple[Any, More]:
         body, length = v2.response_http(answer, request)
-        more: tuple[tuple[bytes, bytes], ...] = ((b"x-request-id", answer.id.encode("latin-1", "replace")),)
+        more: More = ((b"x-request-id", _header(answer.id)),)
         if length is not None:
             more = (*more, (b"content-type", b"application/octet-stream"), (b"inference-header-content-length", str(length).encode()))
-        return 200, body, more
+        return body, more
 
-    async def _timed(self, work: Awaitable[Any]) -> Any:
+    def _not_behind(self) -> None:
         if self.service.shed():
             self.service.metrics.shed("lag")
-            close = getattr(work, "close", None)
-            if close is not None:
-                close()
             raise Refused(503, f"the server is {self.service.lag:.1f} s behind; try again in a second", ((b"retry-after", b"1"),))
-        return await work
 
     # Repository and routes ----------------------------------------------------------------------------------------------------------
 
-    async def _route(
-        self, caller: Caller, method: str, model: str, receive: Receive, headers: Headers
-    ) -> tuple[int, Any, tuple[tuple[bytes, bytes], ...]]:
+    async def _route(self, caller: Caller, method: str, model: str, receive: Receive, headers: Headers) -> tuple[int, Any, More]:
         if method == "GET":
             self._may(caller, model)
             self.service.models.get(model)
@@ -263,10 +320,7 @@ class Application:
         raw = await self._body(receive, headers)
         if empty and not raw:
             return {}
-        try:
-            return json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            raise Refused(400, f"the body is not JSON: {error}") from error
+        return _parsed(raw)
 
     async def _body(self, receive: Receive, headers: Headers) -> bytes:
         length = headers.get(b"content-length", b"0")
@@ -274,6 +328,10 @@ class Application:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(_drained(receive), 5.0)
             raise Refused(413, f"the body has {length.decode('latin-1')} bytes; at most {self.max_body}")
+        async with asyncio.timeout(self.timeout):
+            return await self._received(receive)
+
+    async def _received(self, receive: Receive) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Refused(400, "the client went away")
@@ -282,7 +340,7 @@ class Application:
             if len(body) > self.max_body:
                 raise Refused(413, f"the body has more than {self.max_body} bytes")
             return body
-        return await asyncio.wait_for(self._rest(receive, [message.get("body", b"")]), self.timeout)
+        return await self._rest(receive, [message.get("body", b"")])
 
     async def _rest(self, receive: Receive, parts: list[bytes]) -> bytes:
         size = len(parts[0])
@@ -321,6 +379,25 @@ def _parts(scope: Scope) -> list[str]:
 def _only(method: str, *allowed: str) -> None:
     if method not in allowed and not (method == "HEAD" and "GET" in allowed):
         raise Refused(405, f"{method} is not allowed here", ((b"allow", ", ".join(allowed).encode()),))
+
+
+def _parsed(raw: bytes) -> Any:
+    """The values of a JSON body."""
+    try:
+        return quickjson.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"the body is not JSON: {error}") from error
+
+
+def _few_enough(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(rows) > MAX_ROWS:
+        raise Refused(413, f"{len(rows)} rows in one request; at most {MAX_ROWS}: score more with `windtunnel predict`")
+    return rows
+
+
+def _header(identity: str) -> bytes:
+    """An id as the value of a header: what may not stand there is percent-encoded."""
+    return (identity if identity.isascii() and identity.isprintable() else quote(identity, errors="replace")).encode()
 
 
 def _wanted(headers: Headers) -> str:

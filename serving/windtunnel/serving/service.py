@@ -1,11 +1,12 @@
 """One request, whatever protocol it came by: route it, answer it, answer it in the shadow too, write it down, count it."""
 
+import asyncio
 import itertools
 import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -65,6 +66,7 @@ class Service:
         # Ids are unique over restarts and workers: random at the start, counted from there.
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
+        self._shadows: set[asyncio.Task[None]] = set()
 
     def shed(self) -> bool:
         """Whether this worker is so far behind that it must refuse: by the age of its queue, not by a count."""
@@ -91,6 +93,29 @@ class Service:
             key = str(rows[0][route.sticky])
         return served, *route.choose(key)
 
+    def at_once(self, found: tuple[Served, str, str]) -> bool:
+        """Whether the version that `find` chose answers without waiting for a queue."""
+        return found[2] not in found[0].queues
+
+    def answer(
+        self,
+        found: tuple[Served, str, str],
+        rows: Sequence[Mapping[str, Any]],
+        columns: Columns | None,
+        identity: str,
+        protocol: str,
+        began: float,
+    ) -> Answer:
+        """Answer rows at once, where `at_once` says so; arguments and errors are those of `predict`."""
+        engine = found[0].engines[found[2]]
+        try:
+            scores = engine.row_scores(rows[0]) if columns is None and len(rows) == 1 else None
+            if scores is None:
+                scores = engine.scores(from_rows(engine.bundle.inputs, rows) if columns is None else columns)
+        except Exception as error:  # noqa: BLE001 - raised again as what it means
+            self._failed(found, identity, error)
+        return self._answered(found, scores, rows, identity, protocol, began)
+
     async def predict(
         self,
         found: tuple[Served, str, str],
@@ -113,45 +138,66 @@ class Service:
         Raises:
             WindtunnelError: the request cannot be answered; its kind says why.
         """
+        served, _, version = found
+        queue = served.queues.get(version)
+        if queue is None:
+            return self.answer(found, rows, columns, identity, protocol, began)
+        if columns is None:
+            columns = from_rows(served.engines[version].bundle.inputs, rows)
+        try:
+            scores = await queue.scores(columns)
+        except Exception as error:  # noqa: BLE001 - raised again as what it means
+            self._failed(found, identity, error)
+        return self._answered(found, scores, rows, identity, protocol, began)
+
+    def _failed(self, found: tuple[Served, str, str], identity: str, error: Exception) -> NoReturn:
+        """Count and raise what kept a version from answering, unless it is the request's own fault."""
+        served, arm, version = found
+        if isinstance(error, InvalidInputError):
+            raise error
+        self.metrics.failed(served.name, version, arm)
+        if isinstance(error, WindtunnelError):
+            raise error
+        log.error("%s version %s failed on request %s", served.name, version, identity, exc_info=error)
+        raise UnavailableError(f"the model failed: {type(error).__name__}", hint="the server's log says more") from error
+
+    def _answered(
+        self,
+        found: tuple[Served, str, str],
+        scores: np.ndarray,
+        rows: Sequence[Mapping[str, Any]],
+        identity: str,
+        protocol: str,
+        began: float,
+    ) -> Answer:
         served, arm, version = found
         engine = served.engines[version]
-        if columns is None:
-            columns = from_rows(engine.bundle.inputs, rows)
-        queue = served.queues.get(version)
-        try:
-            scores = engine.scores(columns) if queue is None else await queue.scores(columns)
-        except InvalidInputError:
-            raise
-        except Exception as error:
-            self.metrics.failed(served.name, version, arm)
-            if isinstance(error, WindtunnelError):
-                raise
-            log.exception("%s version %s failed on request %s", served.name, version, identity)
-            raise UnavailableError(f"the model failed: {type(error).__name__}", hint="the server's log says more") from error
         answer = Answer(identity, served.name, version, arm, engine, scores)
         shown = answer.rows
         self._write(served, answer, rows, shown, protocol, began, shadow=False)
         for shadow_arm, shadow_version in served.route.shadow:
             if shadow_version != version:
-                await self._shadow(served, shadow_arm, shadow_version, answer, rows, shown, protocol, began)
+                task = asyncio.get_running_loop().create_task(
+                    self._shadow((served, shadow_arm, shadow_version), answer, rows, protocol, began)
+                )
+                self._shadows.add(task)
+                task.add_done_callback(self._shadows.discard)
         self.metrics.answered(served.name, version, arm, protocol, time.perf_counter() - began, len(shown))
         if engine.bundle.task != "regression":
             for row in shown:
                 self.metrics.predicted(served.name, version, arm, row["prediction"])
         return answer
 
+    async def drain(self, seconds: float = 5.0) -> None:
+        """Wait until what answers unseen has done so."""
+        if self._shadows:
+            await asyncio.wait(self._shadows, timeout=seconds)
+
     async def _shadow(
-        self,
-        served: Served,
-        arm: str,
-        version: str,
-        answer: Answer,
-        rows: Sequence[Mapping[str, Any]],
-        shown: Sequence[Mapping[str, Any]],
-        protocol: str,
-        began: float,
+        self, found: tuple[Served, str, str], answer: Answer, rows: Sequence[Mapping[str, Any]], protocol: str, began: float
     ) -> None:
-        """The same rows by another version: logged, counted, never shown; its failures are its own."""
+        """The same rows by another version, while the client has its answer: logged, counted, never shown; its failures are its own."""
+        served, arm, version = found
         engine = served.engines[version]
         try:
             queue = served.queues.get(version)
@@ -162,9 +208,8 @@ class Service:
                 self.metrics.shadowed(served.name, version, agrees=False)
             return
         other = Answer(answer.id, served.name, version, arm, engine, scores)
-        hidden = other.rows
-        self._write(served, other, rows, hidden, protocol, began, shadow=True)
-        for ours, theirs in zip(shown, hidden, strict=True):
+        self._write(served, other, rows, other.rows, protocol, began, shadow=True)
+        for ours, theirs in zip(answer.rows, other.rows, strict=True):
             self.metrics.shadowed(served.name, version, agrees=answers.same({"p": ours["prediction"]}, {"p": theirs["prediction"]}))
 
     def _write(

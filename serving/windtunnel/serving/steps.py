@@ -3,17 +3,20 @@
 Arithmetic is done in the order in which scikit-learn does it, so that a value on the edge of a tree's threshold falls on the same side.
 """
 
+import dataclasses
 import math
+import operator
 from typing import Any
 
 import numpy as np
 
-from windtunnel.serving.plan import Step, Value, as_columns, as_matrix, refuse, register
+from windtunnel.serving.plan import Row, Step, Value, as_columns, as_matrix, refuse, register
 from windtunnel.serving.values import Column, Texts
 
 __all__ = ["Affine", "Bins", "Chain", "Fill", "Indicate", "Look", "OneHot", "Select", "Take", "Union"]
 
 _REFUSED = -2
+_UNSEEN = "a category that the model was not trained with, and that its encoder refuses"
 _DISTINCT = 512
 """From so many rows on, numbers are looked up once for each distinct value."""
 
@@ -30,6 +33,12 @@ class Chain(Step):
             value = step.run(value)
         return value
 
+    def one(self, row: Row) -> Row:
+        """Each on the output of the one before."""
+        for step in self.steps:
+            row = step.one(row)
+        return row
+
 
 @register
 class Select(Step):
@@ -42,6 +51,10 @@ class Select(Step):
         if isinstance(value, np.ndarray):
             return value[:, self.places]
         return [value[place] for place in self.places]
+
+    def one(self, row: Row) -> Row:
+        """Those values."""
+        return [row[place] for place in self.places]
 
 
 @register
@@ -59,6 +72,13 @@ class Union(Step):
             return [column for part in parts for column in as_columns(part)]
         return np.hstack([as_matrix(part) for part in parts])
 
+    def one(self, row: Row) -> Row:
+        """The outputs of all branches, in order."""
+        found: Row = []
+        for branch in self.branches:
+            found += branch.one(row)
+        return found
+
 
 @register
 class Affine(Step):
@@ -71,6 +91,7 @@ class Affine(Step):
     low: Any = None
     high: Any = None
     label: str = "a scaler"
+    _few: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def run(self, value: Value) -> Value:
         """The scaled matrix; null stays null."""
@@ -85,6 +106,24 @@ class Affine(Step):
             x = x + self.add
         return x if self.low is None else np.clip(x, self.low, self.high)
 
+    def one(self, row: Row) -> Row:
+        """The scaled values; what is rare, such as a value that is no number, is left to `run`."""
+        if self._few is None:
+            self._few = [_spread(value, len(row)) for value in (self.sub, self.div, self.mul, self.add)]
+        sub, div, mul, add = self._few
+        try:
+            if self.low is not None or (not math.isfinite(sum(row)) and any(map(math.isinf, row))):
+                return super().one(row)
+            if sub is not None:
+                row = list(map(operator.sub, row, sub))
+            if div is not None:
+                row = list(map(operator.truediv, row, div))
+        except (TypeError, ZeroDivisionError):
+            return super().one(row)
+        if mul is not None:
+            row = list(map(operator.mul, row, mul))
+        return row if add is None else list(map(operator.add, row, add))
+
 
 @register
 class Fill(Step):
@@ -95,6 +134,20 @@ class Fill(Step):
     missing: Any
     indicators: list[int]
     text: bool = False
+
+    def one(self, row: Row) -> Row:
+        """Values of which none is missing; indicators and marks of one's own are left to `run`."""
+        if self.indicators or not (self.missing is None or (isinstance(self.missing, float) and math.isnan(self.missing))):
+            return super().one(row)
+        found: Row = []
+        for place in self.keep:
+            value = row[place]
+            if value is None or value != value:  # noqa: PLR0124 - NaN
+                value = self.fills[place]
+            elif not self.text and (type(value) is not float or math.isinf(value)):
+                return super().one(row)
+            found.append(value)
+        return found
 
     def run(self, value: Value) -> Value:
         """Columns without missing values."""
@@ -178,6 +231,17 @@ class OneHot(Step):
                 out[rows, places[rows]] = 1.0
         return out
 
+    def one(self, row: Row) -> Row:
+        """The 0/1 values."""
+        out = [0.0] * self.width
+        for value, table, null, unknown in zip(row, self.tables, self.nulls, self.unknown, strict=True):
+            place = null if value is None or value != value else table.get(value, unknown)  # noqa: PLR0124 - NaN
+            if place >= 0:
+                out[place] = 1.0
+            elif place == _REFUSED:
+                raise refuse(_UNSEEN)
+        return out
+
 
 @register
 class Look(Step):
@@ -194,6 +258,7 @@ class Look(Step):
     outputs: list[np.ndarray]
     nulls: list[int]
     unknown: list[int]
+    _lists: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def run(self, value: Value) -> Value:
         """The numbers."""
@@ -204,6 +269,18 @@ class Look(Step):
             )
         ]
         return found[0] if len(found) == 1 else np.hstack(found)
+
+    def one(self, row: Row) -> Row:
+        """The numbers."""
+        if self._lists is None:
+            self._lists = [output.tolist() for output in self.outputs]
+        found: Row = []
+        for value, table, output, null, unknown in zip(row, self.tables, self._lists, self.nulls, self.unknown, strict=True):
+            place = null if value is None or value != value else table.get(value, unknown)  # noqa: PLR0124 - NaN
+            if place == _REFUSED:
+                raise refuse(_UNSEEN)
+            found += output[place]
+        return found
 
 
 @register
@@ -265,7 +342,7 @@ def look_up(column: Column, table: dict[Any, int], null: int, unknown: int) -> n
         distinct, inverse = np.unique(column, return_inverse=True)
         found = np.array([null if value != value else get(value, unknown) for value in distinct.tolist()], dtype=np.int64)[inverse]  # noqa: PLR0124
     if _REFUSED in {unknown, null} and (found == _REFUSED).any():
-        raise refuse("a category that the model was not trained with, and that its encoder refuses")
+        raise refuse(_UNSEEN)
     return found
 
 
@@ -273,3 +350,8 @@ def _missing_of(x: np.ndarray, missing: Any) -> np.ndarray:
     if missing is None or (isinstance(missing, float) and math.isnan(missing)):
         return np.isnan(x)
     return x == missing if isinstance(missing, int | float) else np.zeros(x.shape, dtype=bool)
+
+
+def _spread(value: Any, count: int) -> list[float] | None:
+    """A scalar or an array as one float for each of some values."""
+    return None if value is None else list(np.broadcast_to(np.asarray(value, dtype=np.float64), (count,)).tolist())

@@ -4,7 +4,6 @@ HTTP bodies may carry tensors as JSON or, by the protocol's binary extension, as
 """
 
 import dataclasses
-import json
 import struct
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from windtunnel.lifecycle.bundle import Input
+from windtunnel.serving import quickjson
 from windtunnel.serving.models import Served
 from windtunnel.serving.service import Answer
 from windtunnel.serving.values import Columns, from_lists, invalid
@@ -36,7 +36,6 @@ DATATYPES: dict[str, str] = {
 """The protocol's numeric types as numpy's; BYTES is apart."""
 
 _OF_TYPE = {"bool": "BOOL", "int32": "INT32", "int64": "INT64", "float32": "FP32", "float64": "FP64"}
-_ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 @dataclasses.dataclass
@@ -95,7 +94,7 @@ def parse_http(raw: bytes, header_length: bytes | None) -> Request:
             raise _bad("Inference-Header-Content-Length", "must be the length of the JSON part")
         raw, rest = raw[: int(header_length)], raw[int(header_length) :]
     try:
-        body = json.loads(raw)
+        body = quickjson.loads(raw)
     except (ValueError, RecursionError) as error:
         raise _bad("body", f"is not JSON: {error}") from error
     if not isinstance(body, dict) or not isinstance(body.get("inputs"), list) or not body["inputs"]:
@@ -245,7 +244,7 @@ def response_http(answer: Answer, request: Request) -> tuple[Any, int | None]:
     }
     if not blobs:
         return body, None
-    text = _ENCODE(body).encode()
+    text = quickjson.dumps(body)
     return text + b"".join(blobs), len(text)
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from windtunnel.lifecycle.bundle import Input
 from windtunnel.lifecycle.errors import DataError
 
-__all__ = ["Column", "Columns", "InvalidInputError", "Texts", "from_batch", "from_rows"]
+__all__ = ["Column", "Columns", "InvalidInputError", "Reader", "Texts", "from_batch", "from_rows"]
 
 _EXACT = 1 << 53
 """Whole numbers up to here are exact as float64."""
@@ -158,6 +158,46 @@ def from_rows(inputs: Sequence[Input], rows: Sequence[Mapping[str, Any]]) -> Col
     if problems:
         raise invalid(problems)
     return found
+
+
+class Reader:
+    """Reads single rows into plain Python values, for `Plan.one`.
+
+    Args:
+        inputs: the model's inputs.
+    """
+
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        self._inputs = tuple(inputs)
+        self._known = frozenset(column.name for column in inputs)
+        self._fields = tuple((column.name, column, _PLAIN.get(column.type), math.nan if not is_text(column) else None) for column in inputs)
+
+    def read(self, row: Mapping[str, Any]) -> list[Any] | None:
+        """The values in the order of the inputs; None where `from_rows` has something to say about the row."""
+        found: list[Any] = []
+        absent = False
+        for name, column, plain, null in self._fields:
+            value = row.get(name)
+            kind = type(value)
+            if value is None:
+                absent = absent or name not in row
+                if column.required:
+                    return None
+                found.append(null)
+            elif kind is plain and (kind is str or value - value == 0.0):
+                found.append(value)
+            else:
+                try:
+                    value = parse(column, value)
+                except (ValueError, OverflowError):
+                    return None
+                found.append(null if value is None else value)
+        # A column that is absent beside one that nobody knows may be misspelt.
+        return None if absent and not row.keys() <= self._known else found
+
+
+_PLAIN = {"float64": float, "string": str}
+"""Types whose JSON values need no conversion."""
 
 
 def from_lists(inputs: Sequence[Input], lists: Mapping[str, Sequence[Any]], count: int) -> Columns:

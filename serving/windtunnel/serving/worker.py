@@ -18,6 +18,9 @@ __all__ = ["main"]
 
 log = logging.getLogger("windtunnel.server")
 
+_KEEP_ALIVE = 75
+"""Seconds that a connection may be idle."""
+
 
 async def serve(options: Options, slot: int, listener: socket.socket) -> None:
     """Serve until told to stop; requests that are under way are finished."""
@@ -30,6 +33,7 @@ async def serve(options: Options, slot: int, listener: socket.socket) -> None:
     from windtunnel.serving.rest import Application
     from windtunnel.serving.service import Service
     from windtunnel.serving.store import Store
+    from windtunnel.serving.wire import connections_for
 
     home = Path(options.home)
     models = Models(Store(home, options.max_versions), slot, options.max_age)
@@ -48,7 +52,7 @@ async def serve(options: Options, slot: int, listener: socket.socket) -> None:
             secure |= {"ssl_ca_certs": options.tls_clients, "ssl_cert_reqs": ssl.CERT_REQUIRED}
     config = uvicorn.Config(
         application,
-        http="httptools",
+        http=connections_for(application),
         loop="none",
         lifespan="off",
         ws="none",
@@ -56,7 +60,7 @@ async def serve(options: Options, slot: int, listener: socket.socket) -> None:
         log_config=None,
         server_header=False,
         date_header=False,
-        timeout_keep_alive=75,
+        timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=10,
         **secure,
     )
@@ -66,7 +70,9 @@ async def serve(options: Options, slot: int, listener: socket.socket) -> None:
         from windtunnel.serving import rpc as protocol
 
         rpc = await protocol.start(service, access, options)
-    background = [asyncio.create_task(work) for work in (models.follow(), _watch(service, lines), _orphaned(server))]
+    background = [
+        asyncio.create_task(work) for work in (models.follow(), _watch(service, lines), _sweep(server, options.timeout), _orphaned(server))
+    ]
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -75,7 +81,17 @@ async def serve(options: Options, slot: int, listener: socket.socket) -> None:
             task.cancel()
         if rpc is not None:
             await rpc.stop(5.0)
+        await service.drain()
         lines.close()
+
+
+async def _sweep(server: Any, slow: float) -> None:
+    """Close connections that say nothing for too long."""
+    from windtunnel.serving.wire import sweep
+
+    while True:
+        await asyncio.sleep(min(1.0, slow / 4))
+        sweep(server.server_state.connections, _KEEP_ALIVE, slow)
 
 
 async def _watch(service: Any, lines: Any) -> None:
