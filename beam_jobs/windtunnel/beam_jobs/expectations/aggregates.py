@@ -125,7 +125,12 @@ def _most_common(store: Store, empty: pd.Series, _options: Mapping[str, Any]) ->
             top, best = most, here
         elif most == top:
             best = pd.concat([best, here])
-    return list(best.reset_index(drop=True).mode().to_numpy()) if top else list(empty.mode().to_numpy())
+    return _plain(best.reset_index(drop=True).mode() if top else empty.mode())
+
+
+def _plain(series: pd.Series) -> list[Any]:
+    """The values as numpy has them, where instants have no time zone."""
+    return list((series.dt.tz_convert(None) if isinstance(series.dtype, pd.DatetimeTZDtype) else series).to_numpy())
 
 
 def _histogram(store: Store, empty: pd.Series, options: Mapping[str, Any]) -> list[Any]:

@@ -91,7 +91,7 @@ class ArrowExecutionEngine(FrameEngine):
             needs = self._get_computed_metric_evaluation_dependencies_by_metric_name(metric_to_resolve=metric, metrics=known)
             if metric.metric_name.endswith((CONDITION, MAP)):
                 found[metric.id] = Later(metric, needs)
-            elif metric.metric_name in _NOW:
+            elif metric.metric_name in _NOW and not batch.questions.depends_on_rows(metric):
                 try:
                     found[metric.id] = batch.questions.now(metric, needs)
                 except MetricFailure as failure:

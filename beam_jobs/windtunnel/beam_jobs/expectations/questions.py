@@ -6,64 +6,39 @@ deviations. What distinct values answered is kept, so that later questions about
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
 from windtunnel.beam_jobs.expectations.aggregates import OF_COUNTS, OF_THE_SET, aggregate
-from windtunnel.beam_jobs.expectations.calls import CONDITION, Calls, FrameEngine, Later, MetricFailure, domain_columns, mentions_index
+from windtunnel.beam_jobs.expectations.calls import Calls, FrameEngine, Later, MetricFailure, domain_columns, mentions_index
 from windtunnel.beam_jobs.expectations.distinct import LIMIT, Counter, Store, Weighted
+from windtunnel.beam_jobs.expectations.kinds import ALONE, COUNT, FILTERED, IN_ORDER, LISTS, MOMENTS, ONE_ROW_AT_A_TIME, SCHEMA
 from windtunnel.beam_jobs.expectations.moments import Moments
 from windtunnel.beam_jobs.expectations.source import Source, is_number
-from windtunnel.beam_jobs.expectations.tasks import Condition, Domain, Duplicates, Failing, InOrder, OfDistinct, OfRows, Whole
+from windtunnel.beam_jobs.expectations.tasks import (
+    REMEMBERED,
+    Condition,
+    Domain,
+    Duplicates,
+    Failing,
+    InOrder,
+    OfDistinct,
+    OfRows,
+    Whole,
+    wanted,
+)
 
-__all__ = ["COUNTING", "ONE_ROW_AT_A_TIME", "PROGRESS", "Asked", "Questions"]
+__all__ = ["COUNTING", "PROGRESS", "Asked", "Questions"]
 
 Asked = tuple[MetricConfiguration, dict[str, Any]]
 
 PROGRESS: contextvars.ContextVar[Callable[[int], None] | None] = contextvars.ContextVar("progress", default=None)
 """Told the rows of every chunk that is read: GX makes the batches itself, so this cannot be handed to them."""
-
-ONE_ROW_AT_A_TIME = {
-    f"{name}{CONDITION}"
-    for name in (
-        "column_values.between",
-        "column_values.dateutil_parseable",
-        "column_values.in_set",
-        "column_values.in_type_list",
-        "column_values.json_parseable",
-        "column_values.match_json_schema",
-        "column_values.match_regex",
-        "column_values.match_regex_list",
-        "column_values.match_strftime_format",
-        "column_values.nonnull",
-        "column_values.not_in_set",
-        "column_values.not_match_regex",
-        "column_values.not_match_regex_list",
-        "column_values.not_outliers",
-        "column_values.null",
-        "column_values.of_type",
-        "column_values.value_length.between",
-        "column_values.value_length.equals",
-        "column_values.z_score.under_threshold",
-        "column_pair_values.a_greater_than_b",
-        "column_pair_values.equal",
-        "column_pair_values.in_set",
-        "multicolumn_sum.equal",
-        "multicolumn_values.equal",
-        "select_column_values.unique.within_record",
-    )
-}
-"""Conditions whose answer for a row depends on that row alone. Add the name of your own condition to spare it the whole column."""
-
-_ALONE = {f"column_values.unique{CONDITION}", f"compound_columns.unique{CONDITION}"}
-_IN_ORDER = {f"column_values.increasing{CONDITION}", f"column_values.decreasing{CONDITION}"}
-_MOMENTS = {"column.sum", "column.mean", "column.standard_deviation"}
-_COUNT = ".unexpected_count"
-_FILTERED = ".filtered_row_count"
-_LISTS = (".unexpected_values", ".unexpected_index_list", ".unexpected_index_query", ".unexpected_rows")
 
 Counting = Callable[[Source, Sequence[tuple[str, ...]], int, Callable[[tuple[str, ...], Weighted], None]], None]
 COUNTING: contextvars.ContextVar[Counting | None] = contextvars.ContextVar("counting", default=None)
@@ -91,6 +66,7 @@ class Questions:
         self._count = COUNTING.get()
         self._known: dict[tuple[str, ...], Weighted] = {}
         self.empty = source.empty()
+        self.blank = _blank(source, self.empty) if source.rows else self.empty
 
     def answer(self, asked: Sequence[Asked]) -> tuple[dict[Any, Any], dict[Any, MetricFailure]]:
         """Values and failures, by metric id; a failure may be that of a condition that a metric needs."""
@@ -102,7 +78,31 @@ class Questions:
         Raises:
             MetricFailure: its function raised.
         """
-        return Calls(self.engine, self.empty).value(metric, needs)
+        frame = self.blank if metric.metric_domain_kwargs.get("row_condition") else self.empty
+        return Calls(self.engine, frame).value(metric, needs)
+
+    @functools.cached_property
+    def index_repeats(self) -> bool:
+        """Whether pandas' index, where files have one, names several rows alike. A pass of its own, over the index."""
+        columns = self.source.index_columns()
+        if not columns:
+            return False
+        if not set(columns) <= set(self.source.keyed):
+            return True
+        store, counter = Store(self.limit), Counter(self.source, columns, self.limit)
+        with contextlib.closing(store):
+            for chunk in self.source.chunks(columns):
+                if counter.add(chunk) and (found := counter.take()) is not None:
+                    store.add(found)
+            if (found := counter.take()) is not None:
+                store.add(found)
+            return any(bool((part.counts > 1).any()) for part in store.parts())
+
+    def depends_on_rows(self, metric: MetricConfiguration) -> bool:
+        """Whether a metric of the schema may fail by its row condition: only values that are objects fail one by one."""
+        if metric.metric_name not in SCHEMA or not metric.metric_domain_kwargs.get("row_condition"):
+            return False
+        return any(self.source.dtypes[name] == np.dtype(object) for name in domain_columns(metric, self.source.columns) or [])
 
     def count_distinct(self, wanted: Sequence[tuple[str, ...]], rows: Sequence[OfRows], take: Callable[..., None]) -> None:
         """One pass: distinct rows for `take`, chunks for `rows`."""
@@ -132,7 +132,7 @@ class Questions:
                 if counter.add(chunk):
                     overflown.add(names)
                     self._hand_on(names, counter, take)
-            active = [task for task in active if chunk.start + chunk.batch.num_rows <= task.start_at or not task.take(chunk)]
+            active = [task for task in active if chunk.start + chunk.batch.num_rows <= task.start_at or not task.given(chunk)]
             if self._progress is not None:
                 self._progress(chunk.batch.num_rows)
             if not active and not counters:
@@ -154,9 +154,17 @@ class Questions:
             take(names, found)
 
 
-def _nothing(source: Source, names: Sequence[str]) -> Weighted:
-    import numpy as np
+def _blank(source: Source, empty: pd.DataFrame) -> pd.DataFrame:
+    """One row with as little as can be in it: a row condition of the wrong type fails on it as on the rows there are."""
+    columns = {}
+    for name, dtype in empty.dtypes.items():
+        void = source.nulls.get(str(name), 0) == source.rows
+        value = None if void else "" if isinstance(dtype, pd.StringDtype) else 0 if getattr(dtype, "kind", "O") in "iub" else None
+        columns[name] = pd.Series([value], dtype=dtype)
+    return pd.DataFrame(columns, columns=empty.columns)
 
+
+def _nothing(source: Source, names: Sequence[str]) -> Weighted:
     frame = source.empty().reset_index(drop=True)[list(names)]
     return Weighted(frame, np.empty(0, np.int64), np.empty(0, np.int64))
 
@@ -210,14 +218,22 @@ class _Round:
             self._answers[metric.id] = self._source.rows
         elif name == "table.head" and not metric.metric_domain_kwargs.get("row_condition"):
             self._settle(metric, lambda: self._head(metric, needs))
-        elif columns is None or not columns or mentions_index(metric, self._source.columns) or not set(columns) <= set(self._source.keyed):
+        elif (
+            not self._source.rows
+            or not columns
+            or mentions_index(metric, self._source.columns)
+            or not set(columns) <= set(self._source.keyed)
+        ):
             self._whole.append(asked)
+        elif name in SCHEMA:
+            seen = self._domain(metric, columns, [])
+            self._finish.append((asked, lambda: _checked(seen, None) or self._questions.now(metric, needs)))
         elif name == "table.row_count":
             task = self._domain(metric, columns, [])
             self._finish.append((asked, lambda: _checked(task, task.rows)))
         elif isinstance(needs.get("unexpected_condition"), Later):
             self._place_map(metric, needs, columns)
-        elif name in _MOMENTS and is_number(self._source.dtypes[metric.metric_domain_kwargs["column"]]):
+        elif name in MOMENTS and is_number(self._source.dtypes[metric.metric_domain_kwargs["column"]]):
             self._place_moment(metric, needs, columns)
         elif name in OF_THE_SET or (name in OF_COUNTS and self._counts_do(metric)):
             column = metric.metric_domain_kwargs["column"]
@@ -236,19 +252,22 @@ class _Round:
         later: Later = needs["unexpected_condition"]
         asked = (metric, needs)
         kind = later.metric.metric_name
-        lists = name.endswith(_LISTS)
-        if not lists and not name.endswith((_COUNT, _FILTERED)):
+        lists = name.endswith(LISTS)
+        if not lists and not name.endswith((COUNT, FILTERED)):
             self._whole.append(asked)
+            return
+        if lists and self._questions.index_repeats:
+            self._whole.append(asked)  # GX looks rows up by their index, and finds them all
             return
         if kind in ONE_ROW_AT_A_TIME:
             condition = self._conditions.setdefault(later.metric.id, Condition(later, columns))
             if not lists:
                 self._finish.append((asked, lambda: _count_of(condition, name)))
-        elif kind in _ALONE:
+        elif kind in ALONE:
             self._alone(later, columns)
             if not lists:
                 self._finish.append((asked, lambda: self._of_duplicates(later, name)))
-        elif kind in _IN_ORDER:
+        elif kind in IN_ORDER:
             order = self._orders.get(later.metric.id)
             if order is None:
                 group = [entry for entry in self._asked if entry[1].get("unexpected_condition") is later and _is_list(entry[0])]
@@ -336,10 +355,19 @@ class _Round:
             frame = whole.frame()
             calls = Calls(self._engine, frame)
             for metric, needs in self._whole:
-                self._settle(metric, lambda metric=metric, needs=needs: calls.value(metric, needs))  # type: ignore[misc]
+                self._settle(metric, lambda metric=metric, needs=needs: self._of_whole(calls, metric, needs))  # type: ignore[misc]
         self._find_rows()
         while pending := [task for task in [*self._moments.values(), *self._failing.values()] if not task.done]:
             self._questions.count_distinct([], pending, take)
+
+    def _of_whole(self, calls: Calls, metric: MetricConfiguration, needs: dict[str, Any]) -> Any:
+        if metric.metric_name not in SCHEMA:
+            return calls.value(metric, needs)
+        try:
+            calls.domain(metric.metric_domain_kwargs)  # only for what its row condition may raise
+        except Exception as error:
+            raise MetricFailure(metric, error) from error
+        return self._questions.now(metric, needs)
 
     def _find_rows(self) -> None:
         for asked in self._lists.values():
@@ -358,7 +386,10 @@ class _Round:
                 condition = duplicates = self._of(later)
                 names = found._keep  # noqa: SLF001
                 mask = lambda frame, duplicates=duplicates, names=names: duplicates.in_frame(frame, names)  # noqa: E731
-                only = duplicates.rows.iloc[:, 0].tolist()[:4096] if _one_column(duplicates) and duplicates.rows is not None else None
+                single = "column" in later.metric.metric_domain_kwargs and _one_column(duplicates)
+                few = max(wanted(metric) for metric, _ in asked) <= REMEMBERED  # the first rows have the values that were seen first
+                known = duplicates.rows.iloc[:, 0].tolist() if single and duplicates.rows is not None else None
+                only = known[:REMEMBERED] if known and (few or len(known) <= REMEMBERED) else None
             if isinstance(condition, Condition) and condition.failure is not None:
                 continue
             failing = Failing(self._source, self._engine, later, asked, columns, expected=condition.unexpected, mask=mask, only=only)
@@ -377,7 +408,7 @@ class _Round:
     def _of_duplicates(self, later: Later, name: str) -> int:
         _checked(self._domains_of(later), None)
         found = self._of(later)
-        return found.filtered if name.endswith(_FILTERED) else found.unexpected
+        return found.filtered if name.endswith(FILTERED) else found.unexpected
 
     def _found(self, later: Later, metric: MetricConfiguration) -> Any:
         condition = self._conditions.get(later.metric.id)
@@ -402,7 +433,7 @@ def _one_column(duplicates: Duplicates) -> bool:
 
 
 def _is_list(metric: MetricConfiguration) -> bool:
-    return metric.metric_name.endswith(_LISTS)
+    return metric.metric_name.endswith(LISTS)
 
 
 def _checked(task: Condition | Domain | Moments | InOrder, value: Any) -> Any:
@@ -413,7 +444,7 @@ def _checked(task: Condition | Domain | Moments | InOrder, value: Any) -> Any:
 
 def _count_of(condition: Condition | InOrder, name: str) -> int:
     _checked(condition, None)
-    if name.endswith(_FILTERED) and isinstance(condition, Condition):
+    if name.endswith(FILTERED) and isinstance(condition, Condition):
         return condition.filtered
     return condition.unexpected
 

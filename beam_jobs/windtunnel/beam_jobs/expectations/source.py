@@ -101,13 +101,15 @@ class Source:
         """
         wanted = [name for name in self.schema.names if name in set(columns)]
         text = [name for name in wanted if pa.types.is_string(self.schema.field(name).type)]
+        # pandas decides the types within a struct batch by batch, so batches must be those that it would read
+        step = BATCH_ROWS if any(pa.types.is_nested(self.schema.field(name).type) for name in wanted) else self.batch_rows
         for place, group in enumerate(self.groups):
             start, number = self._starts[place]
             if (groups is not None and place not in groups) or start + group.rows <= start_at:
                 continue
             for batch in self._read(group, wanted, text):
-                for offset in range(0, batch.num_rows, self.batch_rows):
-                    piece = batch.slice(offset, self.batch_rows)
+                for offset in range(0, batch.num_rows, step):
+                    piece = batch.slice(offset, step)
                     yield Chunk(piece, start, number)
                     start += piece.num_rows
                     number += 1
@@ -179,7 +181,7 @@ class Source:
 
     def empty(self) -> pd.DataFrame:
         """No rows, all columns, the right types."""
-        return self.frame(self._bare.empty_table().select(self.columns), start=0 if not self._index else None)
+        return self.frame(self._bare.empty_table().select([*self.columns, *self._index]), start=0)
 
     def _placed(self, frame: pd.DataFrame, start: int, places: npt.NDArray[np.intp] | None) -> pd.DataFrame:
         if self._index:

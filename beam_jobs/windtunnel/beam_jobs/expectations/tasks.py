@@ -17,12 +17,12 @@ from windtunnel.beam_jobs.expectations.calls import Calls, FrameEngine, Later, M
 from windtunnel.beam_jobs.expectations.distinct import Store, Weighted, codes_of
 from windtunnel.beam_jobs.expectations.source import Chunk, Source
 
-__all__ = ["LISTED", "Condition", "Domain", "Duplicates", "Failing", "InOrder", "OfDistinct", "OfRows", "Whole"]
+__all__ = ["LISTED", "REMEMBERED", "Condition", "Domain", "Duplicates", "Failing", "InOrder", "OfDistinct", "OfRows", "Whole", "wanted"]
 
 LISTED = 200_000
 """Rows that ``unexpected_index_list`` names at most (only result format COMPLETE asks for all of them)."""
 
-_REMEMBERED = 4096  # unexpected distinct values that are kept to find their rows quickly
+REMEMBERED = 4096  # unexpected distinct values that are kept to find their rows quickly
 
 
 class OfDistinct:
@@ -56,6 +56,18 @@ class OfRows:
         """The chunks of a pass are through."""
         self.done = True
 
+    def given(self, chunk: Chunk) -> bool:
+        """As `take`; what goes wrong is this task's failure, and not that of the others which share the pass."""
+        try:
+            return self.take(chunk)
+        except Exception as error:  # noqa: BLE001 - a value that some library cannot digest
+            self.fail(error)
+            return True
+
+    def fail(self, error: Exception) -> None:
+        """Remember an error as the answer; a task that cannot raises it."""
+        raise error
+
 
 class Condition(OfDistinct):
     """How many rows a condition does not like, for conditions that look at one row at a time."""
@@ -65,7 +77,7 @@ class Condition(OfDistinct):
         self.unexpected = 0
         self.filtered = 0
         self.first_chunk: int | None = None
-        self.bad: list[Any] | None = []
+        self.bad: list[Any] | None = [] if "column" in later.metric.metric_domain_kwargs else None
         self.failure: MetricFailure | None = None
         self._looked = False
         self._pending: MetricFailure | None = None
@@ -94,7 +106,7 @@ class Condition(OfDistinct):
         first = int(rows.first_chunks[hits].min())
         self.first_chunk = first if self.first_chunk is None else min(first, self.first_chunk)
         values = rows.frame.iloc[hits, 0]
-        if self.bad is None or len(self.columns) > 1 or len(self.bad) + len(hits) > _REMEMBERED or values.isna().any():
+        if self.bad is None or len(self.columns) > 1 or len(self.bad) + len(hits) > REMEMBERED or values.isna().any():
             self.bad = None
         else:
             self.bad += values.tolist()
@@ -212,9 +224,9 @@ class Failing(OfRows):
         self.failures: dict[Any, MetricFailure] = {}
         self._source, self._engine, self._condition, self._asked = source, engine, condition, asked
         self._mask = mask
-        self._only = pa.array([*only, *_zeros(only)], from_pandas=True) if only else None
+        self._only = [*only, *_zeros(only)] if only else None
         self._left = expected
-        self._wanted = max((_wanted(metric) for metric, _ in asked), default=0)
+        self._wanted = max((wanted(metric) for metric, _ in asked), default=0)
         self._have = 0
         self.done = expected == 0
 
@@ -235,6 +247,11 @@ class Failing(OfRows):
         self._collect(calls, int(np.count_nonzero(mask)))
         return self._left <= 0 or self._have >= self._wanted
 
+    def fail(self, error: Exception) -> None:
+        """None of the lists can be given."""
+        self.failures = {metric.id: MetricFailure(metric, error) for metric, _ in self._asked}
+        self.done = True
+
     def collect(self, calls: Calls, hits: int) -> None:
         """List the unexpected rows of a frame whose condition is known, unless there are enough."""
         if self._have < self._wanted:
@@ -254,7 +271,7 @@ class Failing(OfRows):
     def result(self, metric: MetricConfiguration) -> Any:
         """The list for one of the metrics."""
         found = self.found[metric.id]
-        limit = _wanted(metric)
+        limit = wanted(metric)
         name = metric.metric_name
         if name.endswith(".unexpected_index_query"):
             if metric.metric_value_kwargs["result_format"].get("return_unexpected_index_query") is False:
@@ -280,12 +297,15 @@ class Failing(OfRows):
         """The rows of a chunk that can be unexpected, if that is known by their values."""
         if self._only is None:
             return None
-        column = batch.column(str(self._condition.metric.metric_domain_kwargs["column"]))
+        name = str(self._condition.metric.metric_domain_kwargs["column"])
+        column = batch.column(name)
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         try:
-            keep = pc.is_in(column, value_set=self._only.cast(column.type))
-        except pa.ArrowException:
+            if pa.types.is_integer(column.type) and self._source.dtypes[name].kind == "f":
+                column = column.cast(pa.float64(), safe=False)  # as pandas holds it, because there are nulls
+            keep = pc.is_in(column, value_set=pa.array(self._only, column.type, from_pandas=True))
+        except (pa.ArrowException, OverflowError, TypeError):
             self._only = None
             return None
         return np.flatnonzero(keep.to_numpy(zero_copy_only=False))
@@ -315,7 +335,7 @@ def _by_column(metric: MetricConfiguration) -> bool:
     return named and metric.metric_name.endswith(".unexpected_index_list")
 
 
-def _wanted(metric: MetricConfiguration) -> int:
+def wanted(metric: MetricConfiguration) -> int:
     """How many rows a listing metric gives at most."""
     form = metric.metric_value_kwargs.get("result_format") or {}
     if form.get("result_format") == "COMPLETE" or _by_column(metric):
@@ -376,6 +396,10 @@ class InOrder(OfRows):
             own = Calls(self._engine, frame, {self.later.metric.id: (mask, compute, accessor)})
             self.rows.collect(own, hits)
         return False
+
+    def fail(self, error: Exception) -> None:
+        """Neither number nor list can be given."""
+        self.failure = MetricFailure(self.later.metric, error)
 
     def end_pass(self) -> None:
         """Done after one pass."""
