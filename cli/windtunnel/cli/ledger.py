@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -37,15 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.what == "at":
         return _at(arguments, ledger)
     elif arguments.what == "counterfactual":
-        from windtunnel.lifecycle.lineage import counterfactual
+        from windtunnel.lifecycle.counterfactual import answer
 
-        found_rows = counterfactual(Settings.from_environment(), _problem(arguments, ledger))
-        lines = [
-            f"{row['cutoff']}  version {row['version']:<4} {row['semantic']:<8} {row['metric']} {row['value']:.4f}  "
-            + ("was champion" if row["was_champion"] else f"would have been ({row['run_type']})")
-            for row in found_rows
-        ]
-        _say(arguments, found_rows, lines or ["no version was registered"])
+        found_rows = answer(Settings.from_environment(), _problem(arguments, ledger))
+        _say(arguments, found_rows, [would(row) for row in found_rows] or ["no version was registered, and no counterfactual run was made"])
     elif arguments.what == "show":
         if not arguments.entry:
             raise ConfigurationError("show needs the hash of an entry", hint="windtunnel ledger list shows them")
@@ -59,6 +54,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def would(row: Mapping[str, Any]) -> str:
+    """One day of what would have been, in one line."""
+    if row["was_champion"]:
+        said = "was champion"
+    elif row["approved"]:
+        said = "would have been champion"
+    else:
+        stays = f"the champion of {row['champion']} would have stayed" if row["champion"] else "there would have been no champion"
+        said = f"{stays}: {'; '.join(row['reasons']) or 'not approved'}"
+    what = f"version {row['version']} ({row['semantic']})" if row["version"] else f"candidate {row['candidate'][:12]}"
+    return f"{row['cutoff']}  {what:<24} {row['metric']} {row['value']:.4f}  {said} ({row['run_type']})"
+
+
 def line(entry: "Entry") -> str:
     """An entry in one line."""
     payload = entry.payload
@@ -68,6 +76,10 @@ def line(entry: "Entry") -> str:
         "register": lambda: f"version {payload['version']} ({payload['semantic']}), cut-off {payload['cutoff']}: {payload['reason']}",
         "promotion": lambda: f"version {payload['version']} ({payload['semantic']}) is champion, cut-off {payload['cutoff']}",
         "refusal": lambda: f"{payload.get('what')} of version {payload.get('version', '-')} refused: {payload.get('reason')}",
+        "counterfactual": lambda: (
+            f"{'would have become champion' if payload['approved'] else 'would not have passed'}, cut-off {payload['cutoff']}, "
+            f"{payload['metric']} {payload['value']:.4f}"
+        ),
         "rollback": lambda: f"version {payload['from']} -> version {payload['version']}: {payload['reason']}",
     }
     try:

@@ -175,6 +175,8 @@ class _Steps:
 def _refusal(problem: Problem, version: VersionRef, run: Run) -> str:
     if run.run_type == "backfill":
         return "a backfill never touches production"
+    if run.counterfactual:
+        return "a counterfactual run never touches production"
     if not run.may_promote:
         return "this run was started with promotion: never"
     if problem.approval.promotion == "never":

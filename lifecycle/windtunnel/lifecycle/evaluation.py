@@ -7,7 +7,8 @@ The result, ``evaluation.json``, is plain data:
     candidate, baseline_figures, champion_figures   metric -> value
     champion     who the champion was: version, cut-off, and its ledger entry, or null
     intervals    metric -> [low, high] of the candidate (95 %)
-    differences  metric -> {value, low, high, error}: candidate minus champion, paired
+    baseline     which simple model stands beside it: kind, and in words
+    differences  metric -> {value, low, high, error}: candidate minus champion, paired; baseline_differences: minus the baseline
     newest       the same figures on the newest days alone
     slices       declared: name, rows, figures, champion's figures
     found        slices that are worse than the rest, corrected for how many were looked at
@@ -28,6 +29,7 @@ from windtunnel.lifecycle.bundle import Bundle
 from windtunnel.lifecycle.errors import UnavailableError
 from windtunnel.lifecycle.estimators import resolve
 from windtunnel.lifecycle.judging import tallies
+from windtunnel.lifecycle.judging.baselines import kind_of
 from windtunnel.lifecycle.judging.costs import cost_curve, expected_cost
 from windtunnel.lifecycle.judging.fairness import compare_groups, worst_groups
 from windtunnel.lifecycle.judging.sample import Sample
@@ -89,6 +91,7 @@ def conclude(
     present: Standing | None,
     *,
     uses: int = 1,
+    about: str = "",
     left_out: Sequence[str] = (),
     explanations: Mapping[str, Any] | None = None,
     more: Mapping[str, float] | None = None,
@@ -101,6 +104,7 @@ def conclude(
         count: what the pass added up.
         present: the champion, or None.
         uses: how many candidates these rows have judged, this one included.
+        about: the baseline in words.
         left_out: what could not be done, and why.
         explanations: what `windtunnel.lifecycle.judging.explaining.explain` found.
         more: further figures of the candidate, such as its size.
@@ -114,7 +118,10 @@ def conclude(
     if scored:
         other = {column: compare_groups(problem.task, cells) for column, cells in groups["champion"].items()}
         theirs = _figures(problem, count, "champion", groups, other)
-    baseline = _baseline(problem, count, mine, models[0].bundle)
+    beside = count.heldout.get("baseline")
+    baseline = _baseline(problem, count, mine, models[0].bundle) if beside is None else beside.figures()
+    if problem.costs is not None and isinstance(beside, Binary):
+        baseline["expected_cost"] = expected_cost(beside.confusion.sum(axis=0), problem.costs)
     for held in (figures, baseline, *([theirs] if theirs is not None else [])):
         _objective(problem, held)
     spots, looked = weak_spots(count.searched)
@@ -132,11 +139,13 @@ def conclude(
             "threshold": models[0].bundle.threshold,
             "lineage": models[0].bundle.lineage,
         },
+        "baseline": {"kind": kind_of(problem) if beside is not None else _STANDS_IN[problem.task == "regression"], "what": about},
         "baseline_figures": baseline,
         "champion": {"version": present.version, "cutoff": present.cutoff, "entry": present.entry} if present else None,
         "champion_figures": theirs,
         "intervals": {name: _bounds(spreads["candidate"].interval(name)) for name in tested},
-        "differences": _differences(spreads, tested) if scored else {},
+        "differences": _differences(spreads, tested, "champion") if scored else {},
+        "baseline_differences": _differences(spreads, tested, "baseline") if beside is not None else {},
         "newest": {name: held.figures() | {"rows": held.rows} for name, held in count.newest.items() if held.rows},
         "slices": _declared(count),
         "found": [_spot(problem, spot) for spot in spots],
@@ -195,6 +204,8 @@ def approval_body(evaluation: EvaluationRef, report_url: str = "") -> str:
         lines += ["", f"[The whole report]({report_url})"]
     return "\n".join(lines)
 
+
+_STANDS_IN = ("prior", "mean")
 
 _SHOWN = ("pr_auc", "log_loss", "precision", "recall", "accuracy", "macro_f1", "mae", "r2")
 
@@ -325,10 +336,10 @@ def _pictures(problem: Problem, counted: Tally) -> dict[str, Any]:
     return {"errors": counted.errors.sum(axis=0).tolist()} if isinstance(counted, Regression) else {}
 
 
-def _differences(spreads: Mapping[str, Spread], figures: Sequence[str]) -> dict[str, dict[str, float]]:
+def _differences(spreads: Mapping[str, Spread], figures: Sequence[str], other: str) -> dict[str, dict[str, float]]:
     found = {}
     for name in figures:
-        value, low, high = spreads["candidate"].difference(spreads["champion"], name)
+        value, low, high = spreads["candidate"].difference(spreads[other], name)
         if math.isfinite(value) and math.isfinite(low):
             found[name] = {"value": value, "low": low, "high": high, "error": (high - low) / (2 * 1.959963984540054)}
     return found
@@ -336,7 +347,11 @@ def _differences(spreads: Mapping[str, Spread], figures: Sequence[str]) -> dict[
 
 def _declared(count: Counted) -> list[dict[str, Any]]:
     found = []
-    others = {slicing.columns: slicing.cells() for slicing in count.declared.get("champion", [])}
+    others = {
+        name: {slicing.columns: slicing.cells() for slicing in count.declared[name]}
+        for name in ("champion", "baseline")
+        if name in count.declared
+    }
     for slicing in count.declared["candidate"]:
         for key, figures in slicing.cells().items():
             entry = {
@@ -346,8 +361,8 @@ def _declared(count: Counted) -> list[dict[str, Any]]:
                 "rows": figures["rows"],
                 "figures": _plain(figures),
             }
-            if slicing.columns in others:
-                entry["champion"] = _plain(others[slicing.columns].get(key, {}))
+            for name, cells in others.items():
+                entry[name] = _plain(cells[slicing.columns].get(key, {}))
             found.append(entry)
     return found
 

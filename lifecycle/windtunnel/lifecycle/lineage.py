@@ -10,7 +10,7 @@ from windtunnel.lifecycle.errors import ConfigurationError
 from windtunnel.lifecycle.ledger import DECISIVE, Entry, Ledger
 from windtunnel.lifecycle.settings import Settings
 
-__all__ = ["Lineage", "counterfactual", "models_of", "of_version"]
+__all__ = ["Lineage", "models_of", "of_version"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,28 +99,6 @@ def models_of(settings: Settings, problem: str = "", *, snapshot: str = "", day:
         row = {"problem": entry.problem, **known, "snapshot_id": lineage.get("snapshot_id")}
         if row not in found:
             found.append(row)
-    return found
-
-
-def counterfactual(settings: Settings, problem: str) -> list[dict[str, Any]]:
-    """For each data cut-off, oldest first, the version that would have been champion had runs come in the order of their data.
-
-    Nothing is scored anew: a version counts with the verdict that it got, so a gate against the champion speaks of the champion that it was
-    judged against. Versions that were rolled back do not count.
-    """
-    ledger = Ledger(settings)
-    left = {str(entry.payload["from"]) for entry in ledger.entries(problem, ("rollback",))}
-    been = {str(entry.payload["version"]) for entry in ledger.entries(problem, DECISIVE)}
-    by_cutoff: dict[str, Entry] = {}
-    for entry in ledger.entries(problem, ("register",)):
-        if str(entry.payload["version"]) not in left:
-            by_cutoff[str(entry.payload["cutoff"])] = entry
-    found = []
-    for cutoff, entry in sorted(by_cutoff.items()):
-        known = {name: entry.payload[name] for name in ("version", "semantic", "metric", "value")}
-        found.append(
-            {"cutoff": cutoff, **known, "was_champion": str(entry.payload["version"]) in been, "run_type": entry.run.get("run_type")}
-        )
     return found
 
 

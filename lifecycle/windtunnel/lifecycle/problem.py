@@ -206,6 +206,30 @@ class Costs(_Part):
     true_negative: float = 0.0
 
 
+class Baseline(_Part):
+    """The simple model that a candidate is judged beside; short form: the kind alone."""
+
+    kind: Literal["prior", "single_feature", "logistic", "mean", "median", "previous", "linear"] | None = Field(
+        None, description="classes: prior (default), single_feature, logistic; regression: mean (default), median, previous, linear, ..."
+    )
+    group: list[str] = Field(default_factory=list, description="previous: whose previous value, such as the shop's")
+
+
+_BASELINES = {
+    "binary": ("prior", "single_feature", "logistic"),
+    "multiclass": ("prior", "single_feature", "logistic"),
+    "regression": ("mean", "median", "previous", "linear", "single_feature"),
+    "anomaly": ("prior",),
+}
+
+
+class Explanations(_Part):
+    """What is explained beyond importance, partial dependence and what-if."""
+
+    shap: bool = Field(False, description="SHAP values by the library shap, which the extra 'explain' installs")
+    rows: int = Field(200, ge=10, le=2000, description="held-out rows that they are computed for")
+
+
 class Approval(_Part):
     """Who lets a model through."""
 
@@ -280,6 +304,8 @@ class Problem(_Part):
     windows: Windows = Field(default_factory=Windows, description="which time a run is about")
     model: Model = Field(default_factory=Model, description="what learns")
     budget: Budget = Field(default_factory=Budget, description="what a search and a training may cost")
+    baseline: Baseline = Field(default_factory=Baseline, description="the simple model that a candidate is judged beside")
+    explanations: Explanations = Field(default_factory=Explanations, description="what is explained beyond the usual")
     gates: list[Gate] = Field(default_factory=list, description="conditions on a candidate")
     costs: Costs | None = Field(None, description="binary: gives the expected cost, and the threshold where it is least")
     objectives: dict[str, float] = Field(
@@ -297,7 +323,9 @@ class Problem(_Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _short_slices(cls, values: Any) -> Any:
+    def _short_forms(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("baseline"), str):
+            values = {**values, "baseline": {"kind": values["baseline"]}}
         if isinstance(values, Mapping) and isinstance(values.get("slices"), list):
             return {**values, "slices": [[entry] if isinstance(entry, str) else entry for entry in values["slices"]]}
         return values
@@ -313,6 +341,7 @@ class Problem(_Part):
             "features": self.features.columns,
             "slices": [column for crossing in self.slices for column in crossing],
             "splits.key": self.splits.key,
+            "baseline.group": self.baseline.group,
             "event_time": [c for c in (self.event_time or EventTime(column="")).model_dump().values() if c],
         }
         for field, columns in named.items():
@@ -325,6 +354,10 @@ class Problem(_Part):
             raise ValueError(f"the label column {self.label.column!r} is among the features: the model would see the answer")
         if self.task == "binary" and self.label.positive is None:
             raise ValueError("a binary task needs label.positive: one of above, at_least, equals, not_equals")
+        if self.baseline.kind not in {None, *_BASELINES[self.task]}:
+            raise ValueError(
+                f"baseline of a {self.task} task must be one of {', '.join(_BASELINES[self.task])} but is {self.baseline.kind}"
+            )
         timed = self.event_time is not None or "{" in self.source.path.replace("{landing}", "")
         if self.schedule is not None and not timed:
             raise ValueError("a scheduled problem needs event_time, or a source path with the window's {day}")
@@ -350,7 +383,15 @@ class Problem(_Part):
     def training_columns(self) -> list[str]:
         """The columns that learning and judging need: features, label, keys, slices, sensitive ones, event time."""
         event = [c for c in (self.event_time.model_dump().values() if self.event_time else []) if c]
-        extra = [self.label.column, *self.keys, *self.splits.key, *self.sensitive, *(c for s in self.slices for c in s), *event]
+        extra = [
+            self.label.column,
+            *self.baseline.group,
+            *self.keys,
+            *self.splits.key,
+            *self.sensitive,
+            *(c for s in self.slices for c in s),
+            *event,
+        ]
         if self.features.transformer is not None and not self.features.columns:
             return list(self.columns)
         return list(dict.fromkeys([*self.features.columns, *extra]))

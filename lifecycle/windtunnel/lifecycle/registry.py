@@ -100,6 +100,9 @@ def champion_of_entry(settings: Settings, entry: str) -> Champion:
         IntegrityError: the ledger has no such entry.
     """
     found = Ledger(settings).entry(entry)
+    if found is not None and found.kind in {"counterfactual", "register"}:  # who would have been champion
+        payload = {"version": f"as of {found.payload['cutoff']}", "semantic": "", **found.payload}
+        return _as_champion(dataclasses.replace(found, payload=payload))
     if found is None or found.kind not in DECISIVE:
         raise IntegrityError(f"the ledger has no promotion {entry[:12]}", hint="is this the ledger that the run was recorded with?")
     return _as_champion(found)
@@ -381,8 +384,8 @@ def _alias(problem: Problem, candidate: CandidateRef, ledger: Ledger, run: Run, 
 
 def _refusal(problem: Problem, cutoff: str, version: str, run: Run, present: Champion | None, ledger: Ledger) -> str | None:
     """Why a version of this cut-off may not become the champion by this run, or None."""
-    if run.run_type == "backfill":
-        return "a backfill never changes what is in production"
+    if run.run_type == "backfill" or run.counterfactual:
+        return f"a {'counterfactual run' if run.counterfactual else 'backfill'} never changes what is in production"
     if (run.promotion or problem.approval.promotion) == "never":
         return "promotion is 'never' for this " + ("run" if run.promotion else "problem")
     for entry in ledger.entries(problem, ("rollback",)):

@@ -39,7 +39,7 @@ def _leader(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
     tiles = [
         (metric, evaluation["candidate"][metric]),
         ("champion's " + metric, champion.get(metric)),
-        ("simple baseline's " + metric, evaluation["baseline_figures"].get(metric)),
+        (f"{metric} of the baseline {evaluation['baseline']['kind']}", evaluation["baseline_figures"].get(metric)),
         ("held-out rows", evaluation["rows"]["judged"]),
     ]
     if evaluation["candidate"].get("kpi") is not None and problem.kpi is not None:
@@ -73,6 +73,11 @@ def _summary(problem: Problem, evaluation: Mapping[str, Any]) -> str:
         )
     elif evaluation["champion"] is None:
         text += " There is no champion yet."
+    beside = evaluation["baseline_figures"].get(metric)
+    if beside is not None:
+        text += f" The simple baseline ({evaluation['baseline']['what']}) reaches {beside:.4g}"
+        gain = evaluation["baseline_differences"].get(metric)
+        text += f" (difference {gain['value']:+.4g}, {gain['low']:+.4g} to {gain['high']:+.4g})." if gain else "."
     if task in {"binary", "anomaly"}:
         precision, recall = evaluation["candidate"].get("precision"), evaluation["candidate"].get("recall")
         if precision is not None and recall is not None:

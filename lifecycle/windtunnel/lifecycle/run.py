@@ -18,6 +18,7 @@ class Run:
         by: the person who triggered it, where known.
         reason: what they said.
         promotion: ``auto``, ``ask`` or ``never``, as asked for by this run; empty means as the problem says.
+        counterfactual: it asks what would have been, and changes nothing (`windtunnel.lifecycle.counterfactual`).
     """
 
     dag_id: str = ""
@@ -26,11 +27,12 @@ class Run:
     by: str = ""
     reason: str = ""
     promotion: str = ""
+    counterfactual: bool = False
 
     @property
     def may_promote(self) -> bool:
         """Whether this run may touch production at all."""
-        return self.run_type != "backfill" and self.promotion != "never"
+        return self.run_type != "backfill" and self.promotion != "never" and not self.counterfactual
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -60,13 +60,15 @@ class ApproveOperator(HITLOperator):
         run = run_of(context)
         self.link = artifact_url(settings, evaluation.report)
         promotion = run.promotion or self.problem.approval.promotion
-        if promotion == "ask" and run.run_type != "backfill":
+        if promotion == "ask" and run.run_type != "backfill" and not run.counterfactual:
             from windtunnel.lifecycle.evaluation import approval_body
 
             self.body = approval_body(evaluation, self.link)
             self.log.info("waiting for a person; the report: %s", self.link)
             return super().execute(context)
         how = "automatic in a backfill" if run.run_type == "backfill" else f"automatic: promotion is {promotion}"
+        if run.counterfactual:
+            how = "counterfactual: nothing follows from it"
         verdict = "every gate passed" if evaluation.passed else "gates failed: " + "; ".join(evaluation.reasons)
         return self._record(context, approved=evaluation.passed, by="the problem's rule", reason=f"{verdict} ({how})")
 

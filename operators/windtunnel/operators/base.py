@@ -61,6 +61,7 @@ def run_of(context: Mapping[str, Any]) -> Run:
         by=str(getattr(dag_run, "triggering_user_name", "") or ""),
         reason=str(params.get("reason") or conf.get("reason") or ""),
         promotion=str(params.get("promotion") or conf.get("promotion") or ""),
+        counterfactual=bool(params.get("counterfactual") or conf.get("counterfactual")),
     )
 
 

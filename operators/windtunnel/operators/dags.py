@@ -209,6 +209,14 @@ def _params(problem: Problem) -> dict[str, Param]:
             description="Who lets the new model into production.",
             section="Decision",
         ),
+        "counterfactual": Param(
+            False,
+            type="boolean",
+            title="Counterfactual",
+            description="Only ask what would have been champion then: judged against the champion of its day; nothing is registered or "
+            "deployed. Mostly for backfills: --dag-run-conf '{\"counterfactual\": true}'.",
+            section="Decision",
+        ),
         "reason": Param(
             None,  # the form takes an empty text for a missing one, and would not let the run start
             type=["null", "string"],

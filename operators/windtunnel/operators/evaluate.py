@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.operators.base import StageOperator
+from windtunnel.operators.base import StageOperator, run_of
 from windtunnel.operators.links import ReportLink, artifact_url
 
 if TYPE_CHECKING:
@@ -32,16 +32,20 @@ class EvaluateOperator(StageOperator):
         self.snapshot = snapshot
         self.candidate = candidate
 
-    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":  # noqa: ARG002
+    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
         """Evaluate, and put the figures beside the training run."""
-        from windtunnel.beam_jobs.evaluate import evaluate
+        from windtunnel.beam_jobs.evaluate import evaluate, would_evaluate
         from windtunnel.beam_jobs.job import Progress
         from windtunnel.lifecycle.references import CandidateRef, SnapshotRef
         from windtunnel.lifecycle.tracking import log_evaluation
 
         self.given(snapshot=self.snapshot, candidate=self.candidate)
         snapshot, candidate = SnapshotRef.from_dict(self.snapshot), CandidateRef.from_dict(self.candidate)
-        evaluation = evaluate(self.problem, candidate, snapshot, settings, Progress("evaluate", snapshot.rows))
+        progress = Progress("evaluate", snapshot.rows)
+        if run_of(context).counterfactual:
+            evaluation = would_evaluate(self.problem, candidate, snapshot, settings, progress)
+        else:
+            evaluation = evaluate(self.problem, candidate, snapshot, settings, progress)
         self.link = artifact_url(settings, evaluation.report)
         log_evaluation(settings, candidate, evaluation)
         return evaluation

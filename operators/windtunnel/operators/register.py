@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from windtunnel.operators.base import StageOperator, run_of
-from windtunnel.operators.links import ModelVersionLink
+from windtunnel.operators.links import ModelVersionLink, page_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -18,6 +18,8 @@ __all__ = ["RegisterOperator"]
 
 class RegisterOperator(StageOperator):
     """Register an approved candidate in MLflow; a candidate that was not approved is not registered, and what follows is skipped.
+
+    A counterfactual run registers nothing: the ledger keeps what would have become of its candidate.
 
     Args:
         problem: a problem, or the path of its file.
@@ -43,7 +45,13 @@ class RegisterOperator(StageOperator):
         from windtunnel.lifecycle.tracking import version_url
 
         self.given(candidate=self.candidate, evaluation=self.evaluation, decision=self.decision)
-        decision = DecisionRef.from_dict(self.decision)
+        decision, run = DecisionRef.from_dict(self.decision), run_of(context)
+        if run.counterfactual:
+            from windtunnel.beam_jobs.evaluate import settle
+
+            given = CandidateRef.from_dict(self.candidate), EvaluationRef.from_dict(self.evaluation)
+            self.link = page_url("models", self.problem.name)
+            return settle(self.problem, *given, decision, settings, run)
         if not decision.approved:
             raise AirflowSkipException(f"not approved by {decision.by}: {decision.reason}")
         version = register(
@@ -52,7 +60,7 @@ class RegisterOperator(StageOperator):
             EvaluationRef.from_dict(self.evaluation),
             decision,
             settings,
-            run_of(context),
+            run,
         )
         self.link = version_url(settings, version.model, version.version)
         return version

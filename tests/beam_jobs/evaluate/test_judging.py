@@ -37,6 +37,9 @@ def changed(world, **values):
 
 
 def without_names(body):
+    """What does not differ from one computation to the next: all but names and what was measured."""
+    body["candidate"] = {key: value for key, value in body["candidate"].items() if not key.startswith("latency_")}
+    body["gates"] = [gate for gate in body["gates"] if not gate["gate"].startswith("latency_")]
     return {key: value for key, value in body.items() if key != "fingerprint"}
 
 
@@ -97,6 +100,27 @@ def test_the_noisy_group_is_found_as_a_weak_spot(binary):
     _, body = evaluation(world, binary.train())
     assert any(spot["columns"] == ["d"] and spot["values"] == ["q"] for spot in body["found"])
     assert body["looked_at"]["cells"] > 20
+
+
+def test_latency_and_size_are_judged_with_reasons(binary):
+    model = binary.train()
+    gates = [
+        {"metric": "latency_p99_ms", "at_most": 1000},
+        {"metric": "latency_p50_ms", "at_most": 1e-6},
+        {"metric": "size_mb", "at_most": 5},
+    ]
+    reference, body = evaluation(changed(binary, gates=gates, serving={"size_mb": 1e-6, "latency_p99_ms": 1000}), model)
+    assert 0 < body["candidate"]["latency_p50_ms"] <= body["candidate"]["latency_p99_ms"]
+    verdicts = [(gate["gate"], gate["passed"]) for gate in body["gates"]]
+    assert verdicts == [
+        ("latency_p99_ms at most 1000", True),
+        ("latency_p50_ms at most 1e-06", False),
+        ("size_mb at most 5", True),
+        ("size_mb at most 1e-06", False),
+        ("latency_p99_ms at most 1000", True),
+    ]
+    assert not reference["passed"]
+    assert all(gate["reason"].startswith(gate["gate"].split()[0]) for gate in body["gates"])
 
 
 def test_costs_objectives_and_kpi(binary, tmp_path, monkeypatch):

@@ -5,5 +5,6 @@
 
 from windtunnel.beam_jobs.evaluate.again import judge_again
 from windtunnel.beam_jobs.evaluate.evaluating import evaluate, run
+from windtunnel.beam_jobs.evaluate.would import settle, would_evaluate
 
-__all__ = ["evaluate", "judge_again", "run"]
+__all__ = ["evaluate", "judge_again", "run", "settle", "would_evaluate"]

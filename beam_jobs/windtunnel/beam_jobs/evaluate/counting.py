@@ -20,6 +20,7 @@ from windtunnel.lifecycle.artifacts import local_copy
 from windtunnel.lifecycle.bundle import Bundle
 from windtunnel.lifecycle.errors import DataError, UnsupportedError
 from windtunnel.lifecycle.frames import to_frame
+from windtunnel.lifecycle.judging.baselines import Baseline
 from windtunnel.lifecycle.judging.explaining import TRUTH
 from windtunnel.lifecycle.judging.sample import Sample
 from windtunnel.lifecycle.judging.slices import Codes, Cuts, Slicing, cell_stats, encode
@@ -63,6 +64,7 @@ class Plan:
         end: the data cut-off, ISO.
         newest: rows from this day on (days since 1970) are also counted by themselves.
         everything: judge all labelled rows, not only the test split (data that was never trained on).
+        baseline: a simple model that is scored too; None if its figures follow from counts.
     """
 
     problem: Problem
@@ -76,6 +78,12 @@ class Plan:
     end: str
     newest: int | None
     everything: bool = False
+    baseline: Baseline | None = None
+
+    @property
+    def judged(self) -> list[str]:
+        """The names of what is scored: the models, and the baseline where it needs scoring."""
+        return [*(model.name for model in self.models), *(["baseline"] if self.baseline is not None else [])]
 
 
 class Count:
@@ -88,10 +96,12 @@ class Count:
         self.heldout: dict[str, Tally] = {}
         self.newest: dict[str, Tally] = {}
         self.declared: dict[str, list[Slicing]] = {}
-        for model in plan.models:
+        bundles_of = {model.name: model.bundle for model in plan.models}
+        for name in plan.judged:
+            bundle = bundles_of.get(name, plan.models[0].bundle)
             for tallies in (self.heldout, self.newest):
-                tallies[model.name] = tally(task, model.bundle.classes, model.bundle.threshold)
-            self.declared[model.name] = [Slicing(columns, task, histogram=True) for columns in plan.declared]
+                tallies[name] = tally(task, bundle.classes, bundle.threshold)
+            self.declared[name] = [Slicing(columns, task, histogram=True) for columns in plan.declared]
         self.searched = [Slicing(columns, task) for columns in plan.searched]
         self.domains: dict[str, dict[str, list[int]]] = {column: {} for column in plan.domains}
         self.sample = Sample(_EXPLAINED)
@@ -207,6 +217,12 @@ class CountRows(beam.DoFn):
             self._slice(count, model, codes, truth, found)
             if model.name in count.kpi:
                 count.kpi[model.name].add(_scattered(key), _answered(plan, model, held, found))
+        if plan.baseline is not None:
+            found = plan.baseline.scores(rows)
+            count.heldout["baseline"].add(truth, found, group)
+            if recent is not None and recent.any():
+                count.newest["baseline"].add(truth[recent], found[recent], group[recent])
+            self._slice(count, dataclasses.replace(plan.models[0], name="baseline"), codes, truth, found)
 
     def _answer(self, model: Model, rows: pa.RecordBatch) -> np.ndarray:
         try:

@@ -12,7 +12,9 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from windtunnel.beam_jobs.batches import RowGroup, open_parquet, row_groups
+from windtunnel.beam_jobs.evaluate.baseline import with_baseline
 from windtunnel.beam_jobs.evaluate.counting import Count, CountRows, Merge, Model, Plan
+from windtunnel.beam_jobs.evaluate.latency import latency
 from windtunnel.beam_jobs.job import Progress, pipeline, reporting
 from windtunnel.lifecycle import bundle as bundles
 from windtunnel.lifecycle import problem as problems
@@ -20,7 +22,7 @@ from windtunnel.lifecycle.artifacts import Stage, local_copy
 from windtunnel.lifecycle.errors import ConfigurationError, EmptyWindowError, IntegrityError
 from windtunnel.lifecycle.evaluation import conclude
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
-from windtunnel.lifecycle.judging.explaining import explain
+from windtunnel.lifecycle.judging.explaining import TRUTH, explain
 from windtunnel.lifecycle.judging.slices import Cuts
 from windtunnel.lifecycle.judging.tallies import MAIN
 from windtunnel.lifecycle.ledger import Ledger
@@ -32,7 +34,10 @@ from windtunnel.lifecycle.settings import Settings
 
 __all__ = ["evaluate", "run"]
 
-_PARTS = ("task", "label", "splits", "keys", "slices", "sensitive", "gates", "serving", "features", "kpi", "windows", "costs", "objectives")
+_PARTS = (
+    *("task", "label", "splits", "keys", "slices", "sensitive", "gates", "serving", "features", "kpi", "windows", "costs", "objectives"),
+    *("baseline", "explanations"),
+)
 _CROSSED = 20  # columns whose crossings are looked into
 
 
@@ -48,6 +53,7 @@ def evaluate(
     *,
     against: Champion | None = _NOW,
     uses: int | None = None,
+    remember: bool = True,
 ) -> EvaluationRef:
     """Judge a candidate on the held-out rows of a snapshot, beside the champion and a simple baseline.
 
@@ -62,6 +68,7 @@ def evaluate(
         progress: counts the rows.
         against: the champion to compare with, for a replay; by default the one of this moment.
         uses: how many candidates these rows have judged, for a replay; by default the ledger counts.
+        remember: whether the ledger is told; not for what only would have been.
 
     Raises:
         EmptyWindowError: no held-out row has a label, or all have the same.
@@ -92,7 +99,7 @@ def evaluate(
         body |= {"heldout": heldout, "snapshot": snapshot.to_dict(), "reference": candidate.to_dict(), "fingerprint": identity}
         found = _publish(stage, problem, body)
     evaluation = EvaluationRef.from_dict(found)
-    if Ledger.configured(settings):
+    if remember and Ledger.configured(settings):
         _remember(settings, problem, candidate, evaluation, present, snapshot)
     return evaluation
 
@@ -146,6 +153,8 @@ def _pass(
         except (ConfigurationError, IntegrityError, OSError) as error:
             left_out.append(f"the champion, version {present.version}, could not be scored: {error}")
     plan = _plan(problem, tuple(models), schema, references, snapshot, everything=everything)
+    plan, not_fitted = with_baseline(plan, references)
+    left_out += not_fitted
     progress.total = progress.total or sum(reference.rows for reference in references)
     with reporting("evaluate", progress):
         found: list[Count] = []
@@ -172,8 +181,21 @@ def _conclude(problem: Problem, plan: Plan, count: Count, present: Champion | No
     sample = count.sample.table()
     with local_copy(candidate.uri) as folder, threadpool_limits(limits=1):
         size = sum((folder / name).stat().st_size for name in candidate.bundle.files) / 1e6
-        found = explain(problem, candidate.bundle, bundles.read_pipeline(folder), sample) if sample is not None else {}
-    return conclude(problem, plan.models, count, present, uses=uses, left_out=left_out, explanations=found, more={"size_mb": size})
+        fitted = bundles.read_pipeline(folder)
+        more, found = {"size_mb": size}, dict[str, Any]()
+        if sample is not None:
+            more |= latency(candidate.bundle, fitted, sample.drop_columns([TRUTH]))
+            found = explain(problem, candidate.bundle, fitted, sample)
+    return conclude(
+        problem, plan.models, count, present, uses=uses, left_out=left_out, about=_about(problem, plan), explanations=found, more=more
+    )
+
+
+def _about(problem: Problem, plan: Plan) -> str:
+    """The baseline in words."""
+    if plan.baseline is not None:
+        return plan.baseline.what
+    return f"always the training rows' {'mean' if problem.task == 'regression' else 'shares of the classes'}"
 
 
 def _run(plan: Plan, references: list[RowGroup], where: Mapping[str, Any], found: list[Count]) -> None:
@@ -224,7 +246,7 @@ def _plan(
     sliced = list(dict.fromkeys([*(c for s in problem.slices for c in s), *problem.sensitive]))
     features = [column for column in problem.features.columns if column in schema.names and column not in problem.features.text]
     inputs = [column.name for model in models for column in model.bundle.inputs]
-    names = [*inputs, problem.label.column, *keys, *sliced, *features, *([DAY] if DAY in schema.names else [])]
+    names = [*inputs, problem.label.column, *keys, *sliced, *features, *problem.baseline.group, *([DAY] if DAY in schema.names else [])]
     columns = tuple(dict.fromkeys(names))
     missing = [column for column in columns if column not in schema.names]
     if missing:

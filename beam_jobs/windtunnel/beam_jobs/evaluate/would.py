@@ -1,0 +1,55 @@
+"""Judging what would have been: against who would have been champion, and again when an earlier day turns up later."""
+
+from windtunnel.beam_jobs.evaluate.evaluating import evaluate
+from windtunnel.beam_jobs.job import Progress
+from windtunnel.lifecycle.counterfactual import champion_before, note, stale
+from windtunnel.lifecycle.evaluation import load
+from windtunnel.lifecycle.ledger import Ledger
+from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef, SnapshotRef, VersionRef
+from windtunnel.lifecycle.registry import Champion, champion_of_entry
+from windtunnel.lifecycle.run import Run
+from windtunnel.lifecycle.settings import Settings
+
+__all__ = ["settle", "would_evaluate"]
+
+
+def would_evaluate(
+    problem: Problem, candidate: CandidateRef, snapshot: SnapshotRef, settings: Settings, progress: Progress
+) -> EvaluationRef:
+    """Judge a candidate against who would have been champion before its data cut-off, as far as is known now.
+
+    The ledger is not told, and the use of the held-out rows is not counted: nothing is decided by it.
+    """
+    before = champion_before(settings, problem.name, candidate.cutoff)
+    return evaluate(problem, candidate, snapshot, settings, progress, against=before, uses=1, remember=False)
+
+
+def settle(
+    problem: Problem, candidate: CandidateRef, evaluation: EvaluationRef, decision: DecisionRef, settings: Settings, run: Run
+) -> VersionRef:
+    """Write down what would have become of a candidate, and judge those again for which that changes who came before them.
+
+    Of several runs at once the last one to end sees all entries, so what is in the ledger then does not depend on the order of the runs.
+
+    Returns:
+        a reference that names no version: nothing was registered.
+    """
+    against = _against(settings, evaluation)
+    reference = note(
+        problem, candidate, evaluation, settings, run, approved=decision.approved, judged_against=against, decision=decision.entry
+    )
+    with Ledger(settings).lock(f"settle:{problem.name}"):
+        while (found := stale(settings, problem)) is not None:
+            day, before = found
+            known = load(EvaluationRef.from_dict(day.entry.payload["evaluation"]))
+            again = CandidateRef.from_dict(known["reference"])
+            snapshot = SnapshotRef.from_dict(known["snapshot"])
+            judged = evaluate(problem, again, snapshot, settings, Progress("evaluate"), against=before, uses=1, remember=False)
+            note(problem, again, judged, settings, run, approved=judged.passed, judged_against=before)
+    return reference
+
+
+def _against(settings: Settings, evaluation: EvaluationRef) -> Champion | None:
+    found = load(evaluation)["champion"]
+    return champion_of_entry(settings, str(found["entry"])) if found else None
