@@ -83,19 +83,29 @@ def row_groups(data: str | Sequence[str]) -> list[RowGroup]:
 
 
 def read_row_group(
-    reference: RowGroup, columns: Sequence[str] | None = None, *, dictionary: Sequence[str] = ()
+    reference: RowGroup,
+    columns: Sequence[str] | None = None,
+    *,
+    dictionary: Sequence[str] = (),
+    rows: int | None = None,
+    threads: bool = True,
 ) -> Iterator[pa.RecordBatch]:
-    """The record batches of a row group, of at most `BATCH_ROWS` rows each.
+    """The record batches of a row group, of at most `rows` rows each (`BATCH_ROWS` if not said).
 
     Args:
         reference: which.
         columns: only these, in this order; None for all.
         dictionary: string columns to leave dictionary-encoded, which makes counting values cheap.
+        rows: of one batch; pages of the file are only read as far as a batch needs them.
+        threads: decode columns side by side; each thread keeps memory of its own.
     """
     with open_parquet(reference.path, read_dictionary=list(dictionary) or None) as file:
         try:
             for batch in file.iter_batches(
-                BATCH_ROWS, row_groups=[reference.index], columns=list(columns) if columns is not None else None
+                rows or BATCH_ROWS,
+                row_groups=[reference.index],
+                columns=list(columns) if columns is not None else None,
+                use_threads=threads,
             ):
                 yield batch.select(list(columns)) if columns is not None else batch
         except (pa.ArrowException, OSError) as error:

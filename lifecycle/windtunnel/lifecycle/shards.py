@@ -1,12 +1,14 @@
 """Training shards: numbers in the layout that trains fastest, Arrow IPC files that are memory-mapped.
 
 A folder of features holds ``pipeline.skops`` (the fitted transformer), ``manifest.json`` and, a split a folder, ``train/*.arrow`` and
-``test/*.arrow``. A shard has the column ``x`` and, where there is a label, ``y`` (a float64, or a string for multiclass):
+``test/*.arrow``. A split of numbers is one file with one record batch, so that all of it is one array of the mapped file; other features
+are a file of several batches for each part of the rows. A shard has the column ``x`` and, where there is a label, ``y`` (a float64, or
+dictionary-encoded classes):
 
 .. code-block:: text
 
     dense     x: fixed_size_list<float32>[width]
-    sparse    x: struct<index: list<int32>, value: list<float32>>
+    sparse    x: list<struct<index: int32, value: float32>>
     columns   one Arrow column a feature, for features that are not numbers
 """
 
@@ -54,8 +56,8 @@ def load_transformer(uri: str) -> Any:
 def load_shards(uri: str, split: str | None = None) -> tuple[Any, np.ndarray]:
     """All rows of a split: a float32 array, or a scipy csr matrix where the layout is sparse, and the labels.
 
-    Without a split, ``train`` is meant, or the only one there is. A single record batch is a view of the mapped file, without a copy;
-    without a label, ``y`` is an empty array.
+    Without a split, ``train`` is meant, or the only one there is. Both are views of the mapped file, which is read as it is used, and
+    cannot be written to; without a label, ``y`` is an empty array.
 
     Raises:
         ConfigurationError: there is no such split.
@@ -65,8 +67,8 @@ def load_shards(uri: str, split: str | None = None) -> tuple[Any, np.ndarray]:
     split = _split(manifest, split)
     if split not in manifest["splits"]:
         raise ConfigurationError(f"{uri}: has no split {split!r}", hint=f"it has: {', '.join(manifest['splits'])}")
-    parts = list(iterate(uri, split))
-    rows = sum(len(y) if y is not None else _height(x) for x, y in parts)
+    parts = [_decoded(batch, manifest) for batch in _batches(uri, manifest, split)]
+    rows = sum(_height(x) for x, _ in parts)
     if rows != manifest["splits"][split]["rows"]:
         raise IntegrityError(f"{uri}: split {split!r} has {rows} rows but the manifest says {manifest['splits'][split]['rows']}")
     labels = [y for _, y in parts if y is not None]
@@ -74,28 +76,40 @@ def load_shards(uri: str, split: str | None = None) -> tuple[Any, np.ndarray]:
     return _stack([x for x, _ in parts], manifest), y
 
 
-def iterate(uri: str, split: str | None = None) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """The record batches of a split one by one, as (features, labels)."""
+def iterate(uri: str, split: str | None = None, rows: int = 131_072) -> Iterator[tuple[Any, np.ndarray | None]]:
+    """A split bit by bit, as (features, labels) of at most so many rows, without a copy where the layout is dense."""
     manifest = load_manifest(uri)
-    entry = manifest["splits"][_split(manifest, split)]
+    for batch in _batches(uri, manifest, _split(manifest, split)):
+        for start in range(0, batch.num_rows, rows):
+            yield _decoded(batch.slice(start, rows), manifest)
+
+
+def _batches(uri: str, manifest: dict[str, Any], split: str) -> Iterator[pa.RecordBatch]:
     with artifacts.local_copy(uri) as folder:
-        for name in entry["files"]:
+        for name in manifest["splits"][split]["files"]:
             try:
                 source = pa.memory_map(str(folder / name))
                 reader = pyarrow.ipc.open_file(source)
                 batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
             except (OSError, pa.ArrowException) as error:
                 raise IntegrityError(f"{folder / name}: is missing or damaged: {error}", file=name) from error
-            for batch in batches:
-                y = batch.column("y") if "y" in batch.schema.names else None
-                yield _decode(batch, manifest), None if y is None else y.to_numpy(zero_copy_only=False)
+            yield from batches
 
 
 def _split(manifest: dict[str, Any], split: str | None) -> str:
     return split or ("train" if "train" in manifest["splits"] else next(iter(manifest["splits"])))
 
 
-def _decode(batch: pa.RecordBatch, manifest: dict[str, Any]) -> Any:
+def _decoded(batch: pa.RecordBatch, manifest: dict[str, Any]) -> tuple[Any, np.ndarray | None]:
+    y = batch.column("y") if "y" in batch.schema.names else None
+    if y is not None and pa.types.is_dictionary(y.type):
+        labels: np.ndarray | None = y.dictionary.to_numpy(zero_copy_only=False)[y.indices.to_numpy(zero_copy_only=False)]
+    else:
+        labels = None if y is None else y.to_numpy(zero_copy_only=False)
+    return _features(batch, manifest), labels
+
+
+def _features(batch: pa.RecordBatch, manifest: dict[str, Any]) -> Any:
     width = int(manifest["width"])
     if manifest["layout"] == "dense":
         column = batch.column("x")
@@ -104,11 +118,18 @@ def _decode(batch: pa.RecordBatch, manifest: dict[str, Any]) -> Any:
         import scipy.sparse
 
         column = batch.column("x")
-        index, value = column.field("index"), column.field("value")
-        offsets = index.offsets.to_numpy(zero_copy_only=True)
-        data = value.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]
-        indices = index.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]
-        return scipy.sparse.csr_matrix((data, indices, offsets - offsets[0]), shape=(len(column), width))
+        if pa.types.is_struct(column.type):  # format 1: two lists side by side
+            offsets = column.field("index").offsets
+            index, value = column.field("index").values, column.field("value").values
+        else:
+            offsets = column.offsets
+            index, value = column.values.field("index"), column.values.field("value")
+        ends = offsets.to_numpy(zero_copy_only=True)
+        inside = slice(int(ends[0]), int(ends[-1]))
+        if ends[0]:
+            ends = ends - ends[0]
+        arrays = value.to_numpy(zero_copy_only=True)[inside], index.to_numpy(zero_copy_only=True)[inside], ends
+        return scipy.sparse.csr_matrix(arrays, shape=(len(column), width))
     return batch.select([name for name in batch.schema.names if name != "y"]).to_pandas()
 
 

@@ -161,6 +161,8 @@ def _density(context: Context, nodes: list[Node], pieces: list[Any]) -> Fit:
         else:
             asked.append(Request(("stored", node.out.key), node.out, _Stored()))
     found = yield from context.need(*asked)
+    if not width:
+        raise ValueError("its parts answer no column at all, and it cannot tell how dense that is (division by zero)")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return np.float64(stored + sum(entry.entries for entry in found)) / np.float64(rows * width)

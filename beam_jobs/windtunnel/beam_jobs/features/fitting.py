@@ -37,7 +37,7 @@ class Fitted:
         notes: what is approximate, and by how much.
         out: the training rows' features, as its ``fit_transform`` would answer them.
         context: what is known of the data.
-        starts: the position of each bin's first row.
+        counts: rows of each bin, where a pass or the files told.
     """
 
     transformer: Any
@@ -46,7 +46,7 @@ class Fitted:
     notes: list[dict[str, Any]]
     out: Stream
     context: Context
-    starts: list[int]
+    counts: list[int] | None
 
 
 def fit(transformer: Any, data: str | Sequence[str] | SnapshotRef, options: Options | Mapping[str, Any] | None = None) -> Any:
@@ -73,23 +73,20 @@ def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progr
     head = data.head()
     if not head.rows:
         raise EmptyWindowError("there is no row to fit features on", hint="check the window, and that rows have a label")
-    starts = [start for _, start, _ in data.bins()]
-    known = not data.selection.filters
+    counts = data.counts()
     total = -1
 
     with tempfile.TemporaryDirectory(prefix="features-", dir=options.work) as work:
-        context = Context(head, options, column_map, work, None if data.selection.filters else data.rows)
+        context = Context(head, options, column_map, work, None if counts is None else data.rows)
         context.alone = not isinstance(transformer, ColumnTransformer | FeatureUnion | Pipeline)
 
         def ask(requests: list[Request]) -> list[Any]:
-            nonlocal starts, known, total
-            if any(request.positions for request in requests) and not known:
+            nonlocal counts, total
+            if any(request.positions for request in requests) and counts is None:
                 *_, counts = gather(data, [Request("rows", context.nothing, Rows())], options.spec, work)
-                starts, known = [int(n) for n in np.cumsum([0, *counts[:-1]])], True
+            starts = None if counts is None else [int(n) for n in np.cumsum([0, *counts[:-1]])]
             *found, counts = gather(data, requests, options.spec, work, starts)
             total = sum(counts)
-            if not known:
-                starts, known = [int(n) for n in np.cumsum([0, *counts[:-1]])], True
             return found
 
         with job.reporting(NAME, progress or job.Progress("fit features", data.rows)):
@@ -97,4 +94,4 @@ def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progr
                 node, passes = run(fit_node(context, transformer, context.source, type(transformer).__name__), context, ask)
             except (ValueError, TypeError) as error:
                 raise guard(error, type(transformer).__name__) from error
-    return Fitted(node.fitted, passes, total, context.notes, node.out, context, starts)
+    return Fitted(node.fitted, passes, total, context.notes, node.out, context, counts)

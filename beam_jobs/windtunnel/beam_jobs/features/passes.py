@@ -6,7 +6,6 @@ out the same with one worker or with many.
 """
 
 import copy
-import logging
 import os
 import pickle
 import tempfile
@@ -21,12 +20,14 @@ from windtunnel.beam_jobs import job
 from windtunnel.beam_jobs.features.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.data import Data
 from windtunnel.beam_jobs.features.quiet import quiet
-from windtunnel.lifecycle.errors import DataError, WindtunnelError
+from windtunnel.beam_jobs.outcome import Outcomes
+from windtunnel.lifecycle.errors import DataError, JobError, WindtunnelError
 
-__all__ = ["gather", "guard"]
+__all__ = ["COMPLAINTS", "gather", "guard", "run_bins"]
 
-log = logging.getLogger("windtunnel.features")
 NAME = "features"
+COMPLAINTS = (ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RuntimeError)
+"""What scikit-learn, numpy and scipy raise about data and parameters (a LinAlgError is a ValueError, an ArpackError a RuntimeError)."""
 
 
 def guard(error: Exception, doing: str) -> WindtunnelError:
@@ -41,14 +42,24 @@ class _Gather(beam.DoFn):
 
     def __init__(self, data: Data, requests: Sequence[Request], columns: Sequence[str], folder: str, starts: list[int] | None) -> None:
         self._data, self._requests, self._columns, self._folder, self._starts = data, list(requests), list(columns), folder, starts
+        self._found = Outcomes(folder)
 
     def process(self, element: tuple[int, int, list[Any]]) -> Iterable[tuple[int, int]]:
         """Answers (bin, rows)."""
         number, before, groups = element
+        with self._found.reporting(f"{number:06d}", f"reading part {number} of the data"):
+            rows, states = self._gathered(groups, before if self._starts is None else self._starts[number])
+            target = Path(self._folder, f"{number:06d}.state")
+            temporary = target.with_suffix(f".{uuid.uuid4().hex}")
+            with temporary.open("wb") as file:
+                pickle.dump((rows, states), file, protocol=5)
+            temporary.replace(target)
+            yield number, rows
+
+    def _gathered(self, groups: list[Any], start: int) -> tuple[int, list[Gatherer]]:
         states: list[Gatherer] = [copy.deepcopy(request.gatherer) for request in self._requests]
         progress = job.progress_of(NAME)
         rows = 0
-        start = before if self._starts is None else self._starts[number]
         try:
             for chunk in self._data.chunks(groups, self._columns, start):
                 with quiet():
@@ -56,35 +67,23 @@ class _Gather(beam.DoFn):
                         state.gather(request.stream, chunk)
                 rows += chunk.rows
                 progress.add(chunk.rows)
-        except (ValueError, TypeError, AttributeError) as error:
+        except COMPLAINTS as error:
             raise guard(error, "while fitting") from error
-        target = Path(self._folder, f"{number:06d}.state")
-        temporary = target.with_suffix(f".{uuid.uuid4().hex}")
-        with temporary.open("wb") as file:
-            pickle.dump((rows, states), file, protocol=5)
-        temporary.replace(target)
-        yield number, rows
+        return rows, states
 
 
 def gather(data: Data, requests: Sequence[Request], spec: dict[str, Any], work: str, starts: list[int] | None = None) -> list[Any]:
     """One pass: the merged gatherer of each request; rows of each bin come last.
 
     Raises:
-        WindtunnelError: what a worker raised, unwrapped from Beam's own error.
+        WindtunnelError: what a worker met.
     """
     bins = data.bins()
     columns = sorted(set().union(*[request.stream.source_columns(list(data.dtypes)) for request in requests])) if requests else []
     with tempfile.TemporaryDirectory(prefix="pass-", dir=work) as folder:
-        try:
-            with job.pipeline(spec) as pipeline:
-                _ = (
-                    pipeline
-                    | "Bins" >> beam.Create(bins)
-                    | "Spread" >> beam.Reshuffle()
-                    | "Gather" >> beam.ParDo(_Gather(data, requests, columns, folder, starts))
-                )
-        except Exception as error:
-            raise unwrap(error) from error
+        do = _Gather(data, requests, columns, folder, starts)
+        run_bins(data, spec, do, "Gather")
+        Outcomes(folder).collect()
         merged: list[Any] | None = None
         counts = []
         for number, _, _ in bins:
@@ -101,11 +100,18 @@ def gather(data: Data, requests: Sequence[Request], spec: dict[str, Any], work: 
     return [*(merged if merged is not None else [copy.deepcopy(request.gatherer) for request in requests]), counts]
 
 
-def unwrap(error: BaseException) -> BaseException:
-    """The error of ours at the bottom of one that Beam wrapped, or the error itself."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, WindtunnelError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return error
+def run_bins(data: Data, spec: dict[str, Any], do: beam.DoFn, name: str) -> None:
+    """A pipeline that hands each bin of the data to a step.
+
+    Raises:
+        JobError: the runner failed; what goes wrong in the step itself is in its outcomes.
+    """
+    try:
+        with job.pipeline(spec) as pipeline:
+            _ = pipeline | "Bins" >> beam.Create(data.bins()) | "Spread" >> beam.Reshuffle() | name >> beam.ParDo(do)
+    except WindtunnelError:
+        raise
+    except Exception as error:
+        raise JobError(
+            f"the Beam runner failed: {type(error).__name__}: {error}", hint="try again; the log of the runner says more"
+        ) from error

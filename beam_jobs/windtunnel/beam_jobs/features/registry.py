@@ -10,7 +10,7 @@ from sklearn.utils import get_tags
 
 from windtunnel.beam_jobs.features.accumulator import Accumulator, Gatherer, Request
 from windtunnel.beam_jobs.features.engine import Context, Fit
-from windtunnel.beam_jobs.features.passes import guard
+from windtunnel.beam_jobs.features.passes import COMPLAINTS, guard
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.rows import Gathered
 from windtunnel.beam_jobs.features.streams import Chunk, Stream
@@ -99,7 +99,7 @@ def fit_leaf(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
         if hasattr(estimator, "_parameter_constraints"):
             estimator._validate_params()
         found = yield from _fit(context, estimator, stream, where)
-    except (ValueError, TypeError, AttributeError) as error:
+    except COMPLAINTS as error:
         raise guard(error, f"{where}: {type(estimator).__name__}") from error
     return found if isinstance(found, tuple) else (found, None, None)
 

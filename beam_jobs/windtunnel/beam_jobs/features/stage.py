@@ -61,10 +61,9 @@ def _write(folder: Any, problem: Problem, fitted: Fitted, train: Data, test: Dat
     made = fitted.context.peek(fitted.out)
     layout, names = layout_of(made, options), names_of(fitted.transformer, made.shape[1])
     dump(fitted.transformer, folder)
-    bins = len(test.bins())
     splits = {
-        "train": write_split(train, training_stream(fitted), folder, "train", layout, names, options, fitted.starts),
-        "test": write_split(test, applied(fitted.transformer), folder, "test", layout, names, options, [0] * bins),
+        "train": write_split(train, training_stream(fitted), folder, "train", layout, names, options, fitted.counts),
+        "test": write_split(test, applied(fitted.transformer), folder, "test", layout, names, options),
     }
     how = {"fingerprint": key, "passes": fitted.passes, "notes": fitted.notes}
     manifest = manifest_of(layout, options.dtype, names, inputs_of(train.dtypes, problem), splits) | how

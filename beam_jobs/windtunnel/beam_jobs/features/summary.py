@@ -8,6 +8,7 @@ import pandas as pd
 import scipy.sparse
 
 from windtunnel.beam_jobs.features.tally import Tally
+from windtunnel.lifecycle.errors import UnsupportedError
 
 __all__ = ["Summary"]
 
@@ -22,6 +23,17 @@ class Summary:
 
     def __init__(self, template: Any, tallies: Sequence[Tally]) -> None:
         self.template, self.tallies = template, list(tallies)
+        self._each_null = 0
+
+    def each_null(self, limit: int) -> "Summary":
+        """The same, but with each NaT of times as an entry of its own, as scikit-learn's encoders see them: NaT equals nothing.
+
+        Args:
+            limit: nulls of a column that are still shown so; more are refused.
+        """
+        made = Summary(self.template, self.tallies)
+        made._each_null = limit
+        return made
 
     @property
     def complete(self) -> bool:
@@ -52,8 +64,14 @@ class Summary:
             extra.append(None)
             extra_counts.append(self.tallies[index].none)
         if self.tallies[index].nan:
-            extra.append(self._null(index))
-            extra_counts.append(self.tallies[index].nan)
+            null, count = self._null(index), self.tallies[index].nan
+            if self._each_null and self._dtype(index).kind in "mM":
+                self._check_nulls(index)
+                extra += [null] * count
+                extra_counts += [1] * count
+            else:
+                extra.append(null)
+                extra_counts.append(count)
         if not extra:
             return values, counts
         if values.dtype.kind == "O" or self._dtype(index).kind not in "fmM" or not len(values):
@@ -63,6 +81,14 @@ class Summary:
         else:
             joined = np.concatenate([values, np.array(extra, dtype=values.dtype)])
         return joined, np.concatenate([counts, np.array(extra_counts, dtype=np.int64)])
+
+    def _check_nulls(self, index: int) -> None:
+        count = self.tallies[index].nan
+        if count > self._each_null:
+            raise UnsupportedError(
+                f"a column of times has {count:,} nulls, and scikit-learn makes each a category of its own",
+                hint="fill them before this step, or make the column text",
+            )
 
     def surrogate(self) -> Any:
         """A table with each column's distinct entries from the top, the rest of a column repeating its first.

@@ -22,6 +22,11 @@ __all__ = ["Tally"]
 _STRINGS = 20
 """Times the limit: how many distinct strings are held before a column is refused; what is fitted on them would hold them all."""
 
+_FEW = 1 << 14
+"""Entries of several chunks that are held before they are joined."""
+_GROWTH = 4
+"""Or so many times the distinct ones that were found: joining then costs little, and memory follows the distinct values, not the rows."""
+
 
 class Tally:
     """Counts of one column.
@@ -40,6 +45,7 @@ class Tally:
         self.beyond = beyond
         self._parts: list[tuple[Any, np.ndarray]] = []
         self._held = 0
+        self._distinct = 0
         self._settled = False
         self._objects: dict[Any, int] = {}
         self.kind = ""
@@ -69,7 +75,7 @@ class Tally:
             counts = np.bincount(seen_codes.to_numpy(zero_copy_only=False), minlength=len(column.dictionary))
             values, nulls = column.dictionary, codes.null_count
         else:
-            found = pc.value_counts(column)
+            found = pc.value_counts(column.cast(pa.float32()) if pa.types.is_float16(column.type) else column)
             values, counts = found.field("values"), found.field("counts").to_numpy(zero_copy_only=False)
             nulls = column.null_count
         seen = counts > 0
@@ -142,7 +148,7 @@ class Tally:
         if len(counts):
             self._parts.append((values, counts))
             self._held += len(counts)
-            if self._held > 2 * self.beyond.limit:
+            if self._held > min(2 * self.beyond.limit, max(_FEW, _GROWTH * self._distinct)):
                 self._consolidate()
         elif not self._parts:
             self._parts.append((values, counts))
@@ -170,22 +176,20 @@ class Tally:
                 self.large.add(*self._parts[0])
                 self._parts, self._held = [(unique[:0], counts[:0])], 0
         else:
-            table = pa.table(
-                {
-                    "value": pa.chunked_array([v for v, _ in self._parts], pa.large_string()),
-                    "count": pa.chunked_array([pa.array(c) for _, c in self._parts]),
-                }
+            held = pa.chunked_array([v for v, _ in self._parts], pa.large_string()).combine_chunks().dictionary_encode()
+            summed = np.bincount(
+                held.indices.to_numpy(), weights=np.concatenate([c for _, c in self._parts]), minlength=len(held.dictionary)
             )
-            summed = table.group_by("value").aggregate([("count", "sum")]).sort_by("value")
-            found = summed.column("value").combine_chunks()
-            found = pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
-            self._parts = [(found, summed.column("count_sum").to_numpy())]
+            order = pc.array_sort_indices(held.dictionary)
+            found = held.dictionary.take(order)
+            self._parts = [(found, summed.astype(np.int64)[order.to_numpy()])]
             self._held = len(found)
             if self._held > _STRINGS * self.beyond.limit:
                 raise UnsupportedError(
                     f"a column has more than {_STRINGS * self.beyond.limit:,} distinct strings",
                     hint="hash it (FeatureHasher, HashingVectorizer), leave it out, or raise the option distinct_limit",
                 )
+        self._distinct = self._held
         self._settled = True
 
     def merge(self, other: "Tally") -> None:

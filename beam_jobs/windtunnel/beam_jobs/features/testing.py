@@ -33,7 +33,7 @@ _ADDRESSES = ("_stop_words_id",)
 """Attributes that hold a place in memory, which is never the same."""
 
 
-def assert_same_fit(ours: Any, theirs: Any, *, tolerance: float = TOLERANCE, where: str = "fitted") -> None:  # noqa: PLR0912 - one branch a kind of value
+def assert_same_fit(ours: Any, theirs: Any, *, tolerance: float = TOLERANCE, where: str = "fitted") -> None:  # noqa: PLR0911, PLR0912 - one branch a kind of value
     """Fail unless two fitted objects are of the same class with the same attributes, all the way down.
 
     Args:
@@ -47,6 +47,9 @@ def assert_same_fit(ours: Any, theirs: Any, *, tolerance: float = TOLERANCE, whe
         return
     if scipy.sparse.issparse(theirs) or isinstance(theirs, pd.DataFrame | pd.Series):
         assert_same_answer(ours, theirs, tolerance=tolerance, where=where)
+        return
+    if isinstance(theirs, pd.Index):
+        _check(isinstance(ours, pd.Index) and ours.dtype == theirs.dtype and list(ours) == list(theirs), where, ours, theirs)
         return
     if isinstance(theirs, np.random.RandomState | np.random.Generator):
         return

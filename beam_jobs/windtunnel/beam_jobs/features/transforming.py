@@ -18,7 +18,7 @@ from windtunnel.beam_jobs.features.data import AllRows, Data, open_data
 from windtunnel.beam_jobs.features.fitting import Fitted, fit_data
 from windtunnel.beam_jobs.features.options import Options
 from windtunnel.beam_jobs.features.page import features_page
-from windtunnel.beam_jobs.features.passes import NAME, guard
+from windtunnel.beam_jobs.features.passes import COMPLAINTS, NAME, guard
 from windtunnel.beam_jobs.features.persist import dump, inputs_of
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.streams import Stream
@@ -54,10 +54,10 @@ def transform(
     try:
         with quiet():
             made = stream.evaluate(found.head())
-    except (ValueError, TypeError, AttributeError) as error:
+    except COMPLAINTS as error:
         raise guard(error, "while transforming") from error
     with output_folder(str(output)) as folder, job.reporting(NAME, job.Progress("transform features", found.rows)):
-        return _write(folder, fitted, stream, made, found, chosen, [start for _, start, _ in found.bins()], {})
+        return _write(folder, fitted, stream, made, found, chosen, None, {})
 
 
 def fit_transform(
@@ -75,7 +75,7 @@ def fit_transform(
     with output_folder(str(output)) as folder, job.reporting(NAME, job.Progress("transform features", found.rows)):
         dump(fitted.transformer, folder)
         how = {"passes": fitted.passes, "notes": fitted.notes}
-        manifest = _write(folder, fitted.transformer, training_stream(fitted), made, found, chosen, fitted.starts, how)
+        manifest = _write(folder, fitted.transformer, training_stream(fitted), made, found, chosen, fitted.counts, how)
         (folder / "features.html").write_text(features_page("Features", fitted.transformer, manifest), encoding="utf-8")
     return fitted.transformer, manifest
 
@@ -103,10 +103,10 @@ def opened(fitted: Any, data: str | Sequence[str] | SnapshotRef, options: Option
 
 
 def _write(
-    folder: Path, fitted: Any, stream: Stream, made: Any, data: Data, options: Options, starts: list[int], how: dict[str, Any]
+    folder: Path, fitted: Any, stream: Stream, made: Any, data: Data, options: Options, counts: list[int] | None, how: dict[str, Any]
 ) -> dict[str, Any]:
     layout, names = layout_of(made, options), names_of(fitted, made.shape[1])
-    entry = write_split(data, stream, folder, "", layout, names, options, starts)
+    entry = write_split(data, stream, folder, "", layout, names, options, counts)
     manifest = manifest_of(layout, options.dtype, names, inputs_of(data.dtypes), {SPLIT: entry}) | how
     shards.write_manifest(folder, manifest)
     return manifest
@@ -117,7 +117,7 @@ def manifest_of(
 ) -> dict[str, Any]:
     """What a folder of features says of itself."""
     return {
-        "format": 1,
+        "format": 2,
         "layout": layout,
         "dtype": dtype,
         "width": len(names),

@@ -45,6 +45,7 @@ def _fit_on_distinct(estimator: Any, summary: Summary) -> None:
 def one_hot(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Answers how many entries it stores, too: that decides whether a ColumnTransformer is sparse."""
     summary = yield from context.summary(stream)
+    summary = summary.each_null(context.options.distinct_limit)
     _fit_on_distinct(estimator, summary)
     estimator._set_drop_idx()
     estimator._n_features_outs = estimator._compute_n_features_outs()
@@ -65,5 +66,6 @@ def one_hot(context: Context, estimator: Any, stream: Stream, where: str) -> Fit
 def ordinal(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Categories, and the infrequent ones grouped."""
     summary = yield from context.summary(stream)
+    summary = summary.each_null(context.options.distinct_limit)
     _fit_on_distinct(estimator, summary)
     return estimator

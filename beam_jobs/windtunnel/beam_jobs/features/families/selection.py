@@ -18,6 +18,7 @@ from sklearn.feature_selection import (
     f_regression,
 )
 from sklearn.utils import check_array
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from windtunnel.beam_jobs.features.accumulator import Gatherer, Request
@@ -143,6 +144,8 @@ def univariate(context: Context, estimator: Any, stream: Stream, where: str) -> 
         scores = _f_regression(pairs)
     else:
         (found,) = yield from context.need(Request(("classes", stream.key), stream, ByClass()))
+        if function is chi2:
+            check_classification_targets(np.array(_ordered(found)))
         scores = _chi2(found) if function is chi2 else _f_classif(found)
     estimator.score_func = lambda *_: scores
     try:

@@ -14,6 +14,9 @@ from windtunnel.beam_jobs.features.streams import Stream
 
 maps(Binarizer)(identity_map)
 
+_CHECKED = (Normalizer, Binarizer, PolynomialFeatures)
+"""They refuse NaN and infinity when they are fitted."""
+
 
 @maps(FunctionTransformer)
 def elementwise(fitted: Any) -> list[int] | None:
@@ -24,8 +27,12 @@ def elementwise(fitted: Any) -> list[int] | None:
 
 @family(Normalizer, Binarizer, PolynomialFeatures, FunctionTransformer, HashingVectorizer, FeatureHasher)
 def stateless(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
-    """No pass at all."""
+    """On the first few rows, as nothing is learnt; but what scikit-learn refuses in any row is refused, where tallies show it."""
+    head = context.peek(stream)
     with quiet():
-        estimator.fit(context.peek(stream))
+        estimator.fit(head)
+    if (isinstance(estimator, _CHECKED) or getattr(estimator, "validate", False)) and context.countable(stream):
+        moments = yield from context.moments(stream)
+        with quiet():
+            estimator.fit(moments.stand_in(head))
     return estimator
-    yield []  # a coroutine like the others, which never asks
