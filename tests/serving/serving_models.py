@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -100,7 +100,14 @@ def write(
 def flight_pipeline(kind: str = "trees", seed: int = 0, rows: int = 6000, iterations: int = 30) -> tuple[Pipeline, pd.DataFrame]:
     frame = flights(rows, seed)
     x, y = frame[NUMERIC + CATEGORICAL], (frame["arr_delay"] > 15).astype("int8")
-    model = HistGradientBoostingClassifier(max_iter=iterations, random_state=seed) if kind == "trees" else LogisticRegression(max_iter=500)
+    if kind == "flipped":  # says late where it should say in time
+        y = 1 - y
+    if kind == "trees":
+        model: Any = HistGradientBoostingClassifier(max_iter=iterations, random_state=seed)
+    elif kind == "forest":
+        model = RandomForestClassifier(120, random_state=seed)
+    else:
+        model = LogisticRegression(max_iter=500)
     return Pipeline([("features", features()), ("model", model)]).fit(x, y), x
 
 

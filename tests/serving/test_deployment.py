@@ -1,13 +1,19 @@
 """Deployments against a real server, a real MLflow store and a real ledger."""
 
+import contextlib
 import dataclasses
 import json
+import os
 import shutil
+import signal
 import threading
 import time
 
 import pytest
 import serving_models
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from windtunnel.lifecycle import bundle
 from windtunnel.lifecycle.deployment import deploy, package, serve_champion
@@ -61,6 +67,14 @@ class Stages:
         folder = self.folder / f"candidate-{seed}-{kind}-{fingerprint(cutoff, options)[:6]}"
         if not folder.exists():
             serving_models.flight_bundle(folder, kind, seed, compiled=False, iterations=10, cutoff=cutoff, **options)
+        return CandidateRef("flight_delays", str(folder), bundle.read(folder).digest, "", fingerprint(str(folder)), cutoff)
+
+    def fragile(self, cutoff):
+        """A model that cannot answer a row with a null, because nothing before it fills nulls."""
+        folder = self.folder / "fragile"
+        frame = serving_models.flights(2000, 5).dropna(subset=serving_models.NUMERIC)
+        x, y = frame[serving_models.NUMERIC], (frame["arr_delay"] > 15).astype("int8")
+        serving_models.write(folder, make_pipeline(StandardScaler(), LogisticRegression()).fit(x, y), x, cutoff=cutoff)
         return CandidateRef("flight_delays", str(folder), bundle.read(folder).digest, "", fingerprint(str(folder)), cutoff)
 
     def version(self, problem, candidate, settings, run=RUN):
@@ -172,6 +186,17 @@ def test_limits_and_changed_bundles_stop_a_deployment(settings, stages):
     assert steps(settings) == ["smoke test failed"]
 
 
+def test_the_smoke_test_measures_under_load_in_an_environment_of_its_own(settings, stages):
+    ready = package(problem_of(serving={"latency_p99_ms": 5000}), stages.candidate(0), settings)
+    loaded = ready.report["under_load"]
+    assert loaded["clients"] > 1
+    assert loaded["requests"] > loaded["clients"]
+    assert loaded["errors"] == 0
+    assert 0 < loaded["p50"] <= loaded["p90"] <= loaded["p99"] < 5000
+    assert ready.report["foreign"] == []
+    assert ready.report["latency_ms"]["p50"] < loaded["p50"], "a request waits for others"
+
+
 def test_a_model_that_answers_otherwise_than_in_training_is_stopped(settings, stages):
     from pathlib import Path
 
@@ -185,66 +210,164 @@ def test_a_model_that_answers_otherwise_than_in_training_is_stopped(settings, st
         package(problem_of(), dataclasses.replace(candidate, digest=sealed.digest), settings)
 
 
-def test_a_canary_takes_its_share_and_is_promoted(serve, settings, stages, rows):
-    server = serve()
-    settings = dataclasses.replace(settings, server_url=server.url)
-    problem = problem_of(serving={"canary_share": 0.5, "bake_seconds": 3.0, "latency_p99_ms": 5000})
-    first, second = stages.candidate(0), stages.candidate(1, cutoff="2013-04-02")
-    assert deploy(problem, first, stages.version(problem, first, settings), settings, RUN).deployed
-    version = stages.version(problem, second, settings)
+# The canary, with a fault for each reason to take it out -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def asked(server, rows, every=0.004, batch=1):
+    """Somebody asks all the while; gives the list of answers, or of failures."""
     seen, stop = [], threading.Event()
 
     def ask():
-        while not stop.is_set():
-            seen.append(server.predict(rows[:1])["route"])
-            time.sleep(0.01)
+        number = 0
+        while not stop.wait(every):
+            number += batch
+            few = [{**row, "flight": number + n} for n, row in enumerate((rows * 3)[number % len(rows) :][:batch])]
+            status, body = server.call("/v1/models/flight_delays/predict", {"rows": few})
+            seen.append((status, body.get("route"), body.get("version")))
 
     asking = threading.Thread(target=ask)
     asking.start()
     try:
-        assert deploy(problem, second, version, settings, RUN).deployed
+        yield seen
     finally:
         stop.set()
         asking.join()
-    assert seen.count("canary") > 10
-    assert "canary passed" in steps(settings)
+
+
+@pytest.fixture
+def champion_served(serve, settings, stages):
+    """A server with a champion, and the settings that name it."""
+    server = serve()
+    settings = dataclasses.replace(settings, server_url=server.url)
+    problem = problem_of(serving={"latency_p99_ms": 5000})
+    first = stages.candidate(0)
+    assert deploy(problem, first, stages.version(problem, first, settings), settings, RUN).deployed
+    return server, settings
+
+
+def canary_of(**serving):
+    return problem_of(serving={"canary_share": 0.5, "bake_seconds": 60.0, "latency_p99_ms": 5000, "canary_drift": 100.0} | serving)
+
+
+def taken_out(server, settings, rows):
+    """The champion alone answers again, nothing of the canary is left, and the ledger says so."""
+    assert champion(settings, "flight_delays").version == "1"
+    assert {server.predict(rows[:1])["version"] for _ in range(20)} == {"1"}
+    assert [(entry["version"], entry["labels"]) for entry in server.call("/v2/repository/index", {})[1]] == [("1", ["champion"])]
+    assert server.call("/v2/models/flight_delays/route")[1]["route"] == {}
+    entry = Ledger(settings).entries("flight_delays", ("deployment",))[-1]
+    assert entry.payload["step"] == "rolled back"
+    assert "canary passed" not in steps(settings)
+    return entry.payload["reason"]
+
+
+def test_a_canary_takes_its_share_and_is_promoted(champion_served, stages, rows):
+    server, settings = champion_served
+    problem = canary_of(bake_seconds=3.0, sticky="flight")
+    second = stages.candidate(1, cutoff="2013-04-02")
+    version = stages.version(problem, second, settings)
+    with asked(server, rows) as seen:
+        assert deploy(problem, second, version, settings, RUN).deployed
+    assert {status for status, _, _ in seen} == {200}
+    routes = [route for _, route, _ in seen]
+    assert routes.count("canary") > 10
+    assert routes.index("canary") < len(routes) - routes[::-1].index("champion")
+    said = steps(settings)
+    assert said[-5:] == ["smoke test passed", "pushed", "canary started", "canary passed", "deployed"]
     assert server.predict(rows[:1])["route"] == "champion"
+    assert server.predict(rows[:1])["version"] == version.version
+    assert server.call("/v2/models/flight_delays/route")[1]["route"] == {}
+    # Pushed again: nothing happens again.
+    assert deploy(problem, second, version, settings, RUN).deployed
+    assert steps(settings) == said
+    (promotion,) = Ledger(settings).entries("flight_delays", ("promotion",))[1:]
+    assert promotion.payload["facts"]["canary"]["requests"] > 10
+
+
+def test_a_canary_that_fails_requests_is_taken_out(champion_served, stages, rows):
+    server, settings = champion_served
+    problem = canary_of()
+    # It learned without nulls: what the samples hold it answers, and what comes now it cannot.
+    second = stages.fragile(cutoff="2013-04-02")
+    version = stages.version(problem, second, settings)
+    with (
+        asked(server, [{**row, "dep_delay": None} for row in rows]) as seen,
+        pytest.raises(GateError, match="error rate"),
+    ):
+        deploy(problem, second, version, settings, RUN)
+    assert {route for status, route, _ in seen if status == 200} >= {"champion"}
+    assert "error rate" in taken_out(server, settings, rows)
+
+
+def test_a_slow_canary_is_taken_out(champion_served, stages, rows):
+    server, settings = champion_served
+    # The samples' single rows are quick enough, also under load; what people send has thousands of rows and is not.
+    problem = canary_of(latency_p99_ms=150)
+    second = stages.candidate(3, cutoff="2013-04-02", kind="forest")
+    version = stages.version(problem, second, settings)
+    with asked(server, rows * 200, batch=3000, every=0.05), pytest.raises(GateError, match="latency"):
+        deploy(problem, second, version, settings, RUN)
+    assert "p99 limit" in taken_out(server, settings, rows)
+
+
+def test_a_canary_that_answers_something_else_is_taken_out(champion_served, stages, rows):
+    server, settings = champion_served
+    problem = canary_of(canary_drift=0.25)
+    second = stages.candidate(0, cutoff="2013-04-02", kind="flipped")
+    version = stages.version(problem, second, settings)
+    with asked(server, rows), pytest.raises(GateError, match="canary_drift"):
+        deploy(problem, second, version, settings, RUN)
+    assert "(drift)" in taken_out(server, settings, rows)
+
+
+def test_a_canary_whose_answers_are_worth_less_is_taken_out(champion_served, stages, rows):
+    server, settings = champion_served
+    problem = canary_of()
+    second = stages.candidate(0, cutoff="2013-04-02", kind="flipped")
+    version = stages.version(problem, second, settings)
+    caught = []
+
+    def go():
+        try:
+            deploy(problem, second, version, settings, RUN)
+        except GateError as error:
+            caught.append(error)
+
+    deploying = threading.Thread(target=go)
+    deploying.start()
+    rewarded = 0
+    while deploying.is_alive():  # the truth comes in bit by bit, as the feedback DAG tells it
+        time.sleep(0.3)
+        rewarded += 20
+        totals = {"1/champion": {"count": rewarded, "total": rewarded * 0.9}, "2/canary": {"count": rewarded, "total": rewarded * 0.5}}
+        server.call("/v2/models/flight_delays/rewards", totals)
+    assert "(KPI)" in str(caught[0])
+    assert "(KPI)" in taken_out(server, settings, rows)
+
+
+def test_a_server_that_dies_while_a_canary_bakes_is_reported_and_the_retry_finishes(champion_served, stages, rows, monkeypatch):
+    monkeypatch.setattr("windtunnel.lifecycle.targets._PAUSE", 0.01)
+    server, settings = champion_served
+    problem = canary_of(bake_seconds=4.0)
+    second = stages.candidate(1, cutoff="2013-04-02")
+    version = stages.version(problem, second, settings)
+    package(problem, second, settings)
+    threading.Timer(2.5, server.stop, (signal.SIGKILL,)).start()
+    with pytest.raises(UnavailableError):
+        deploy(problem, second, version, settings, RUN)
+    assert steps(settings)[-1] == "out of reach"
+    for pid in server.workers().values():  # they end with their supervisor, but not at once
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    server.start()
+    settings = dataclasses.replace(settings, server_url=server.url)
+    assert deploy(problem, second, version, settings, RUN).deployed
     assert server.predict(rows[:1])["version"] == version.version
     assert server.call("/v2/models/flight_delays/route")[1]["route"] == {}
 
 
-def test_a_slow_canary_is_taken_out_again(serve, settings, stages, rows):
-    server = serve()
-    settings = dataclasses.replace(settings, server_url=server.url)
-    patient = problem_of(serving={"canary_share": 0.5, "bake_seconds": 20.0, "latency_p99_ms": 5000})
-    first, second = stages.candidate(0), stages.candidate(1, cutoff="2013-04-02")
-    assert deploy(patient, first, stages.version(patient, first, settings), settings, RUN).deployed
-    version = stages.version(patient, second, settings)
-    package(patient, second, settings)
-    # The limit is what one row may take on the server: none meets a hundredth of a millisecond there.
-    strict = patient.model_copy(update={"serving": patient.serving.model_copy(update={"latency_p99_ms": 0.01})})
-    ready = package(patient, second, settings)
-    stop = threading.Event()
-
-    def ask():
-        while not stop.is_set():
-            server.predict(rows[:1])
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
-        from windtunnel.lifecycle import deployment
-
-        steps_of = deployment._Steps(Ledger(settings), strict, version, second, RUN)
-        with pytest.raises(GateError, match="p99 limit"):
-            deployment._push(strict, version, ready, settings, RUN, deployment.target_of(settings), steps_of)
-    finally:
-        stop.set()
-        asking.join()
-    assert "rolled back" in steps(settings)
-    assert champion(settings, "flight_delays").version == "1"
-    assert {server.predict(rows[:1])["version"] for _ in range(20)} == {"1"}
-    assert [entry["version"] for entry in server.call("/v2/repository/index", {})[1]] == ["1"]
+# Other targets ------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_directory_is_a_place_to_push_to(settings, stages, tmp_path):

@@ -36,6 +36,7 @@ from windtunnel.lifecycle.live import COLUMNS, Arm, Live
 from windtunnel.lifecycle.problem import Problem, parse
 from windtunnel.lifecycle.references import FeedbackRef
 from windtunnel.lifecycle.registry import Champion, champion, registered
+from windtunnel.lifecycle.rewards import tell_server
 from windtunnel.lifecycle.settings import Settings
 from windtunnel.lifecycle.snapshots import DayFile, content_fingerprint, day_files, day_path, open_table, replace_days, table_name
 from windtunnel.lifecycle.tables import batches, existing, write_file
@@ -45,7 +46,7 @@ __all__ = ["add_labels", "feedback", "run"]
 
 log = logging.getLogger("windtunnel.jobs.feedback")
 
-_PARTS = ("keys", "columns", "label", "features", "event_time", "task", "serving")
+_PARTS = ("keys", "columns", "label", "features", "event_time", "task", "serving", "sensitive")
 _HELD = 4
 """Days of examples that a worker holds at a time."""
 
@@ -69,6 +70,8 @@ def feedback(problem: Problem, window: Window, settings: Settings, progress: Pro
         window: its end is the data cut-off: what became known later waits.
         settings: name the catalog and where reports go.
         progress: counts answers.
+
+    Where the model server compares arms of the problem, it is told what their answers turned out to be worth.
 
     Raises:
         SchemaMismatchError: the problem's columns no longer fit the table of feedback.
@@ -100,6 +103,7 @@ def feedback(problem: Problem, window: Window, settings: Settings, progress: Pro
             done = day_files(table.refresh(), since, until)
         live = _live(problem, settings, done, until)
         found = _publish(stage, problem, window, settings, live, days, answers, content_fingerprint(done), names["feedback"], name)
+    tell_server(problem, settings, until)
     return FeedbackRef.from_dict(found)
 
 

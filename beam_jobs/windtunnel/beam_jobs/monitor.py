@@ -217,7 +217,7 @@ class _ReadAnswers(beam.DoFn):
                     times.add(first.column("seconds").to_numpy(zero_copy_only=False))
                 if "inputs" in shown.schema.names and shown.num_rows:
                     asked = inputs_of(problem, shown).combine_chunks()
-                    names = [name for name in problem.features.columns if name not in problem.serving.redact]
+                    names = [name for name in problem.features.columns if name not in problem.redacted]
                     statistics.add_batch(asked.select(names), file.digest)
             self._results.put_bytes(f"{number:08}.state", statistics.to_bytes())
             self._results.put(f"{number:08}", {"answers": answers, "times": {str(time): count for time, count in times.counts.items()}})

@@ -2,32 +2,27 @@
 
 1. *May it?* A backfilled or late run, and a problem whose approval says never, touch nothing.
 2. *Package*: the candidate's bundle is copied, compiled, and smoke-tested in a clean process that cannot import the training environment:
-   it answers the samples as training did, within the limits of latency and size.
+   it answers the samples as training did, within the limits of latency and size, with several clients at once.
 3. *Push*: the server loads it beside the champion; it answers the samples there too. Doing it twice is harmless.
-4. *Canary*: where the problem asks for one, it takes a share of the traffic for a while; errors or latency end it, and it is taken out.
+4. *Canary*: where the problem asks for one, it takes a share of the traffic for a while; errors, latency, answers that moved away from the
+   champion's, or a KPI that is worse end it, and it is taken out (`windtunnel.lifecycle.canary`).
 5. *Promote*: the registry decides by compare-and-set; then the label champion moves, atomically on the server.
 
 A failure after the push takes the version out again; the champion keeps serving all the while.
 """
 
 import contextlib
-import dataclasses
-import json
 import logging
-import os
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from windtunnel.lifecycle import answers, bundle
-from windtunnel.lifecycle.artifacts import Stage, local_copy
-from windtunnel.lifecycle.errors import ConfigurationError, GateError, IntegrityError, JobError, UnavailableError, WindtunnelError
-from windtunnel.lifecycle.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.artifacts import local_copy
+from windtunnel.lifecycle.canary import bake
+from windtunnel.lifecycle.errors import ConfigurationError, GateError, IntegrityError, UnavailableError, WindtunnelError
+from windtunnel.lifecycle.fingerprint import fingerprint
 from windtunnel.lifecycle.ledger import Ledger
+from windtunnel.lifecycle.packaging import Package, package
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import CandidateRef, DeploymentRef, VersionRef
 from windtunnel.lifecycle.registry import champion, promote
@@ -38,31 +33,6 @@ from windtunnel.lifecycle.targets import ServerTarget, Target, target_of
 __all__ = ["Package", "deploy", "package", "serve_champion"]
 
 log = logging.getLogger("windtunnel.deployment")
-
-_SMOKE_SECONDS = 1.0
-_SMOKE_TIMEOUT = 300.0
-_LEAST_REQUESTS = 20
-"""Requests that a canary must have answered for its figures to say something."""
-
-_ERROR_SHARE = 0.01
-"""Largest share of requests that a canary may fail."""
-
-_ERRORS: dict[str, type[WindtunnelError]] = {kind.__name__: kind for kind in (ConfigurationError, GateError, IntegrityError)}
-
-
-@dataclasses.dataclass(frozen=True)
-class Package:
-    """A bundle made ready to serve.
-
-    Attributes:
-        uri: its folder.
-        digest: its digest: another than the candidate's, because the plan is part of it.
-        report: what the smoke test measured.
-    """
-
-    uri: str
-    digest: str
-    report: dict[str, Any]
 
 
 def deploy(problem: Problem, candidate: CandidateRef, version: VersionRef, settings: Settings, run: Run) -> DeploymentRef:
@@ -96,29 +66,6 @@ def deploy(problem: Problem, candidate: CandidateRef, version: VersionRef, setti
     # One deployment of a problem at a time: labels must follow the order of the promotions.
     with ledger.lock(f"deploy:{problem.name}"):
         return _push(problem, version, ready, settings, run, target, steps)
-
-
-def package(problem: Problem, candidate: CandidateRef, settings: Settings) -> Package:
-    """Copy, compile and smoke-test a candidate; the same one is packaged once.
-
-    Raises:
-        GateError: a sample is answered differently, or a limit is not met.
-        IntegrityError: the candidate's bundle is not the one that was trained.
-    """
-    serving = problem.serving
-    stage = Stage(settings, problem.name, "deploy", fingerprint(candidate.digest, code_version(), serving.latency_p99_ms, serving.size_mb))
-    known = stage.result()
-    if known is None:
-        with stage.writing() as folder:
-            with local_copy(candidate.uri) as source:
-                bundle.read(source, candidate.digest)
-                shutil.copytree(source, folder, dirs_exist_ok=True)
-            (folder / "result.json").unlink(missing_ok=True)
-            report = _smoke(folder, candidate.digest)
-            _within_limits(problem, report)
-            stage.finish(folder, {"digest": report["digest"], "report": report})
-        known = stage.result() or {}
-    return Package(uri=stage.uri, digest=known["digest"], report=known["report"])
 
 
 def serve_champion(settings: Settings, problem: Problem | str) -> bool:
@@ -201,16 +148,20 @@ def _push(
     problem: Problem, version: VersionRef, ready: Package, settings: Settings, run: Run, target: Target, steps: _Steps
 ) -> DeploymentRef:
     model = problem.name
-    already = isinstance(target, ServerTarget) and "champion" in target.versions(model).get(version.version, {}).get("labels", [])
-    if not already:
-        target.push(model, version.version, ready.uri, ready.digest, ["challenger"])
+    try:
+        already = isinstance(target, ServerTarget) and "champion" in target.versions(model).get(version.version, {}).get("labels", [])
+        if not already:
+            target.push(model, version.version, ready.uri, ready.digest, ["challenger"])
+    except UnavailableError as error:
+        steps.note("out of reach", reason=error.message)
+        raise
     facts: dict[str, Any] = {"digest": ready.digest, "report": ready.report}
     with _taken_out_on_failure(target, model, version.version, steps, already=already):
         if isinstance(target, ServerTarget):
             _answers_as_trained(target, model, version.version, ready)
             steps.note("pushed", digest=ready.digest, url=target.url)
             if not already and problem.serving.canary_share > 0:
-                facts["canary"] = _canary(problem, target, version.version, steps)
+                facts["canary"] = bake(problem, target, version.version, steps.note)
         promotion = promote(problem, version, settings, run, facts)
     if not promotion.promoted:
         _take_out(target, model, version.version)
@@ -236,8 +187,7 @@ def _taken_out_on_failure(target: Target, model: str, version: str, steps: _Step
         if not already:
             with contextlib.suppress(WindtunnelError):
                 _take_out(target, model, version)
-        if not isinstance(error, UnavailableError):
-            steps.note("rolled back", reason=error.message)
+        steps.note("out of reach" if isinstance(error, UnavailableError) else "rolled back", reason=error.message)
         raise
 
 
@@ -267,94 +217,3 @@ def _answers_as_trained(target: ServerTarget, model: str, version: str, ready: P
     for row, wanted, found in zip(rows, expected, target.predict(model, version, rows), strict=True):
         if isinstance(wanted, Mapping) and not answers.same(found, wanted):
             raise GateError(f"the server answers {found} where training answered {wanted}, for {row!r}")
-
-
-def _canary(problem: Problem, target: ServerTarget, version: str, steps: _Steps) -> dict[str, Any]:
-    """Let a version take a share of the traffic for the bake time.
-
-    Raises:
-        GateError: its errors or its latency are beyond the limits.
-    """
-    model, serving = problem.name, problem.serving
-    if "champion" not in target.route(model)["labels"]:
-        return {"skipped": "there is no champion to compare with"}
-    before = _arm(problem, target, version)
-    route = {"arms": {"champion": 1.0 - serving.canary_share, "canary": serving.canary_share}}
-    target.label(model, version, ["canary"], route)
-    steps.note("canary started", share=serving.canary_share, seconds=serving.bake_seconds)
-    ends = time.monotonic() + serving.bake_seconds
-    while True:
-        figures = {name: value - before.get(name, 0.0) for name, value in _arm(problem, target, version).items()}
-        _bake_well(problem, figures)
-        left = ends - time.monotonic()
-        if left <= 0:
-            steps.note("canary passed", figures=figures)
-            return figures
-        time.sleep(min(0.5, left))
-
-
-def _arm(problem: Problem, target: ServerTarget, version: str) -> dict[str, float]:
-    found = target.statistics(problem.name).get(f"{version}/canary", {})
-    limit = problem.serving.latency_p99_ms / 1000
-    # The next bucket from the limit on: what is slower than that is slow beyond doubt.
-    within = [count for bound, count in sorted((float(bound), count) for bound, count in found.get("within", {}).items()) if bound >= limit]
-    return {
-        "requests": found.get("requests", 0.0),
-        "errors": found.get("errors", 0.0),
-        "slow": found.get("requests", 0.0) - within[0] if within else 0.0,
-    }
-
-
-def _bake_well(problem: Problem, figures: Mapping[str, float]) -> None:
-    requests, errors = figures.get("requests", 0.0), figures.get("errors", 0.0)
-    if requests + errors < _LEAST_REQUESTS:
-        return
-    if errors / (requests + errors) > _ERROR_SHARE:
-        raise GateError(f"{problem.name}: the canary failed {errors:.0f} of {requests + errors:.0f} requests", figures=dict(figures))
-    slow = figures.get("slow", 0.0)
-    if slow / max(requests, 1.0) > 0.01:  # noqa: PLR2004 - p99
-        raise GateError(
-            f"{problem.name}: {slow:.0f} of {requests:.0f} requests of the canary took longer than its p99 limit of "
-            f"{problem.serving.latency_p99_ms:g} ms",
-            figures=dict(figures),
-        )
-
-
-def _smoke(folder: Path, digest: str) -> dict[str, Any]:
-    """Compile and check a bundle in a process of its own, which cannot import the training environment."""
-    command = [
-        sys.executable,
-        "-m",
-        "windtunnel.serving.gate",
-        str(folder),
-        "--digest",
-        digest,
-        "--compile",
-        "--seconds",
-        str(_SMOKE_SECONDS),
-    ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MLFLOW", "PYTHONPATH"))}
-    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SMOKE_TIMEOUT, check=False, env=environment)
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except subprocess.TimeoutExpired as error:
-        raise GateError(f"the smoke test did not end within {_SMOKE_TIMEOUT:g} s") from error
-    except (ValueError, IndexError) as error:
-        raise JobError(f"the smoke test ended without a result (status {done.returncode}): {done.stderr.strip()[-500:]}") from error
-    if "error" in found:
-        raise _ERRORS.get(found["error"]["type"], GateError)(found["error"]["message"], hint=found["error"]["hint"])
-    return found
-
-
-def _within_limits(problem: Problem, report: Mapping[str, Any]) -> None:
-    p99 = report["latency_ms"].get("p99", 0.0)
-    if p99 > problem.serving.latency_p99_ms:
-        raise GateError(
-            f"{problem.name}: one row takes {p99:.2f} ms (p99) but serving.latency_p99_ms is {problem.serving.latency_p99_ms:g}",
-            hint="a smaller model, or a larger limit",
-        )
-    if report["size_mb"] > problem.serving.size_mb:
-        raise GateError(f"{problem.name}: the bundle has {report['size_mb']:.1f} MB but serving.size_mb is {problem.serving.size_mb:g}")
-    if report["foreign"]:
-        raise GateError(f"{problem.name}: serving it imports {report['foreign']}, which a server does not have")

@@ -15,7 +15,7 @@ import numpy as np
 from windtunnel.lifecycle.statistics import ColumnStatistics, TableStatistics
 from windtunnel.lifecycle.statistics.summary import bin_shares, finite_counts, quantiles
 
-__all__ = ["ALPHA", "ColumnDrift", "compare", "label_shift"]
+__all__ = ["ALPHA", "ColumnDrift", "answer_drift", "compare", "label_shift"]
 
 ALPHA = 0.05
 """The false-discovery rate over the columns of a comparison."""
@@ -136,6 +136,33 @@ def label_shift(reference: Mapping[str, int], current: Mapping[str, int], limit:
     certain = p_value <= alpha and (change >= limit or math.isclose(change, limit, abs_tol=1e-9))
     shares = {name: [float(a), float(b)] for name, a, b in zip(classes, p, q, strict=True)}
     return {"shifted": bool(certain), "change": change, "p_value": p_value, "limit": limit, "shares": shares}
+
+
+def answer_drift(reference: Mapping[str, float], current: Mapping[str, float], limit: float = 0.25, alpha: float = 0.001) -> dict[str, Any]:
+    """Whether answers moved between classes or ranges, by more than the limit and more than chance.
+
+    Neighbouring ranges are joined until each holds a twentieth of all, so that few answers make no large index.
+
+    Returns:
+        ``psi`` (population stability index), ``p_value``, ``drifted``.
+
+    Example:
+        >>> answer_drift({"0.10": 500, "0.90": 500}, {"0.10": 900, "0.90": 100})["drifted"]
+        True
+    """
+    names = sorted({*reference, *current})
+    whole = sum(reference.values()) + sum(current.values())
+    if not sum(reference.values()) or not sum(current.values()):
+        return {"psi": 0.0, "p_value": 1.0, "drifted": False}
+    bins: list[list[float]] = [[0.0, 0.0]]
+    for name in names:
+        if sum(bins[-1]) >= whole / 20:
+            bins.append([0.0, 0.0])
+        bins[-1][0] += reference.get(name, 0.0)
+        bins[-1][1] += current.get(name, 0.0)
+    before, after = np.array(bins).T
+    psi, (p_value, _) = _psi(before / before.sum(), after / after.sum()), _chi_square(before, after)
+    return {"psi": psi, "p_value": p_value, "drifted": bool(p_value <= alpha and psi >= limit)}
 
 
 def _column(before: ColumnStatistics, after: ColumnStatistics) -> ColumnDrift:

@@ -244,7 +244,7 @@ class _Found:
         if event_columns(problem) and rows:
             batch = pa.record_batch([column.combine_chunks() for column in inputs.columns], schema=inputs.schema)
             self.own = event_days(problem, batch).cast(pa.date32())
-        hidden = set(problem.serving.redact)
+        hidden = set(problem.redacted)
         sent = inputs.column_names if "inputs" in predictions.schema.names else predictions.schema.names
         self._sent = [name for name in problem.features.columns if name in sent and name not in hidden]
         self.keyed: np.ndarray = np.ones(rows, dtype=bool)

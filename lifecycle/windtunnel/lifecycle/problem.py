@@ -28,6 +28,8 @@ __all__ = [
     "Kpi",
     "Label",
     "Limits",
+    "Lookup",
+    "Manifests",
     "Model",
     "Monitoring",
     "Positive",
@@ -248,6 +250,22 @@ class Limits(_Part):
     drift: float = Field(0.25, ge=0, description="largest population stability index of a feature against the reference")
 
 
+class Lookup(_Part):
+    """Answers that a batch job computed beforehand, found by key; what is not there, or too old, the model answers."""
+
+    key: list[str] = Field(default_factory=list, description="columns of a request that name a row; empty: the problem's keys")
+    max_age_hours: float = Field(24.0, gt=0, description="older precomputed answers are not used")
+
+
+class Manifests(_Part):
+    """Manifests that are written when a version is promoted; applying them is the team's own step."""
+
+    image: str = Field(description="the model server's image, as the cluster names it")
+    namespace: str = Field("default", description="KServe: the namespace")
+    role: str | None = Field(None, description="SageMaker: the execution role's ARN; without it only KServe's is written")
+    instance: str = Field("ml.c6i.large", description="SageMaker: the instance type")
+
+
 class Serving(_Part):
     """How the model is served."""
 
@@ -257,7 +275,19 @@ class Serving(_Part):
     size_mb: float = Field(200.0, gt=0, description="larger bundles are not deployed")
     canary_share: Share = Field(0.0, description="share of requests that a new version gets first; 0: all at once")
     bake_seconds: float = Field(0.0, ge=0, description="how long the canary is watched")
-    redact: list[str] = Field(default_factory=list, description="columns that the prediction log leaves out")
+    canary_drift: float = Field(0.25, gt=0, description="largest population stability index of its answers against the champion's")
+    sticky: str | None = Field(None, description="the column whose value always gets the same arm")
+    bandit: bool = Field(False, description="the canary's share follows what its answers turn out to be worth (Thompson sampling)")
+    reward: DottedName | None = Field(
+        None, description="module:function(truth, prediction) -> rewards from 0 to 1, one an answer; None: whether the class was right"
+    )
+    explain: bool = Field(False, description="answers can be asked for what each column contributed")
+    lookup: Lookup | None = Field(None, description="answer from precomputed answers where there are any")
+    targets: list[str] = Field(
+        default_factory=list, description="further places that a promoted version is pushed to: a directory, mlflow:, put+https://..."
+    )
+    manifests: Manifests | None = Field(None, description="write manifests for KServe and SageMaker")
+    redact: list[str] = Field(default_factory=list, description="columns that the prediction log leaves out, beside the sensitive ones")
     log_sample: Share = Field(1.0, description="share of requests that the prediction log keeps")
 
 
@@ -342,12 +372,19 @@ class Problem(_Part):
             "slices": [column for crossing in self.slices for column in crossing],
             "splits.key": self.splits.key,
             "baseline.group": self.baseline.group,
+            "serving.lookup.key": self.serving.lookup.key if self.serving.lookup else [],
             "event_time": [c for c in (self.event_time or EventTime(column="")).model_dump().values() if c],
         }
         for field, columns in named.items():
             for column in columns:
                 if column not in known:
                     raise ValueError(f"{field} names column {column!r}, which columns does not declare; declared: {sorted(known)}")
+        if self.serving.bandit and self.task == "regression" and self.serving.reward is None:
+            raise ValueError(
+                "serving.bandit of a regression needs serving.reward: a function that says what an answer is worth, from 0 to 1"
+            )
+        if self.serving.lookup is not None and not (self.serving.lookup.key or self.keys):
+            raise ValueError("serving.lookup needs a key: the columns that name a row, in serving.lookup.key or keys")
         if not self.features.columns and self.features.transformer is None:
             raise ValueError("features needs at least one column or a transformer")
         if self.label.column in self.features.columns:
@@ -378,6 +415,11 @@ class Problem(_Part):
     def part_fingerprint(self, *parts: str) -> str:
         """The fingerprint of some parts only: what one stage depends on."""
         return fingerprint({part: getattr(self, part) for part in parts})
+
+    @property
+    def redacted(self) -> list[str]:
+        """The columns that the prediction log leaves out: those of ``serving.redact``, and every sensitive one."""
+        return list(dict.fromkeys([*self.serving.redact, *self.sensitive]))
 
     @property
     def training_columns(self) -> list[str]:

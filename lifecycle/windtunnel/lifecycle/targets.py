@@ -108,6 +108,15 @@ class ServerTarget:
         found: dict[str, dict[str, Any]] = self.call(f"/v2/models/{quote(model)}/stats")["arms"]
         return found
 
+    def experiment(self, model: str) -> dict[str, Any]:
+        """What the server says of the experiment over a model's arms; empty where there is none."""
+        found: dict[str, Any] = self.call(f"/v2/models/{quote(model)}/stats")["experiment"] or {}
+        return found
+
+    def reward(self, model: str, rewards: Mapping[str, Mapping[str, float]]) -> Any:
+        """Tell the experiment over a model's arms what they were worth: totals by ``version/arm``."""
+        return self.call(f"/v2/models/{quote(model)}/rewards", {arm: dict(entry) for arm, entry in rewards.items()})
+
     def predict(self, model: str, version: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answers of one version, whatever the route says."""
         headers = {"X-Windtunnel-Version": version}

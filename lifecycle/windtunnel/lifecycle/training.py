@@ -59,7 +59,7 @@ def train(
     name = fingerprint(
         features.fingerprint,
         snapshot.end,
-        problem.part_fingerprint("model", "label", "task", "serving", "budget"),
+        problem.part_fingerprint("model", "label", "task", "serving", "budget", "sensitive"),
         parameters,
         code_version(),
         versions,
@@ -99,7 +99,7 @@ def train(
             "candidate": name,
             "versions": {**versions, "windtunnel": code_version(), "python": platform.python_version()},
         },
-        options=problem.serving.model_dump(mode="json"),
+        options=problem.serving.model_dump(mode="json") | {"redact": problem.redacted},
     )
     samples = _samples(described, pipeline, snapshot, settings)
     with stage.writing() as folder:

@@ -18,6 +18,8 @@ __all__ = ["FeedbackOperator"]
 class FeedbackOperator(StageOperator):
     """Join the predictions of the window with the labels that are known by now, and with labels that people gave.
 
+    A model server that compares versions is told what their answers turned out to be worth.
+
     Args:
         problem: a problem, or the path of its file.
         **kwargs: what every Airflow operator takes.
@@ -25,6 +27,7 @@ class FeedbackOperator(StageOperator):
 
     template_fields: Collection[str] = ()
     operator_extra_links = (FeedbackLink(),)
+    server = True
 
     def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
         """Join."""

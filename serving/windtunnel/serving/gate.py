@@ -1,7 +1,8 @@
 """The gate of a compiled model: the plan must answer as scikit-learn does, on real and on adversarial rows.
 
 ``python -m windtunnel.serving.gate FOLDER --digest D`` compiles a bundle, proves parity, answers the bundle's samples and measures
-latency and size in this process, which has neither Airflow nor Beam nor the training code; it prints one JSON object.
+latency and size in this process, which has neither Airflow nor Beam nor the training code; with ``--load-p99-ms`` it also serves it to
+several clients at once. It prints one JSON object.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from windtunnel.lifecycle.errors import GateError, WindtunnelError
 from windtunnel.serving.compile import NotCompilableError, compile_pipeline
 from windtunnel.serving.engine import plan_inputs
 from windtunnel.serving.frame import frame_of
+from windtunnel.serving.load import percentiles, under_load
 from windtunnel.serving.plan import WIDEST_ROW, Plan
 from windtunnel.serving.values import InvalidInputError, Reader, from_rows
 
@@ -222,8 +224,13 @@ def check(folder: Path, digest: str | None, seconds: float) -> dict[str, Any]:
         "load_seconds": round(load_seconds, 4),
         "latency_ms": percentiles(taken) if taken else {},
         "size_mb": round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6, 3),
-        "foreign": sorted({name.split(".")[0] for name in sys.modules} & _FOREIGN),
+        "foreign": foreign(),
     }
+
+
+def foreign() -> list[str]:
+    """What was imported that a model server does not have."""
+    return sorted({name.split(".")[0] for name in sys.modules} & _FOREIGN)
 
 
 class _Blocker:
@@ -244,24 +251,14 @@ def bundle_has_score(bundle: Bundle) -> bool:
     return bundle.task != "regression"
 
 
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """Mean and percentiles as the field defines them: a value that was measured, the higher one where two would do.
-
-    Example:
-        >>> percentiles([100, 102, 100, 100, 99, 104, 110, 90, 3000, 95])
-        {'mean': 390.0, 'p50': 100.0, 'p90': 3000.0, 'p99': 3000.0}
-    """
-    found = {f"p{q}": float(np.percentile(values, q, method="higher")) for q in (50, 90, 99)}
-    return {"mean": float(np.mean(values)), **found}
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; status 1 and ``{"error": ...}`` where the bundle does not pass."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--digest", help="the digest that the bundle must have")
     parser.add_argument("--compile", action="store_true", help="compile it in place first")
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long to measure latency")
+    parser.add_argument("--seconds", type=float, default=0.2, help="how long to measure the latency of one row")
+    parser.add_argument("--load-p99-ms", type=float, help="serve it to several clients at once too; the p99 that is wanted")
     given = parser.parse_args(arguments)
     sys.meta_path.insert(0, _Blocker())
     try:
@@ -272,6 +269,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = compile_bundle(given.folder)
             digest = result["digest"]
         result |= check(given.folder, digest, given.seconds)
+        rows = read_samples(given.folder).get("inputs", [])
+        if given.load_p99_ms is not None and rows:
+            result["under_load"] = under_load(given.folder, rows, given.load_p99_ms)
+            result["foreign"] = foreign()
         code = 0
     except WindtunnelError as error:
         result = {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}}

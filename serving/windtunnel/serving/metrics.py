@@ -5,20 +5,27 @@ started again goes on with the numbers of its slot.
 """
 
 import contextlib
+import math
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "range_of"]
 
 _BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _WITHIN = "windtunnel_request_seconds_bucket"
+_ANSWERS = "windtunnel_arm_answers_total"
 _FIGURES = {
     "windtunnel_request_seconds_count": "requests",
     "windtunnel_request_seconds_sum": "seconds",
     "windtunnel_rows_total": "rows",
     "windtunnel_errors_total": "errors",
+    "windtunnel_refused_total": "refused",
 }
+
+
+_TINY = 1e-9
 
 
 class Metrics:
@@ -58,6 +65,15 @@ class Metrics:
             ["model", "version", "route"],
             registry=nowhere,
         )
+        self._refused: Counter = Counter(
+            "windtunnel_refused", "Requests whose values a version cannot take", ["model", "version", "route"], registry=nowhere
+        )
+        self._compared: Counter = Counter(
+            "windtunnel_arm_answers",
+            "Rows answered while a route has several arms, by class or range of the answer",
+            ["model", "version", "route", "range"],
+            registry=nowhere,
+        )
         self._shadow: Counter = Counter(
             "windtunnel_shadow_rows",
             "Rows answered in the shadow, by whether they agreed",
@@ -91,6 +107,10 @@ class Metrics:
         """A version could not answer a request that was good."""
         self._errors.labels(model, version, route).inc()
 
+    def refused(self, model: str, version: str, route: str) -> None:
+        """A version cannot take the values of a request: the caller's fault, unless other versions can."""
+        self._refused.labels(model, version, route).inc()
+
     def ended(self, model: str, protocol: str, code: int) -> None:
         """A request ended with a status code."""
         key = (model, protocol, code)
@@ -106,6 +126,11 @@ class Metrics:
         if counter is None:
             counter = self._known_classes[key] = self._predictions.labels(*key)
         counter.inc()
+
+    def compared(self, model: str, version: str, route: str, task: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """What an arm answered, so that it can be compared with what the others answer to the same traffic."""
+        for row in rows:
+            self._compared.labels(model, version, route, range_of(task, row)).inc()
 
     def shadowed(self, model: str, version: str, *, agrees: bool) -> None:
         """A row was answered in the shadow."""
@@ -136,7 +161,8 @@ class Metrics:
         """A model's figures by ``version/route``, over all workers.
 
         Returns:
-            ``requests``, ``rows``, ``errors``, ``seconds`` in all, and ``within``: seconds -> requests that took no longer.
+            ``requests``, ``rows``, ``errors``, ``refused``, ``seconds`` in all; ``within``: seconds -> requests that took no longer;
+            ``answers``: class or range of the answer (`range_of`) -> rows, counted while the route has several arms.
         """
         from prometheus_client import CollectorRegistry
         from prometheus_client.multiprocess import MultiProcessCollector
@@ -146,10 +172,13 @@ class Metrics:
         found: dict[str, dict[str, Any]] = {}
         for sample in (sample for family in registry.collect() for sample in family.samples):
             labels = sample.labels
-            if labels.get("model") != model or "route" not in labels or sample.name not in {*_FIGURES, _WITHIN}:
+            if labels.get("model") != model or "route" not in labels or sample.name not in {*_FIGURES, _WITHIN, _ANSWERS}:
                 continue
-            entry = found.setdefault(f"{labels['version']}/{labels['route']}", {"within": {}, **dict.fromkeys(_FIGURES.values(), 0.0)})
-            if sample.name == _WITHIN:
+            empty = {"within": {}, "answers": {}, **dict.fromkeys(_FIGURES.values(), 0.0)}
+            entry = found.setdefault(f"{labels['version']}/{labels['route']}", empty)
+            if sample.name == _ANSWERS:
+                entry["answers"][labels["range"]] = entry["answers"].get(labels["range"], 0.0) + sample.value
+            elif sample.name == _WITHIN:
                 entry["within"][labels["le"]] = entry["within"].get(labels["le"], 0.0) + sample.value
             else:
                 entry[_FIGURES[sample.name]] += sample.value
@@ -161,3 +190,22 @@ class Metrics:
         with contextlib.suppress(FileNotFoundError):
             for path in folder.glob("*.db"):
                 path.unlink(missing_ok=True)
+
+
+def range_of(task: str, row: Mapping[str, Any]) -> str:
+    """The range that an answer falls into: its class (multiclass), a twentieth (scores from 0 to 1), a quarter of an octave (numbers).
+
+    Sorted by name, neighbouring ranges stand beside each other.
+
+    Example:
+        >>> range_of("binary", {"prediction": "1", "score": 0.93}), range_of("regression", {"prediction": -300.0})
+        ('0.90', '-0432')
+    """
+    if task == "multiclass":
+        return str(row["prediction"])
+    value = float(row["prediction"] if task == "regression" else row["score"])
+    if task != "regression" and 0.0 <= value <= 1.0:
+        return f"{min(int(value * 20), 19) / 20:.2f}"
+    if abs(value) < _TINY:
+        return "0"
+    return f"{'-' if value < 0 else '+'}{math.floor(4 * math.log2(abs(value))) + 400:04}"

@@ -137,6 +137,7 @@ class Models:
             IntegrityError, ConfigurationError: the bundle is not what it should be.
             UnavailableError: it cannot be reached, or a worker did not take it over in time.
         """
+        from windtunnel.serving.arms import start
         from windtunnel.serving.router import check_route
 
         folder = await asyncio.to_thread(self.store.fetch, uri, digest)
@@ -152,7 +153,7 @@ class Models:
             for label in labels:
                 model["labels"][label] = version
             if route is not None:
-                model["route"] = check_route(model, route)
+                model["route"] = start(model, check_route(model, route))
             _drop_oldest(model, self.store.max_versions)
 
         self._loaded[digest] = engine

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from windtunnel.serving.arms import reward, start
 from windtunnel.serving.models import Models
 from windtunnel.serving.router import Unknown, check_route
 from windtunnel.serving.values import InvalidInputError, invalid
@@ -59,7 +60,17 @@ class Repository:
         def edit(models: dict[str, Any]) -> None:
             if model not in models:
                 raise Unknown(f"no model {model!r}")
-            models[model]["route"] = check_route(models[model], route)
+            models[model]["route"] = start(models[model], check_route(models[model], route))
+
+        return await self._models.change(edit)
+
+    async def reward(self, model: str, rewards: Any) -> dict[str, Any]:
+        """Tell a model's experiment what its arms were worth; see `windtunnel.serving.arms.reward`."""
+
+        def edit(models: dict[str, Any]) -> None:
+            if model not in models:
+                raise Unknown(f"no model {model!r}")
+            reward(models[model], rewards)
 
         return await self._models.change(edit)
 
@@ -73,7 +84,7 @@ class Repository:
             for label in labels:
                 known[label] = version
             if route is not None:
-                models[model]["route"] = check_route(models[model], route)
+                models[model]["route"] = start(models[model], check_route(models[model], route))
 
         return await self._models.change(edit)
 

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 from windtunnel.lifecycle.errors import WindtunnelError
 from windtunnel.serving import quickjson, v2
 from windtunnel.serving.access import Access, Caller
+from windtunnel.serving.arms import told
 from windtunnel.serving.repository import Repository
 from windtunnel.serving.service import MAX_ROWS, Answer, Service, status_of
 from windtunnel.serving.values import InvalidInputError, invalid
@@ -194,7 +195,7 @@ class Application:
             case _:
                 return await self._other(method, parts, headers, receive)
 
-    async def _other(  # noqa: PLR0911 - one return a route
+    async def _other(  # noqa: PLR0911, PLR0912 - one return a route
         self, method: str, parts: list[str], headers: Headers, receive: Receive
     ) -> tuple[int, Any, More]:
         service = self.service
@@ -214,10 +215,14 @@ class Application:
             case ["v2", "models", model, "stats"] | ["v2", "models", model, "versions", _, "stats"]:
                 self._may(self._caller(headers, method, "GET"), model)
                 served = service.models.get(model)
-                return 200, {"name": served.name, "arms": service.metrics.totals(model)}, ()
+                state = service.models.store.read()["models"].get(model, {})
+                return 200, {"name": served.name, "arms": service.metrics.totals(model), "experiment": told(state)}, ()
             case ["v2", "models", model, "route"]:
                 caller = self._caller(headers, method, "GET", "PUT")
                 return await self._route(caller, method, model, receive, headers)
+            case ["v2", "models", model, "rewards"]:
+                self._admin(self._caller(headers, method, "POST"))
+                return 200, await self.repository.reward(model, await self._json(receive, headers)), ()
             case ["v2", "repository", "index"]:
                 self._caller(headers, method, "POST", "GET")
                 return 200, v2.index(service.models.store.read(), service.models.served), ()
@@ -295,7 +300,7 @@ class Application:
             self._may(caller, model)
             self.service.models.get(model)
             found = self.service.models.store.read()["models"].get(model, {})
-            return 200, {"labels": found.get("labels", {}), "route": found.get("route", {})}, ()
+            return 200, {"labels": found.get("labels", {}), "route": found.get("route", {}), "experiment": told(found)}, ()
         self._admin(caller)
         return 200, await self.repository.set_route(model, await self._json(receive, headers)), ()
 

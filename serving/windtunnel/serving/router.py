@@ -5,7 +5,8 @@ A model's route, as part of the server's state::
     {"arms": {"champion": 0.9, "canary": 0.1},   label or version -> weight; weights need not add up to one
      "sticky": "tailnum",                        a field of the row; the same value always gets the same arm
      "salt": "",                                 changes who gets which arm
-     "shadow": ["challenger"]}                   answer too, are logged, and are never shown
+     "shadow": ["challenger"],                   answer too, are logged, and are never shown
+     "experiment": {"bandit": true}}             which arm is better, see `windtunnel.serving.arms`
 
 Without arms the label ``champion`` answers, then ``stable``, then the version that was loaded last.
 """
@@ -18,11 +19,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError
+from windtunnel.serving.arms import check_experiment
 
 __all__ = ["Route", "Unknown", "check_route"]
 
 _SPACE = float(1 << 64)
-_FIELDS = {"arms", "sticky", "salt", "shadow"}
+_FIELDS = {"arms", "sticky", "salt", "shadow", "experiment"}
 
 
 class Unknown(ConfigurationError):  # noqa: N818 - answered as 404, not an error of ours
@@ -135,4 +137,6 @@ def check_route(model: Mapping[str, Any], route: Any) -> dict[str, Any]:
     for name in ("sticky", "salt"):
         if not isinstance(route.get(name, ""), str):
             raise ConfigurationError(f"route.{name} must be text but is {route[name]!r}")
-    return dict(route)
+    if route.get("experiment") is None:
+        return {name: value for name, value in route.items() if name != "experiment"}
+    return {**route, "experiment": check_experiment(arms, route["experiment"])}

@@ -142,9 +142,9 @@ class Service:
         queue = served.queues.get(version)
         if queue is None:
             return self.answer(found, rows, columns, identity, protocol, began)
-        if columns is None:
-            columns = from_rows(served.engines[version].bundle.inputs, rows)
         try:
+            if columns is None:
+                columns = from_rows(served.engines[version].bundle.inputs, rows)
             scores = await queue.scores(columns)
         except Exception as error:  # noqa: BLE001 - raised again as what it means
             self._failed(found, identity, error)
@@ -154,6 +154,7 @@ class Service:
         """Count and raise what kept a version from answering, unless it is the request's own fault."""
         served, arm, version = found
         if isinstance(error, InvalidInputError):
+            self.metrics.refused(served.name, version, arm)
             raise error
         self.metrics.failed(served.name, version, arm)
         if isinstance(error, WindtunnelError):
@@ -183,6 +184,8 @@ class Service:
                 self._shadows.add(task)
                 task.add_done_callback(self._shadows.discard)
         self.metrics.answered(served.name, version, arm, protocol, time.perf_counter() - began, len(shown))
+        if len(served.route.arms) > 1:
+            self.metrics.compared(served.name, version, arm, engine.bundle.task, shown)
         if engine.bundle.task != "regression":
             for row in shown:
                 self.metrics.predicted(served.name, version, arm, row["prediction"])

@@ -10,7 +10,7 @@ from windtunnel.lifecycle.bundle import Bundle
 from windtunnel.lifecycle.errors import UnsupportedError
 from windtunnel.serving.compile import compile_pipeline
 from windtunnel.serving.engine import Engine
-from windtunnel.serving.gate import percentiles
+from windtunnel.serving.load import percentiles
 
 __all__ = ["latency"]
 
