@@ -141,15 +141,15 @@ def case(seed: int, count: int = 12) -> Case:
         how = chance.randint(0, 3)
         if how == 1:
             frame.index = pd.RangeIndex(100, 100 + 2 * len(frame), 2)
-        elif how == 2:  # noqa: PLR2004
+        elif how == 2:
             frame.index = pd.Index([f"r{i % 5}" for i in range(len(frame))], name="key")
-        elif how == 3:  # noqa: PLR2004
+        elif how == 3:
             frame.index = pd.Index(range(len(frame), 0, -1))
         stored = frame
     return Case(stored, asked(chance, rows, count), form, chance.randint(1, 5), chance.choice([2, 3]), chance.choice([2, 1000]))
 
 
-def _condition(chance: random.Random, rows: pa.Table) -> dict[str, Any]:
+def _condition(chance: random.Random, rows: pa.Table) -> dict[str, Any]:  # noqa: PLR0911 - one a form
     name = chance.choice(rows.column_names)
     draw = _Draw(chance, rows)
     value = draw.value(name)
@@ -157,17 +157,17 @@ def _condition(chance: random.Random, rows: pa.Table) -> dict[str, Any]:
     shown = repr(value) if isinstance(value, int | float | str | bool) else repr(str(value))
     how = chance.randint(0, 9)
     parser = chance.choice(["pandas", "pandas", "great_expectations"])
-    if how <= 2:  # noqa: PLR2004
+    if how <= 2:
         return {"row_condition": f"{text} {chance.choice(['==', '!=', '>', '<=', '<'])} {shown}", "condition_parser": parser}
-    if how == 3:  # noqa: PLR2004
+    if how == 3:
         return {"row_condition": f"{text}.{chance.choice(['isnull()', 'notnull()', 'notna()'])}", "condition_parser": "pandas"}
-    if how == 4:  # noqa: PLR2004
+    if how == 4:
         other = chance.choice(rows.column_names)
         word = chance.choice(["and", "or", "&", "|"])
         return {"row_condition": f"({text} == {shown}) {word} ({other} == {other})", "condition_parser": "pandas"}
-    if how == 5:  # noqa: PLR2004
+    if how == 5:
         return {"row_condition": f'col("{name}").notNull()', "condition_parser": "great_expectations"}
-    if how == 6:  # noqa: PLR2004
+    if how == 6:
         return {"row_condition": f'col("{name}") {chance.choice(["==", ">", "<="])} {shown}', "condition_parser": "great_expectations"}
     column = {"name": name}
     simple = isinstance(value, int | float | str | bool | dt.datetime)
@@ -178,11 +178,11 @@ def _condition(chance: random.Random, rows: pa.Table) -> dict[str, Any]:
         "parameter": value if simple and not isinstance(value, dt.datetime) else str(value),
     }
     null = {"type": "nullity", "column": {"name": chance.choice(rows.column_names)}, "is_null": chance.random() < 0.5}
-    if how == 7:  # noqa: PLR2004
+    if how == 7:
         values = [v for v in (draw.value(name) for _ in range(3)) if type(v) is type(value)]
         values = values if simple and not isinstance(value, dt.datetime) else [str(v) for v in values]
         return {"row_condition": {"type": "comparison", "column": column, "operator": chance.choice(["IN", "NOT_IN"]), "parameter": values}}
-    if how == 8:  # noqa: PLR2004
+    if how == 8:
         return {"row_condition": {"type": chance.choice(["and", "or"]), "conditions": [compared, null]}}
     return {"row_condition": chance.choice([compared, null])}
 
