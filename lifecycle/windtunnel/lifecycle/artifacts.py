@@ -37,6 +37,7 @@ class Stage:
     """
 
     def __init__(self, settings: Settings, problem: str, name: str, fingerprint: str) -> None:
+        self.key = fingerprint
         self.uri = settings.artifact_path(problem, name, fingerprint)
 
     def path(self, name: str) -> str:

@@ -4,10 +4,13 @@ import contextlib
 import importlib
 from typing import Any
 
+import numpy as np
+
+from windtunnel.lifecycle.balance import downsample, sample_weights
 from windtunnel.lifecycle.errors import ConfigurationError
 from windtunnel.lifecycle.problem import Problem
 
-__all__ = ["dense_only", "estimator", "one_thread", "resolve"]
+__all__ = ["dense_only", "estimator", "evened", "one_thread", "resolve", "weighted"]
 
 
 def estimator(problem: Problem, parameters: dict[str, Any]) -> Any:
@@ -51,6 +54,34 @@ def dense_only(model: Any) -> bool:
     from sklearn.utils import get_tags
 
     return not get_tags(model).input_tags.sparse
+
+
+def evened(problem: Problem, x: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
+    """The rows to learn from: as many of each class where the problem's remedy is ``downsample``, else all."""
+    if problem.model.class_balance != "downsample":
+        return x, y
+    keep = downsample(y, problem.model.seed)
+    return x[keep], y[keep]
+
+
+def weighted(problem: Problem, model: Any, y: np.ndarray) -> dict[str, Any]:
+    """What to pass to ``fit`` where the remedy is ``weights`` and the estimator has no ``class_weight`` of its own.
+
+    Raises:
+        ConfigurationError: the estimator can be told neither.
+    """
+    if problem.model.class_balance != "weights" or problem.task not in {"binary", "multiclass"}:
+        return {}
+    if model.get_params(deep=False).get("class_weight") is not None:
+        return {}
+    from sklearn.utils.validation import has_fit_parameter
+
+    if not has_fit_parameter(model, "sample_weight"):
+        raise ConfigurationError(
+            f"{type(model).__name__} takes neither class_weight nor sample_weight: its loss cannot be weighted",
+            hint="choose downsample in model.class_balance, or an estimator that takes weights",
+        )
+    return {"sample_weight": sample_weights(y)}
 
 
 def one_thread() -> contextlib.AbstractContextManager[Any]:

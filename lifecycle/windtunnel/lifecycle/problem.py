@@ -18,6 +18,7 @@ from windtunnel.lifecycle.errors import ProblemError
 from windtunnel.lifecycle.fingerprint import fingerprint
 
 __all__ = [
+    "Alert",
     "Approval",
     "Budget",
     "ColumnType",
@@ -167,8 +168,12 @@ class Model(_Part):
     estimator: DottedName | None = Field(None, description="module:function(**parameters) that returns a scikit-learn estimator")
     parameters: dict[str, Any] = Field(default_factory=dict, description="of the estimator")
     search: dict[str, Any] = Field(default_factory=dict, description="name: [choices] or {low, high, log}")
-    class_balance: Literal["none", "weights", "downsample"] = Field(
-        "none", description="weights: in the loss; downsample: as many rows of each class"
+    class_balance: Literal["none", "weights", "downsample", "ask"] = Field(
+        "none", description="weights: in the loss; downsample: as many rows of each class; ask: a person chooses in Airflow"
+    )
+    ask_below: Share = Field(0.2, description="class_balance ask: a person is asked when a class has a smaller share than this")
+    unanswered: Literal["none", "weights", "downsample"] = Field(
+        "none", description="class_balance ask: what is done in backfills, and when nobody answered within approval.timeout_hours"
     )
     seed: int = Field(0, description="of everything random")
 
@@ -300,6 +305,18 @@ class Monitoring(_Part):
     retrain: bool = Field(False, description="start a retraining run when there is a reason")
 
 
+class Alert(_Part):
+    """Who is told when the data of a run stops it: a notifier of Airflow's."""
+
+    notifier: str = Field(
+        pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_]\w*)+$",
+        description="import path of a BaseNotifier, such as airflow.providers.slack.notifications.slack.SlackNotifier",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="its arguments; its templated ones may use {{ exception }}, {{ dag_run.run_id }}, ..."
+    )
+
+
 class Problem(_Part):
     """A problem, as its file says it.
 
@@ -345,6 +362,10 @@ class Problem(_Part):
     approval: Approval = Field(default_factory=Approval, description="who lets a model through")
     serving: Serving = Field(default_factory=Serving, description="how the model is served")
     monitoring: Monitoring = Field(default_factory=Monitoring, description="when a live model is no longer fit")
+    alerts: list[Alert] = Field(default_factory=list, description="who is told, once, when validation stops a run")
+    first_suite: Literal["go_on", "stop"] = Field(
+        "go_on", description="without a suite the run proposes one: go on with it, or stop until a person has reviewed it"
+    )
     suite: str | None = Field(None, description="the Great Expectations suite, a JSON file beside the problem file")
     schedule: str | None = Field(None, description="cron of the retraining DAG; None: by hand and by backfill only")
     start_date: dt.date = Field(dt.date(2024, 1, 1), description="the schedule's first day")

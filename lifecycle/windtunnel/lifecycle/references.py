@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 from windtunnel.lifecycle.errors import ConfigurationError
 
 __all__ = [
+    "BalanceRef",
     "CandidateRef",
     "DecisionRef",
     "DeploymentRef",
@@ -90,7 +91,20 @@ class StatisticsRef(Reference):
 
 @dataclasses.dataclass(frozen=True)
 class ValidationRef(Reference):
-    """The outcome of a suite over a snapshot; ``docs`` is a page of Data Docs."""
+    """The outcome of a suite over a snapshot; ``docs`` is a page of Data Docs.
+
+    Attributes:
+        success: nothing critical was not met.
+        evaluated: how many questions were asked.
+        unsuccessful: how many of them were not met: warnings.
+        uri: the result.
+        docs: the page.
+        fingerprint: of what it was worked out from.
+        remedy: what the problem does about unbalanced classes: its ``model.class_balance``.
+        labels: rows of each class, for whoever chooses a remedy.
+        snapshot: the snapshot reference that goes on: without the rows that were set aside in quarantine.
+        warnings: what was not met, a line each, the first few.
+    """
 
     kind: ClassVar[str] = "validation"
     success: bool
@@ -100,6 +114,19 @@ class ValidationRef(Reference):
     docs: str
     fingerprint: str
     remedy: str = "none"
+    labels: dict[str, int] = dataclasses.field(default_factory=dict)
+    snapshot: dict[str, Any] = dataclasses.field(default_factory=dict)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class BalanceRef(Reference):
+    """What is done about unbalanced classes: ``none``, ``weights`` or ``downsample``; who chose it, and why."""
+
+    kind: ClassVar[str] = "balance"
+    remedy: str
+    by: str
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True)

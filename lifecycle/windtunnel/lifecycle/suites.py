@@ -13,7 +13,7 @@ from typing import Any
 from windtunnel.lifecycle.errors import ConfigurationError
 from windtunnel.lifecycle.problem import Problem
 
-__all__ = ["Column", "changes", "describe", "load_suite", "normal", "of_problem", "propose", "split_by_day"]
+__all__ = ["Column", "changes", "describe", "load_suite", "normal", "of_problem", "propose", "quarantine_share", "split_by_day"]
 
 Suite = dict[str, Any]
 
@@ -170,6 +170,26 @@ def changes(reviewed: Suite, proposal: Suite) -> list[str]:
         elif {k: v for k, v in other["kwargs"].items() if v is not None} != entry["kwargs"]:
             lines.append(f"change {describe(other)} to {describe(entry)}")
     return lines
+
+
+def quarantine_share(entry: Mapping[str, Any]) -> float | None:
+    """Up to which share of rows an expectation puts the rows that it does not like into quarantine; None if it is not marked so.
+
+    Example:
+        >>> quarantine_share({"type": "t", "kwargs": {}, "meta": {"windtunnel": {"quarantine": 0.01}}})
+        0.01
+
+    Raises:
+        ConfigurationError: the mark is no share.
+    """
+    share = _notes(entry).get("quarantine")
+    if share is None:
+        return None
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise ConfigurationError(
+            f"{describe(entry)}: meta.windtunnel.quarantine is {share!r}", hint="it is a share of rows, above 0 and at most 1"
+        )
+    return float(share)
 
 
 def _of_column(column: Column, problem: Problem | None) -> list[dict[str, Any]]:

@@ -20,10 +20,10 @@ import numpy as np
 from windtunnel.lifecycle import answers, bundle, tracking
 from windtunnel.lifecycle.artifacts import Stage, read_text
 from windtunnel.lifecycle.errors import DataError, EmptyWindowError, UnavailableError
-from windtunnel.lifecycle.estimators import dense_only, estimator, one_thread
+from windtunnel.lifecycle.estimators import dense_only, estimator, evened, one_thread, weighted
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import CandidateRef, FeaturesRef, SnapshotRef, TrialsRef
+from windtunnel.lifecycle.references import BalanceRef, CandidateRef, FeaturesRef, SnapshotRef, TrialsRef
 from windtunnel.lifecycle.run import Run
 from windtunnel.lifecycle.settings import Settings
 from windtunnel.lifecycle.shards import load_shards, load_transformer
@@ -38,7 +38,13 @@ _BYTES_A_VALUE = 9  # a float64 working copy and the 8-bit bins of histogram boo
 
 
 def train(
-    problem: Problem, snapshot: SnapshotRef, features: FeaturesRef, trials: TrialsRef | None, settings: Settings, run: Run
+    problem: Problem,
+    snapshot: SnapshotRef,
+    features: FeaturesRef,
+    trials: TrialsRef | None,
+    settings: Settings,
+    run: Run,
+    balance: BalanceRef | None = None,
 ) -> CandidateRef:
     """Train a candidate and record it in MLflow.
 
@@ -49,6 +55,7 @@ def train(
         trials: the parameters that a search found; None for the problem's own.
         settings: where bundles and the MLflow server are.
         run: who asks.
+        balance: who chose what is done about unbalanced classes; ``problem.model.class_balance`` is what is done.
 
     Raises:
         EmptyWindowError: there is no training row, or only one class.
@@ -70,6 +77,7 @@ def train(
         log.info("this candidate was trained before: %s", known["uri"])
         return CandidateRef.from_dict(known)
 
+    remedy = problem.model.class_balance
     began = time.perf_counter()
     x, y = load_shards(features.uri, "train")
     model = estimator(problem, parameters)
@@ -96,6 +104,7 @@ def train(
             "features": features.fingerprint,
             "problem": problem.fingerprint,
             "parameters": parameters,
+            "class_balance": remedy,
             "candidate": name,
             "versions": {**versions, "windtunnel": code_version(), "python": platform.python_version()},
         },
@@ -104,7 +113,9 @@ def train(
     samples = _samples(described, pipeline, snapshot, settings)
     with stage.writing() as folder:
         sealed = bundle.write(folder, described, pipeline, samples)
-        run_id = _record(problem, folder, sealed, run, settings, {"rows": rows, "seconds": seconds, "width": features.width}, pipeline)
+        run_id = _record(
+            problem, folder, sealed, run, settings, {"rows": rows, "seconds": seconds, "width": features.width}, pipeline, balance
+        )
         found = CandidateRef(
             problem=problem.name, uri=stage.uri, digest=sealed.digest, run_id=run_id, fingerprint=name, cutoff=snapshot.end
         )
@@ -129,10 +140,8 @@ def _fit(problem: Problem, model: Any, x: Any, y: np.ndarray) -> tuple[list[str]
         _within(problem, x.shape[0] * x.shape[1] * 4)
         x = x.toarray()
     generator = np.random.default_rng(problem.model.seed)
-    if problem.model.class_balance == "downsample" and classification:
-        kinds, counts = np.unique(y, return_counts=True)
-        keep = np.sort(np.concatenate([generator.permutation(np.flatnonzero(y == kind))[: counts.min()] for kind in kinds]))
-        x, y = x[keep], y[keep]
+    if classification:
+        x, y = evened(problem, x, y)
     limit = int(problem.budget.memory_mb * 2**20 / (_BYTES_A_VALUE * max(x.shape[1], 1)))
     if len(y) > limit and not hasattr(x, "toarray"):
         log.warning(
@@ -149,7 +158,7 @@ def _fit(problem: Problem, model: Any, x: Any, y: np.ndarray) -> tuple[list[str]
         return ["0", "1"], model, len(y)
     if classification:
         y = y.astype(str) if problem.task == "multiclass" else y.astype(np.int8)
-    model.fit(x, y)
+    model.fit(x, y, **weighted(problem, model, y))
     return ([str(kind) for kind in model.classes_] if classification else []), model, len(y)
 
 
@@ -195,7 +204,14 @@ def _samples(described: bundle.Bundle, pipeline: Any, snapshot: SnapshotRef, set
 
 
 def _record(
-    problem: Problem, folder: Path, sealed: bundle.Bundle, run: Run, settings: Settings, figures: dict[str, float], pipeline: Any
+    problem: Problem,
+    folder: Path,
+    sealed: bundle.Bundle,
+    run: Run,
+    settings: Settings,
+    figures: dict[str, float],
+    pipeline: Any,
+    balance: BalanceRef | None,
 ) -> str:
     """A run in MLflow with parameters, lineage, the bundle, and the model as MLflow knows models; found again by a retry."""
     from mlflow.exceptions import MlflowException
@@ -223,6 +239,8 @@ def _record(
                         "snapshot_id": lineage["snapshot_id"],
                         "snapshot": lineage["snapshot"],
                         "features": lineage["features"],
+                        "class_balance": lineage["class_balance"],
+                        "class_balance_by": balance.by if balance else "the problem's rule",
                         "dag_id": run.dag_id,
                         "run_id": run.run_id,
                         "run_type": run.run_type,

@@ -14,7 +14,7 @@ import numpy as np
 from windtunnel.lifecycle import page
 from windtunnel.lifecycle.artifacts import Stage
 from windtunnel.lifecycle.errors import ConfigurationError, EmptyWindowError
-from windtunnel.lifecycle.estimators import dense_only, estimator, one_thread
+from windtunnel.lifecycle.estimators import dense_only, estimator, evened, one_thread, weighted
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import FeaturesRef, TrialsRef
@@ -68,6 +68,9 @@ def _search(problem: Problem, features: FeaturesRef, space: dict[str, Any], limi
     if len(y) < 8:  # noqa: PLR2004 - fewer rows than that cannot be held out from
         raise EmptyWindowError(f"{len(y)} training rows are too few to search on", hint="widen the window, or set trials to 0")
     held = np.random.default_rng(problem.model.seed).random(len(y)) < _HOLDOUT
+    x_train, y_train = x[~held], y[~held]
+    if problem.task in {"binary", "multiclass"}:
+        x_train, y_train = evened(problem, x_train, y_train)
     choices = {key: values for key, values in space.items() if isinstance(values, list)}
     whole = len(choices) == len(space) and math.prod(len(values) for values in choices.values()) <= limit
     seed = problem.model.seed
@@ -80,7 +83,7 @@ def _search(problem: Problem, features: FeaturesRef, space: dict[str, Any], limi
         model = estimator(problem, parameters)
         began = time.perf_counter()
         with one_thread():
-            model.fit(_dense(x[~held], model), y[~held])
+            model.fit(_dense(x_train, model), y_train, **weighted(problem, model, y_train))
             value = score_of(problem, model, _dense(x[held], model), y[held])
         history.append({"parameters": parameters, "value": value, "seconds": time.perf_counter() - began})
         return value

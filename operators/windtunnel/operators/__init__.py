@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from windtunnel.operators.approve import ApproveOperator
+    from windtunnel.operators.balance import BalanceOperator
     from windtunnel.operators.base import StageOperator
     from windtunnel.operators.dags import check_problems, lifecycle_dags, register_problems
     from windtunnel.operators.deploy import DeployOperator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ApproveOperator",
+    "BalanceOperator",
     "DeployOperator",
     "EvaluateOperator",
     "FeedbackOperator",

@@ -21,10 +21,10 @@ from windtunnel.operators.settings import airflow_settings
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.references import Reference
+    from windtunnel.lifecycle.references import BalanceRef, Reference
     from windtunnel.lifecycle.settings import Settings
 
-__all__ = ["RETRY_POLICY", "StageOperator", "problem_of", "run_of"]
+__all__ = ["RETRY_POLICY", "StageOperator", "problem_of", "remedied", "run_of"]
 
 # One thread a task for numeric libraries: Airflow runs tasks side by side.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -46,6 +46,25 @@ def problem_of(problem: "Problem | Mapping[str, Any] | str | Path") -> Problem:
     if isinstance(problem, Problem):
         return problem
     return parse(problem) if isinstance(problem, Mapping) else load(problem)
+
+
+def remedied(problem: Problem, balance: Any) -> "tuple[Problem, BalanceRef]":
+    """A problem with the remedy for unbalanced classes that was chosen, and the choice; without one, the problem's own.
+
+    A problem whose rule is to ask, in a DAG where nobody is asked, does what it does when nobody answers.
+    """
+    from windtunnel.lifecycle.references import BalanceRef
+
+    own = problem.model.class_balance
+    if isinstance(balance, Mapping):
+        chosen = BalanceRef.from_dict(balance)
+    elif own == "ask":
+        chosen = BalanceRef(problem.model.unanswered, "the problem's rule", "nobody was asked")
+    else:
+        chosen = BalanceRef(own, "the problem's rule", f"model.class_balance is {own}")
+    if chosen.remedy == own:
+        return problem, chosen
+    return problem.model_copy(update={"model": problem.model.model_copy(update={"class_balance": chosen.remedy})}), chosen
 
 
 def run_of(context: Mapping[str, Any]) -> Run:

@@ -15,11 +15,12 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, get_parsing_context
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, XComArg, get_parsing_context
 
 from windtunnel.lifecycle.errors import ProblemError
 from windtunnel.lifecycle.problem import Problem, load
 from windtunnel.operators.approve import ApproveOperator
+from windtunnel.operators.balance import BalanceOperator
 from windtunnel.operators.deploy import DeployOperator
 from windtunnel.operators.evaluate import EvaluateOperator
 from windtunnel.operators.feedback import FeedbackOperator
@@ -94,17 +95,28 @@ def retraining_dag(problem: Problem) -> DAG:
         ingest = IngestOperator(task_id="ingest", problem=problem)
         profile = ProfileOperator(task_id="profile", problem=problem, snapshot=ingest.output)
         validate = ValidateOperator(task_id="validate", problem=problem, snapshot=ingest.output, statistics=profile.output)
-        preprocess = PreprocessOperator(task_id="preprocess", problem=problem, snapshot=ingest.output)
-        tune = TuneOperator(task_id="tune", problem=problem, features=preprocess.output)
-        train = TrainOperator(task_id="train", problem=problem, snapshot=ingest.output, features=preprocess.output, trials=tune.output)
-        evaluate = EvaluateOperator(task_id="evaluate", problem=problem, snapshot=ingest.output, candidate=train.output)
+        snapshot = XComArg(validate, "snapshot")  # what goes on: without the rows that were set aside
+        balance = BalanceOperator(task_id="balance", problem=problem, validation=validate.output) if _asks(problem) else None
+        chosen = balance.output if balance is not None else None
+        preprocess = PreprocessOperator(task_id="preprocess", problem=problem, snapshot=snapshot)
+        tune = TuneOperator(task_id="tune", problem=problem, features=preprocess.output, balance=chosen)
+        train = TrainOperator(
+            task_id="train", problem=problem, snapshot=snapshot, features=preprocess.output, trials=tune.output, balance=chosen
+        )
+        evaluate = EvaluateOperator(task_id="evaluate", problem=problem, snapshot=snapshot, candidate=train.output)
         approve = ApproveOperator(task_id="approve", problem=problem, candidate=train.output, evaluation=evaluate.output)
         register = RegisterOperator(
             task_id="register", problem=problem, candidate=train.output, evaluation=evaluate.output, decision=approve.output
         )
         deploy = DeployOperator(task_id="deploy", problem=problem, candidate=train.output, version=register.output)
+        if balance is not None:
+            validate >> balance >> preprocess
         ingest >> profile >> validate >> preprocess >> tune >> train >> evaluate >> approve >> register >> deploy
     return dag
+
+
+def _asks(problem: Problem) -> bool:
+    return problem.model.class_balance == "ask" and problem.task in {"binary", "multiclass"}
 
 
 def _monitoring_dag(problem: Problem) -> DAG:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.operators.base import StageOperator, run_of
+from windtunnel.operators.base import StageOperator, remedied, run_of
 from windtunnel.operators.links import MlflowRunLink
 
 if TYPE_CHECKING:
@@ -22,17 +22,19 @@ class TrainOperator(StageOperator):
         snapshot: the snapshot reference (``ingest.output``): its data cut-off orders the model.
         features: the features reference (``preprocess.output``).
         trials: the trials reference (``tune.output``); None for the problem's parameters as they are.
+        balance: the balance reference (``balance.output``); None for the problem's own remedy.
         **kwargs: what every Airflow operator takes.
     """
 
-    template_fields = ("snapshot", "features", "trials")
+    template_fields = ("snapshot", "features", "trials", "balance")
     operator_extra_links = (MlflowRunLink(),)
 
-    def __init__(self, *, snapshot: Any, features: Any, trials: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *, snapshot: Any, features: Any, trials: Any = None, balance: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.snapshot = snapshot
         self.features = features
         self.trials = trials
+        self.balance = balance
 
     def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
         """Train and record."""
@@ -41,6 +43,7 @@ class TrainOperator(StageOperator):
         from windtunnel.lifecycle.training import train
 
         self.given(snapshot=self.snapshot, features=self.features)
+        self.problem, chosen = remedied(self.problem, self.balance)
         candidate = train(
             self.problem,
             SnapshotRef.from_dict(self.snapshot),
@@ -48,6 +51,7 @@ class TrainOperator(StageOperator):
             TrialsRef.from_dict(self.trials) if self.trials else None,
             settings,
             run_of(context),
+            chosen,
         )
         self.link = run_url(settings, self.problem.name, candidate.run_id)
         return candidate

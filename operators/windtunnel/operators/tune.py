@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.operators.base import StageOperator
+from windtunnel.operators.base import StageOperator, remedied
 from windtunnel.operators.links import TrialsLink, artifact_url
 
 if TYPE_CHECKING:
@@ -20,19 +20,26 @@ class TuneOperator(StageOperator):
     Args:
         problem: a problem, or the path of its file.
         features: the features reference (``preprocess.output``).
+        balance: the balance reference (``balance.output``); None for the problem's own remedy.
         trials: how many trials at most (templated); empty means the problem's budget, 0 means no search.
         **kwargs: what every Airflow operator takes.
     """
 
-    template_fields = ("features", "trials")
+    template_fields = ("features", "trials", "balance")
     operator_extra_links = (TrialsLink(),)
 
     def __init__(
-        self, *, features: Any, trials: str | int = "{{ params.trials if params.trials is not none else '' }}", **kwargs: Any
+        self,
+        *,
+        features: Any,
+        trials: str | int = "{{ params.trials if params.trials is not none else '' }}",
+        balance: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.features = features
         self.trials = trials
+        self.balance = balance
 
     def run_stage(self, context: "Context", settings: "Settings") -> "Reference":  # noqa: ARG002
         """Search."""
@@ -40,6 +47,7 @@ class TuneOperator(StageOperator):
         from windtunnel.lifecycle.tuning import tune
 
         self.given(features=self.features)
+        self.problem, _ = remedied(self.problem, self.balance)
         trials = tune(self.problem, FeaturesRef.from_dict(self.features), settings, int(self.trials) if str(self.trials) else None)
         self.link = artifact_url(settings, settings.artifact_path(self.problem.name, "tune", trials.fingerprint, "trials.html"))
         return trials

@@ -85,6 +85,8 @@ def overview(user: GetUserDep) -> HTMLResponse:
 
 def model(dag_id: ProblemName) -> HTMLResponse:
     """The champion of a problem, and the history of decisions about its models."""
+    from windtunnel.lifecycle.registry import registered
+
     name = _problem(dag_id)
     ledger = Ledger(airflow_settings())
     present = ledger.at(name, dt.datetime.now(dt.UTC))
@@ -93,6 +95,8 @@ def model(dag_id: ProblemName) -> HTMLResponse:
         text = f"Nothing was decided about a model of {name} yet. Trigger its retraining DAG."
         return HTMLResponse(page.render(name, [page.section("No model yet", text)]), headers=_PLAIN)
     payload = present.entry.payload if present else {}
+    entry = registered(airflow_settings(), name).get(present.version) if present else None
+    lineage = (entry.payload.get("lineage") or {}) if entry else {}
     body: list[Markup | str] = [
         page.section(
             "In production",
@@ -103,6 +107,7 @@ def model(dag_id: ProblemName) -> HTMLResponse:
                     ("data cut-off", payload.get("cutoff")),
                     (str(payload.get("metric") or "metric"), payload.get("value")),
                     ("approved by", present.by if present else None),
+                    ("unbalanced classes", lineage.get("class_balance")),
                 ]
             ),
         ),

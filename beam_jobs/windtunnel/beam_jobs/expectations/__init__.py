@@ -10,8 +10,17 @@ from windtunnel.beam_jobs.expectations.engine import ArrowExecutionEngine
 from windtunnel.beam_jobs.expectations.kinds import ONE_ROW_AT_A_TIME
 from windtunnel.beam_jobs.expectations.mends import mend
 from windtunnel.beam_jobs.expectations.run import run_suite
-from windtunnel.beam_jobs.expectations.stage import validate
+from windtunnel.beam_jobs.expectations.stage import stopped, validate
 
-__all__ = ["ONE_ROW_AT_A_TIME", "ArrowDatasource", "ArrowExecutionEngine", "IcebergAsset", "ParquetAsset", "run_suite", "validate"]
+__all__ = [
+    "ONE_ROW_AT_A_TIME",
+    "ArrowDatasource",
+    "ArrowExecutionEngine",
+    "IcebergAsset",
+    "ParquetAsset",
+    "run_suite",
+    "stopped",
+    "validate",
+]
 
 mend()

@@ -26,8 +26,9 @@ def page(
     daily: Mapping[str, Mapping[str, Any]],
     findings: Sequence[Finding],
     failures: Sequence[Failure],
+    changes: Sequence[str] = (),
 ) -> str:
-    """The page as HTML."""
+    """The page as HTML; `changes` is what a newer proposal would change in the suite."""
     bad = [finding for finding in findings if not finding.ok]
     severities = [*(failure.severity for failure in failures), *(finding.severity for finding in bad)]
     stops = severities.count("critical")
@@ -56,6 +57,10 @@ def page(
     if daily:
         rows = [(day, len(entry["results"]), len(failures_of(entry)), _badge(not failures_of(entry))) for day, entry in daily.items()]
         body.append(html.section("Every day by itself", html.table(("day", "expectations", "not met", ""), rows)))
+    if changes:
+        lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in changes)
+        listed = Markup('<ul>{}</ul><p><a href="proposal.json">the proposal</a>, each expectation with its reason</p>').format(lines)
+        body.append(html.section("What a newer proposal would change", html.details(f"{len(changes)} expectations", listed)))
     subtitle = f"{snapshot.table}, snapshot {snapshot.snapshot_id}, {snapshot.start} to {snapshot.end} (exclusive)"
     return html.render(f"Validation of {problem.title or problem.name}", body, subtitle)
 

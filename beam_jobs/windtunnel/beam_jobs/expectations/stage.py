@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.beam_jobs.expectations.docs import page
 from windtunnel.beam_jobs.expectations.figures import count_figures
 from windtunnel.beam_jobs.expectations.proposal import infer
+from windtunnel.beam_jobs.expectations.quarantine import set_aside
 from windtunnel.beam_jobs.expectations.run import Failure, failures_of, run_suite
+from windtunnel.beam_jobs.expectations.skew import asked_files, skew_findings, version_of
 from windtunnel.beam_jobs.expectations.source import Source
 from windtunnel.lifecycle import snapshots, suites
 from windtunnel.lifecycle.artifacts import Stage, read_text
@@ -24,7 +27,9 @@ from windtunnel.lifecycle.settings import Settings
 if TYPE_CHECKING:
     from windtunnel.beam_jobs.job import Progress
 
-__all__ = ["validate"]
+__all__ = ["stopped", "validate"]
+
+log = logging.getLogger("windtunnel.expectations")
 
 _FORM = {
     "result_format": "SUMMARY",
@@ -34,6 +39,8 @@ _FORM = {
 }
 _DAY = re.compile(r"event_date=(\d{4}-\d{2}-\d{2})")
 _SHOWN = 6  # failures in the message; the page has all
+_TOLD = 8  # lines of warnings, and of what a newer proposal would change, in the log
+_CLASSES = 50  # classes whose counts are handed on
 
 
 def validate(
@@ -41,6 +48,7 @@ def validate(
 ) -> ValidationRef:
     """Validate a snapshot against the problem's suite and limits; without a suite, against a proposal made of the snapshot itself.
 
+    Rows that marked expectations do not like are set aside in quarantine first (see `quarantine`).
     Result, page and suite are kept whether or not the suite was met. The same inputs are not computed again: a failure is raised again.
 
     Args:
@@ -55,20 +63,14 @@ def validate(
         EmptyWindowError: there are no rows.
         ConfigurationError: the suite is wrong.
     """
-    reviewed = suites.of_problem(problem)
-    parts = ("label", "limits", "splits", "keys", "features", "task", "optional_columns")
-    key = fingerprint(
-        "validate",
-        code_version(),
-        reviewed,
-        problem.part_fingerprint(*parts),
-        [snapshot.fingerprint, snapshot.start, snapshot.end, snapshot.rows],
-        statistics.fingerprint if statistics else None,
-    )
-    stage = Stage(settings, problem.name, "validate", key)
+    given, stage = _placed(problem, snapshot, statistics, settings)
     result = stage.result()
     if result is None:
-        result = _compute(problem, snapshot, statistics, reviewed, stage, settings, progress)
+        result = _compute(given, stage, settings, progress)
+    for line in result["warnings"]:
+        log.warning("%s", line)
+    for line in result["changes"]:
+        log.info("%s", line)
     if not result["success"]:
         raise ValidationFailedError(result["message"], hint=result["hint"], **result["details"])
     return ValidationRef(
@@ -77,9 +79,47 @@ def validate(
         unsuccessful=result["unsuccessful"],
         uri=stage.path("validation.json"),
         docs=stage.path("index.html"),
-        fingerprint=key,
+        fingerprint=stage.key,
         remedy=problem.model.class_balance,
+        labels=result["labels"],
+        snapshot=result["snapshot"],
+        warnings=result["warnings"],
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """What there is to validate."""
+
+    problem: Problem
+    snapshot: SnapshotRef
+    statistics: StatisticsRef | None
+    reviewed: suites.Suite | None
+    asked: list[snapshots.DayFile]
+
+
+def stopped(problem: Problem, snapshot: SnapshotRef, statistics: StatisticsRef | None, settings: Settings) -> bool:
+    """Whether this very data was validated before, and stopped its run."""
+    _, stage = _placed(problem, snapshot, statistics, settings)
+    result = stage.result()
+    return result is not None and not result["success"]
+
+
+def _placed(problem: Problem, snapshot: SnapshotRef, statistics: StatisticsRef | None, settings: Settings) -> tuple[_Given, Stage]:
+    """What there is to validate, and where its result is kept."""
+    reviewed = suites.of_problem(problem)
+    asked = asked_files(problem, snapshot, settings) if statistics is not None else []
+    parts = ("label", "limits", "splits", "keys", "features", "task", "optional_columns", "first_suite")
+    key = fingerprint(
+        "validate",
+        code_version(),
+        reviewed,
+        problem.part_fingerprint(*parts),
+        [snapshot.fingerprint, snapshot.start, snapshot.end, snapshot.rows],
+        statistics.fingerprint if statistics else None,
+        [version_of(asked), problem.monitoring.drift, problem.serving.redact] if asked else None,
+    )
+    return _Given(problem, snapshot, statistics, reviewed, asked), Stage(settings, problem.name, "validate", key)
 
 
 @dataclasses.dataclass
@@ -89,6 +129,7 @@ class _Outcome:
     result: dict[str, Any]
     daily: dict[str, dict[str, Any]]
     findings: list[Finding]
+    labels: dict[str, int]
 
     def failures(self) -> list[Failure]:
         """Expectations that were not met, with the day where they are about one."""
@@ -103,44 +144,41 @@ class _Outcome:
         return len(self.result["results"]) + sum(len(result["results"]) for result in self.daily.values()) + len(self.findings)
 
 
-def _compute(
-    problem: Problem,
-    snapshot: SnapshotRef,
-    statistics: StatisticsRef | None,
-    reviewed: suites.Suite | None,
-    stage: Stage,
-    settings: Settings,
-    progress: "Progress",
-) -> dict[str, Any]:
-    files = snapshots.files(settings, snapshot)
-    if not files:
-        raise EmptyWindowError(
-            f"problem {problem.name!r}: no rows from {snapshot.start} to {snapshot.end}", hint="has the source landed? see the ingest task"
-        )
+def _compute(given: _Given, stage: Stage, settings: Settings, progress: "Progress") -> dict[str, Any]:
+    problem, snapshot = given.problem, given.snapshot
+    files = _files(problem, snapshot, settings)
     source = Source(files)
-    proposal = infer(source, f"{problem.name}.proposal", problem) if reviewed is None else None
-    suite = reviewed if reviewed is not None else proposal or {}
-    outcome = _look(problem, snapshot, statistics, suite, source, files, progress)
+    proposal = infer(source, f"{problem.name}.proposal", problem)
+    suite = given.reviewed if given.reviewed is not None else proposal
+    left, aside = set_aside(problem, snapshot, suite, settings)
+    if left != snapshot:
+        files = _files(problem, left, settings)
+        source = Source(files)
+    outcome = _look(given, left, suite, source, files, progress)
+    outcome.findings += aside
     failures = outcome.failures()
     bad_findings = [finding for finding in outcome.findings if not finding.ok]
-    everything: list[Failure | Finding] = [*failures, *bad_findings]
+    everything: list[Failure | Finding] = [*failures, *bad_findings, *_unreviewed(given, proposal, stage)]
     critical = [entry for entry in everything if entry.severity == "critical"]
+    changes = suites.changes(suite, proposal) if given.reviewed is not None else []
     details = {"docs": stage.path("index.html"), "report": stage.path("index.html"), "uri": stage.path("validation.json")}
     with stage.writing() as folder:
         _write(folder / "validation.json", {**outcome.result, "days": outcome.daily, "checks": [f.to_dict() for f in outcome.findings]})
         _write(folder / "suite.json", suite)
-        if proposal is not None:
-            _write(folder / "proposal.json", proposal)
-        (folder / "index.html").write_text(
-            page(problem, snapshot, suite, outcome.result, outcome.daily, outcome.findings, failures), encoding="utf-8"
-        )
+        _write(folder / "proposal.json", proposal)
+        shown = page(problem, left, suite, outcome.result, outcome.daily, outcome.findings, failures, changes)
+        (folder / "index.html").write_text(shown, encoding="utf-8")
         first = critical[0] if critical else None
         result = {
             "success": not critical,
             "evaluated": outcome.evaluated,
             "unsuccessful": len(failures) + len(bad_findings),
             "message": _message(problem, snapshot, outcome, critical),
-            "hint": f"see {stage.path('index.html')}; mend the data (then clear the ingest task) or review the suite",
+            "hint": f"mend the data and clear this task (or ingest), or review the suite; all of it: {stage.path('index.html')}",
+            "warnings": [f"{entry.severity}: {entry}" for entry in everything if entry.severity != "critical"][:_TOLD],
+            "changes": _told(changes, given, proposal, stage),
+            "labels": outcome.labels if len(outcome.labels) <= _CLASSES else {},
+            "snapshot": left.to_dict(),
             "details": {
                 **details,
                 "column": getattr(first, "column", ""),
@@ -154,15 +192,40 @@ def _compute(
     return result
 
 
+def _files(problem: Problem, snapshot: SnapshotRef, settings: Settings) -> list[str]:
+    files = snapshots.files(settings, snapshot)
+    if not files:
+        raise EmptyWindowError(
+            f"problem {problem.name!r}: no rows from {snapshot.start} to {snapshot.end}", hint="has the source landed? see the ingest task"
+        )
+    return files
+
+
+def _unreviewed(given: _Given, proposal: suites.Suite, stage: Stage) -> list[Finding]:
+    """Without a reviewed suite: what stops the run, where the problem wants that."""
+    if given.reviewed is not None or given.problem.first_suite == "go_on":
+        return []
+    expected = (
+        f"a suite that a person has reviewed; {len(proposal['expectations'])} expectations are proposed in {stage.path('proposal.json')}"
+    )
+    got = "none: put the proposal beside the problem file, review it, and name it in `suite`"
+    return [Finding("first suite", ok=False, severity="critical", expected=expected, got=got)]
+
+
+def _told(changes: Sequence[str], given: _Given, proposal: suites.Suite, stage: Stage) -> list[str]:
+    """What a person who keeps the suite should know, for the log."""
+    if given.reviewed is None:
+        return [f"no suite is reviewed yet: {len(proposal['expectations'])} expectations are proposed in {stage.path('proposal.json')}"]
+    if not changes:
+        return []
+    more = [f"  and {len(changes) - _TOLD} more, on the page"] if len(changes) > _TOLD else []
+    return [f"a newer proposal ({stage.path('proposal.json')}) would change the suite:", *(f"  {line}" for line in changes[:_TOLD]), *more]
+
+
 def _look(
-    problem: Problem,
-    snapshot: SnapshotRef,
-    statistics: StatisticsRef | None,
-    suite: suites.Suite,
-    source: Source,
-    files: Sequence[str],
-    progress: "Progress",
+    given: _Given, snapshot: SnapshotRef, suite: suites.Suite, source: Source, files: Sequence[str], progress: "Progress"
 ) -> _Outcome:
+    problem, statistics = given.problem, given.statistics
     whole, daily = suites.split_by_day(suite)
     result = run_suite(whole, list(files), result_format=_FORM, progress=progress.add)
     by_day: dict[str, dict[str, Any]] = {}
@@ -179,7 +242,10 @@ def _look(
         from windtunnel.beam_jobs.expectations.labels import label_findings
 
         findings += label_findings(problem, source, options["label_errors"], snapshot.end)
-    return _Outcome(result, by_day, findings)
+    if statistics is not None and given.asked:
+        limit = options.get("skew") if isinstance(options, Mapping) else None
+        findings += skew_findings(problem, statistics, given.asked, limit)
+    return _Outcome(result, by_day, findings, figures.labels)
 
 
 def _days(files: Sequence[str]) -> dict[str, list[str]]:

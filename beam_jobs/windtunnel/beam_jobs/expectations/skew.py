@@ -1,0 +1,77 @@
+"""Training-serving skew: what a model would learn from, beside what the model server was asked."""
+
+import datetime as dt
+from typing import Any
+
+import fsspec
+
+from windtunnel.beam_jobs.profile import STATE
+from windtunnel.lifecycle.checks import Finding
+from windtunnel.lifecycle.drift import compare
+from windtunnel.lifecycle.feedback import horizon, inputs_of
+from windtunnel.lifecycle.fingerprint import fingerprint
+from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.references import SnapshotRef, StatisticsRef
+from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.snapshots import DayFile, day_files, table_name
+from windtunnel.lifecycle.statistics.profiled import Profiled
+from windtunnel.lifecycle.statistics.table import TableStatistics
+from windtunnel.lifecycle.tables import batches, existing
+from windtunnel.lifecycle.window import Window
+
+__all__ = ["asked_files", "skew_findings", "version_of"]
+
+_NEWEST = 7  # days with answers that are looked at
+_LEAST = 100  # answers below which nothing is said
+
+
+def asked_files(problem: Problem, snapshot: SnapshotRef, settings: Settings) -> list[DayFile]:
+    """The files of the newest days of the prediction log, of those that the run may see; none before the model was asked."""
+    table = existing(settings, table_name(problem, "predictions"))
+    window = Window(dt.date.fromisoformat(snapshot.start), dt.date.fromisoformat(snapshot.end))
+    files = [entry for entry in day_files(table, None, horizon(problem, window)) if entry.rows] if table is not None else []
+    days = sorted({entry.day for entry in files})[-_NEWEST:]
+    return [entry for entry in files if entry.day in days]
+
+
+def version_of(files: list[DayFile]) -> str:
+    """What the answer depends on."""
+    return fingerprint([[entry.day, entry.digest, entry.part] for entry in files]) if files else ""
+
+
+def skew_findings(problem: Problem, statistics: StatisticsRef, files: list[DayFile], limit: Any = None) -> list[Finding]:
+    """A finding for each feature; a warning, because new training is what mends skew, unless the suite's notes give a limit.
+
+    Args:
+        problem: its features are compared; ``monitoring.drift`` is the limit if the suite names none.
+        statistics: of the snapshot.
+        files: of `asked_files`.
+        limit: from the suite's notes, ``meta.windtunnel.checks.skew``: the largest population stability index; then critical.
+    """
+    asked = _asked(problem, files)
+    if asked.rows < _LEAST:
+        return []
+    filesystem, path = fsspec.core.url_to_fs(f"{statistics.uri}/{STATE}")
+    learned = Profiled.from_bytes(filesystem.cat_file(path)).table
+    allowed = float(limit) if limit is not None else problem.monitoring.drift
+    columns = compare(learned, asked, limit=allowed)["columns"]
+    severity = "critical" if limit is not None else "warning"
+    found = []
+    for name in problem.features.columns:
+        psi = (columns.get(name) or {}).get("psi")
+        if psi is not None:
+            text = f"what was asked within a population stability index of {allowed:g} of what is learned from"
+            got = f"{float(psi):.3g} over {asked.rows:,} logged rows"
+            bad = bool(columns[name].get("drifted")) and float(psi) > allowed
+            found.append(Finding("training-serving skew", not bad, severity, text, got, name))
+    return found
+
+
+def _asked(problem: Problem, files: list[DayFile]) -> TableStatistics:
+    statistics = TableStatistics(sample=0)
+    names = [name for name in problem.features.columns if name not in problem.serving.redact]
+    for file in files:
+        for batch in batches([file.path]):
+            if "inputs" in batch.schema.names and batch.num_rows:
+                statistics.add_batch(inputs_of(problem, batch).combine_chunks().select(names), file.digest)
+    return statistics
