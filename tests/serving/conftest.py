@@ -55,10 +55,12 @@ class Server:
         ]
         with (self.home / "out.txt").open("ab") as out:
             self.process = subprocess.Popen(command, env=os.environ | {"WINDTUNNEL_TOKEN": self.token}, stdout=out, stderr=out)
-        for _ in range(300):
+        for _ in range(600):
             with contextlib.suppress(OSError, ValueError):
                 where = json.loads((self.home / "server.json").read_text())
                 self.url, self.grpc = where["url"], where.get("grpc", "")
+                if self.url.startswith("https"):  # the test has the certificates to ask with
+                    return self
                 if self.call("/v2/health/ready", token="")[0] == 200:
                     return self
             time.sleep(0.05)
@@ -99,6 +101,16 @@ class Server:
         status, body = self.call(f"/v1/models/{model}/predict", {"rows": rows}, **headers)
         assert status == 200, body
         return body
+
+    def wait(self, condition: Any, seconds: float = 30.0) -> None:
+        """Until something is so."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                if condition():
+                    return
+            time.sleep(0.05)
+        raise AssertionError((self.home / "out.txt").read_text())
 
     def workers(self) -> dict[int, int]:
         """Slot -> process id."""

@@ -32,7 +32,7 @@ def application(tmp_path_factory):
     service = Service(models, PredictionLog(root / "home" / "log", 0), Metrics(root / "metrics", 0))
     runner.run(models.load("flight_delays", str(root / "b"), written.digest, "1", ["champion"]))
     application = Application(service, Access.of(""))
-    application.ready = True
+    service.ready = True
     yield application, runner, bundle.read_samples(root / "b")["inputs"]
     runner.close()
 

@@ -4,7 +4,6 @@ What has no compiler is refused with `NotCompilableError`, and the engine then r
 `windtunnel.serving.gate` has shown that both answer the same.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,15 +11,10 @@ import numpy as np
 import pandas as pd
 
 from windtunnel.lifecycle.bundle import Bundle
-from windtunnel.lifecycle.errors import UnsupportedError
-from windtunnel.serving import curves, estimators, steps, texts
-from windtunnel.serving.plan import Plan, Step
+from windtunnel.serving import curves, estimators, learners, steps, texts
+from windtunnel.serving.plan import NotCompilableError, Plan, Step
 
 __all__ = ["NotCompilableError", "compile_pipeline"]
-
-
-class NotCompilableError(UnsupportedError):
-    """The pipeline holds something that a plan cannot express; it is served by scikit-learn itself."""
 
 
 def compile_pipeline(pipeline: Any, bundle: Bundle) -> Plan:
@@ -36,7 +30,10 @@ def compile_pipeline(pipeline: Any, bundle: Bundle) -> Plan:
     parts = [part for _, part in pipeline.steps] if hasattr(pipeline, "steps") else [pipeline]
     compiler = _Compiler(bundle)
     chain: list[Step] = [compiler.transformer(part) for part in parts[:-1] if part is not None and part != "passthrough"]
-    chain.append(compiler.estimator(parts[-1]))
+    last = learners.estimator(parts[-1], bundle.task)
+    if len(parts) > 1 and getattr(parts[-2], "sparse_output_", False) and isinstance(last, estimators.Trees):
+        last.null = False  # scikit-learn's trees take null in dense matrices only
+    chain.append(last)
     return Plan(inputs=names, step=steps.Chain(chain), width=max(1, compiler.width, int(getattr(parts[-1], "n_features_in_", 1))))
 
 
@@ -61,105 +58,6 @@ class _Compiler:
         self.width = max(self.width, *(int(width) for width in widths if isinstance(width, int)))
         return step
 
-    def estimator(self, part: Any) -> Step:
-        """The step of the fitted estimator."""
-        name = type(part).__name__
-        if not type(part).__module__.startswith("sklearn."):
-            raise NotCompilableError(f"{type(part).__module__}.{name} has no compiler")
-        if name in _TREES:
-            return _trees(part, self.bundle.task)
-        if name in _LINEAR:
-            return _linear(part, self.bundle.task)
-        raise NotCompilableError(f"estimator {name} has no compiler")
-
-
-_TREES = {
-    "HistGradientBoostingClassifier",
-    "HistGradientBoostingRegressor",
-    "RandomForestClassifier",
-    "RandomForestRegressor",
-    "ExtraTreesClassifier",
-    "ExtraTreesRegressor",
-    "GradientBoostingClassifier",
-    "GradientBoostingRegressor",
-    "IsolationForest",
-}
-_LINEAR = {
-    "LogisticRegression",
-    "LogisticRegressionCV",
-    "LinearRegression",
-    "Ridge",
-    "RidgeCV",
-    "Lasso",
-    "LassoCV",
-    "ElasticNet",
-    "ElasticNetCV",
-    "HuberRegressor",
-    "BayesianRidge",
-    "LinearSVR",
-    "SGDRegressor",
-    "SGDClassifier",
-    "PoissonRegressor",
-    "GammaRegressor",
-    "TweedieRegressor",
-}
-
-
-def _trees(part: Any, task: str) -> Step:
-    import treelite.sklearn
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = treelite.sklearn.import_model(part)
-    except Exception as error:  # treelite raises its own kinds for whatever it cannot express
-        raise NotCompilableError(f"treelite cannot take {type(part).__name__}: {error}") from error
-    name = type(part).__name__
-    if name == "IsolationForest" and task != "anomaly":
-        raise NotCompilableError("an IsolationForest answers anomaly tasks only")
-    pair = name.endswith("Classifier") and len(part.classes_) == 2  # noqa: PLR2004 - two classes
-    null = name.startswith("Hist") or bool(part.__sklearn_tags__().input_tags.allow_nan and _missing_seen(part))
-    softmax = "GradientBoosting" in name and name.endswith("Classifier") and not pair
-    path = _path_length(part) if name == "IsolationForest" else 0.0
-    return estimators.Trees(
-        model=bytes(model.serialize_bytes()), single=not name.startswith("Hist"), null=null, pair=pair, softmax=softmax, path=path
-    )
-
-
-def _path_length(part: Any) -> float:
-    """The average path length of an isolation tree over its sample of rows: what scikit-learn measures depths by."""
-    count = int(part.max_samples_)
-    if count <= 1:
-        raise NotCompilableError("an IsolationForest of single rows has no compiler")
-    return 1.0 if count == 2 else 2.0 * (np.log(count - 1.0) + np.euler_gamma) - 2.0 * (count - 1.0) / count  # noqa: PLR2004 - the formula
-
-
-def _missing_seen(part: Any) -> bool:
-    """Whether a forest takes null at prediction: scikit-learn asks its first tree whether training had any."""
-    trees = getattr(part, "estimators_", None)
-    if trees is None or not len(trees):
-        return False
-    first = trees[0] if not isinstance(trees[0], np.ndarray) else trees[0][0]
-    return bool(getattr(first, "_support_missing_values", lambda _x: False)(np.array([[np.nan]])))
-
-
-def _linear(part: Any, task: str) -> Step:
-    name = type(part).__name__
-    coefficients = np.atleast_2d(np.asarray(part.coef_, dtype=np.float64))
-    intercept = np.broadcast_to(np.asarray(part.intercept_, dtype=np.float64).ravel(), (len(coefficients),)).copy()
-    link = "identity"
-    if name in {"LogisticRegression", "LogisticRegressionCV"}:
-        link = "logistic" if len(coefficients) == 1 else "softmax"
-    elif name == "SGDClassifier":
-        if part.loss != "log_loss" or len(coefficients) != 1:
-            raise NotCompilableError(f"SGDClassifier with loss {part.loss!r} and {len(coefficients)} outputs has no compiler")
-        link = "logistic"
-    elif name in {"PoissonRegressor", "GammaRegressor", "TweedieRegressor"}:
-        link = "exp" if type(part._base_loss.link).__name__ == "LogLink" else "identity"  # noqa: SLF001 - where the link is kept
-    if task == "regression" and len(coefficients) != 1:
-        raise NotCompilableError("a regression with several outputs has no compiler")
-    return estimators.Linear(coefficients=coefficients, intercept=intercept, link=link)
-
 
 def _column_transformer(compiler: _Compiler, part: Any) -> Step:
     branches: list[Step] = []
@@ -172,7 +70,7 @@ def _column_transformer(compiler: _Compiler, part: Any) -> Step:
         if not isinstance(fitted, str):
             chain.append(compiler.transformer(fitted))
         if weights.get(name) is not None:
-            chain.append(steps.Affine(mul=float(weights[name])))
+            chain.append(steps.Affine(mul=float(weights[name]), label=""))
         branches.append(steps.Chain(chain))
     return _union(branches)
 
@@ -185,7 +83,7 @@ def _feature_union(compiler: _Compiler, part: Any) -> Step:
         chain: list[Step] = [] if isinstance(fitted, str) else [compiler.transformer(fitted)]
         weight = (part.transformer_weights or {}).get(name)
         if weight is not None:
-            chain.append(steps.Affine(mul=float(weight)))
+            chain.append(steps.Affine(mul=float(weight), label=""))
         branches.append(steps.Chain(chain))
     return _union(branches)
 
@@ -336,6 +234,19 @@ def _text(_: _Compiler, part: Any) -> Step:
         raise NotCompilableError(str(error)) from error
 
 
+def _hashed(_: _Compiler, part: Any) -> Step:
+    try:
+        return texts.from_hashing(part)
+    except ValueError as error:
+        raise NotCompilableError(str(error)) from error
+
+
+def _weighted(_: _Compiler, part: Any) -> Step:
+    return texts.Weigh(
+        sublinear=bool(part.sublinear_tf), idf=np.asarray(part.idf_, dtype=np.float64) if part.use_idf else None, norm=part.norm
+    )
+
+
 def _function(_: _Compiler, part: Any) -> Step:
     if part.func is None:
         return steps.Chain([])
@@ -346,8 +257,6 @@ def _function(_: _Compiler, part: Any) -> Step:
 
 
 def _power(_: _Compiler, part: Any) -> Step:
-    if part.method == "box-cox":
-        raise NotCompilableError("PowerTransformer with method 'box-cox', which refuses what is not positive, has no compiler")
     step = curves.Power(lambdas=[float(value) for value in part.lambdas_], method=part.method)
     if not part.standardize:
         return step
@@ -365,8 +274,8 @@ def _polynomial(_: _Compiler, part: Any) -> Step:
 
 
 def _splines(_: _Compiler, part: Any) -> Step:
-    if part.extrapolation not in {"constant", "linear", "continue"} or getattr(part, "handle_missing", "error") != "error":
-        raise NotCompilableError(f"SplineTransformer with extrapolation {part.extrapolation!r} has no compiler")
+    if getattr(part, "handle_missing", "error") != "error":
+        raise NotCompilableError(f"SplineTransformer with handle_missing {part.handle_missing!r} has no compiler")
     return curves.Splines(
         knots=[np.asarray(spline.t) for spline in part.bsplines_],
         coefficients=[np.asarray(spline.c) for spline in part.bsplines_],
@@ -400,10 +309,13 @@ _TRANSFORMERS: dict[str, Callable[[_Compiler, Any], Step]] = {
     "OrdinalEncoder": _ordinal,
     "TargetEncoder": _target,
     "KBinsDiscretizer": _bins,
-    "VarianceThreshold": _support,
-    "SelectKBest": _support,
-    "SelectPercentile": _support,
-    "SelectFpr": _support,
+    **dict.fromkeys(
+        (
+            *("VarianceThreshold", "SelectKBest", "SelectPercentile", "SelectFpr", "SelectFdr", "SelectFwe", "GenericUnivariateSelect"),
+            *("SelectFromModel", "RFE", "RFECV", "SequentialFeatureSelector"),
+        ),
+        _support,
+    ),
     "Normalizer": lambda _, part: curves.Normalize(norm=part.norm),
     "Binarizer": lambda _, part: curves.Threshold(above=float(part.threshold)),
     "FunctionTransformer": _function,
@@ -412,7 +324,10 @@ _TRANSFORMERS: dict[str, Callable[[_Compiler, Any], Step]] = {
     "PolynomialFeatures": _polynomial,
     "SplineTransformer": _splines,
     "PCA": _pca,
+    "IncrementalPCA": _pca,
     "TruncatedSVD": lambda _, part: curves.Project(components=np.asarray(part.components_)),
     "CountVectorizer": _text,
     "TfidfVectorizer": _text,
+    "HashingVectorizer": _hashed,
+    "TfidfTransformer": _weighted,
 }

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from windtunnel.serving.plan import Step, Value, as_matrix, register
+from windtunnel.serving.plan import Step, Value, as_matrix, refuse, register
 from windtunnel.serving.steps import finite
 
 __all__ = ["FUNCTIONS", "Apply", "Normalize", "Polynomial", "Power", "Project", "Quantiles", "Splines", "Threshold"]
@@ -68,6 +68,8 @@ class Power(Step):
     def run(self, value: Value) -> Value:
         """The transformed values."""
         x = finite(as_matrix(value), "PowerTransformer").copy()
+        if self.method == "box-cox" and (x <= 0).any():
+            raise refuse("the Box-Cox transformation takes positive numbers only")
         for index, power in enumerate(self.lambdas):
             x[:, index] = _box_cox(x[:, index], power) if self.method == "box-cox" else _yeo_johnson(x[:, index], power)
         return x
@@ -163,7 +165,7 @@ class Splines(Step):
         knots: for each column, the knots with those beyond the boundaries.
         coefficients: for each column, of the B-splines.
         degree: of the polynomials.
-        extrapolation: ``constant``, ``continue``, ``linear`` or ``error`` beyond the boundaries.
+        extrapolation: ``constant``, ``continue``, ``linear``, ``periodic`` or ``error`` beyond the boundaries.
         bias: whether the last spline of each column is kept.
     """
 
@@ -190,6 +192,10 @@ class Splines(Step):
             return np.asarray(spline(x))
         count = spline.c.shape[1]
         low, high = spline.t[self.degree], spline.t[-self.degree - 1]
+        if self.extrapolation == "periodic":
+            return np.asarray(spline(low + (x - low) % (high - low)))
+        if self.extrapolation == "error" and ((x < low) | (x > high)).any():
+            raise refuse("a value beyond the knots of the model's splines, which were told to refuse it")
         inside = (x >= low) & (x <= high)
         out = np.zeros((len(x), count))
         out[inside] = spline(x[inside])

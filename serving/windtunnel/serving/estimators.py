@@ -13,7 +13,7 @@ from windtunnel.serving.steps import finite
 if TYPE_CHECKING:
     from windtunnel.serving.gtil import Ensemble
 
-__all__ = ["Linear", "Trees"]
+__all__ = ["Calibrate", "Constant", "Linear", "Mean", "Trees"]
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -26,7 +26,9 @@ class Trees(Step):
         model: treelite's own serialised form.
         single: whether features are rounded to float32 first, as scikit-learn's forests do.
         null: whether null is allowed.
+        infinite: whether infinity is too.
         pair: whether the one output is the probability of the second of two classes.
+        margin: whether raw sums are the output.
         softmax: whether outputs are turned into probabilities here: treelite does that in single precision.
         path: for an isolation forest, the average path length that depths are measured by; 0 for others.
     """
@@ -37,12 +39,16 @@ class Trees(Step):
     pair: bool
     softmax: bool = False
     path: float = 0.0
+    margin: bool = False
+    infinite: bool = False
     loaded: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def run(self, value: Value) -> Value:
         """The score matrix."""
         ensemble = self._ensemble()
-        x = finite(as_matrix(value), "the model", null=self.null)
+        x = as_matrix(value)
+        if not self.infinite:
+            finite(x, "the model", null=self.null)
         if self.single:
             x = self._rounded(x)
         found = ensemble.many(x)
@@ -62,7 +68,7 @@ class Trees(Step):
         except struct.error as error:
             raise refuse("text where the model needs numbers") from error
         x = np.frombuffer(packed)
-        if not math.isfinite(np.add.reduce(x)):  # nothing to look for in a sum that is finite
+        if not self.infinite and not math.isfinite(np.add.reduce(x)):  # nothing to look for in a sum that is finite
             finite(x, "the model", null=self.null)
         if self.single:
             packed = self._rounded(x).tobytes()
@@ -73,7 +79,7 @@ class Trees(Step):
         if self.loaded is None:
             from windtunnel.serving.gtil import Ensemble
 
-            self.loaded = Ensemble(self.model, margin=self.softmax or self.path > 0)
+            self.loaded = Ensemble(self.model, margin=self.margin or self.softmax or self.path > 0)
         found: Ensemble = self.loaded
         return found
 
@@ -109,6 +115,72 @@ class Linear(Step):
             yes = _expit(z[0, 0]) if len(z) == 1 else _expit_many(z[:, 0])
             return np.array([[1.0 - yes, yes]]) if len(z) == 1 else np.column_stack([1.0 - yes, yes])
         return _softmax(z)
+
+
+@register
+class Constant(Step):
+    """The same scores for every row."""
+
+    values: np.ndarray
+
+    def run(self, value: Value) -> Value:
+        """Those scores."""
+        count = len(value) if isinstance(value, np.ndarray) else len(value[0])
+        return np.tile(self.values, (count, 1))
+
+
+@register
+class Mean(Step):
+    """The weighted mean of the scores of several models: voting, bagging, calibration by folds."""
+
+    members: list[Step]
+    weights: list[float]
+
+    def run(self, value: Value) -> Value:
+        """The mean."""
+        found = [as_matrix(member.run(value)) for member in self.members]
+        return np.asarray(np.average(np.stack(found), axis=0, weights=self.weights))
+
+    def one(self, row: Row) -> Row:
+        """The mean for one row."""
+        found = [member.one(row) for member in self.members]
+        return list(np.average(np.array(found), axis=0, weights=self.weights).tolist())
+
+
+@register
+class Calibrate(Step):
+    """CalibratedClassifierCV: probabilities from a model's distances (or its own probabilities), by class.
+
+    Attributes:
+        margin: gives the distances, one column (for the second of two classes) or one a class.
+        method: ``sigmoid`` or ``isotonic``.
+        maps: for each column, slope and offset of the sigmoid, or the thresholds of the isotonic steps.
+    """
+
+    margin: Step
+    method: str
+    maps: list[Any]
+
+    def run(self, value: Value) -> Value:
+        """The probabilities of each class."""
+        margins = as_matrix(self.margin.run(value))
+        if len(self.maps) == 1:
+            margins = margins[:, -1:]
+        found = np.column_stack([self._mapped(margins[:, place], known) for place, known in enumerate(self.maps)])
+        if found.shape[1] == 1:
+            return np.hstack([1.0 - found, found])
+        total = found.sum(axis=1, keepdims=True)
+        even = np.full_like(found, 1.0 / found.shape[1])
+        # As scikit-learn has it: rows that no class wants are shared evenly, and rounding stays below one.
+        found = np.divide(found, total, out=even, where=total != 0)
+        found[(found > 1.0) & (found <= 1.0 + 1e-5)] = 1.0
+        return found
+
+    def _mapped(self, margins: np.ndarray, known: Any) -> np.ndarray:
+        if self.method == "sigmoid":
+            return _expit_many(-(known[0] * margins + known[1]))
+        low, high = known[0][0], known[0][-1]
+        return np.asarray(np.interp(np.clip(margins, low, high), known[0], known[1]))
 
 
 def _softmax(z: np.ndarray) -> np.ndarray:

@@ -23,6 +23,8 @@ class Options:
         log_age: seconds after which a log file with lines is closed and shipped.
         tokens: a file of further tokens.
         preload: bundles that become champions before the first request, ``MODEL=VERSION=FOLDER``.
+        drain: seconds between the order to stop, from when on the server is not ready, and the end of serving.
+        traces: where OpenTelemetry spans are sent (OTLP over HTTP); nothing for none.
         tls_certificate: the server's certificate (PEM); HTTPS and gRPC with TLS where it is given.
         tls_key: its key.
         tls_clients: certificates that clients must be signed by: mutual TLS.
@@ -41,6 +43,8 @@ class Options:
     log_age: float = 10.0
     tokens: str = ""
     preload: tuple[str, ...] = ()
+    drain: float = 0.0
+    traces: str = ""
     tls_certificate: str = ""
     tls_key: str = ""
     tls_clients: str = ""

@@ -14,10 +14,10 @@ from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
-from windtunnel.lifecycle.errors import IntegrityError
+from windtunnel.lifecycle.errors import IntegrityError, UnsupportedError
 from windtunnel.serving.values import Column, Columns, InvalidInputError, Texts
 
-__all__ = ["Plan", "Row", "Step", "Value", "as_columns", "as_matrix", "refuse", "register"]
+__all__ = ["NotCompilableError", "Plan", "Row", "Step", "Value", "as_columns", "as_matrix", "refuse", "register"]
 
 FORMAT = 1
 _JSON, _ARRAYS = "plan.json", "plan.npz"
@@ -31,6 +31,10 @@ Value = np.ndarray | list[Column]
 
 Row = list[Any]
 """The values of one row in plain Python: floats (null as NaN) and texts (None is null)."""
+
+
+class NotCompilableError(UnsupportedError):
+    """The pipeline holds something that a plan cannot express; it is served by scikit-learn itself."""
 
 
 @dataclasses.dataclass

@@ -32,6 +32,8 @@ log = logging.getLogger("windtunnel.server")
 _JSON = (b"content-type", b"application/json")
 _MOST_DRAINED = 64_000_000
 _MOST_TARGETS = 1000
+_MOST_HELD = 256_000_000
+"""Bytes of all requests that are being read or answered at once."""
 _REASONS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
 More = tuple[tuple[bytes, bytes], ...]
 
@@ -60,8 +62,8 @@ class Application:
         self.access = access
         self.max_body = max_body
         self.timeout = timeout
-        self.ready = False
-        self.tracer: Any = None
+        self.tracer = service.tracer
+        self._held = 0
         self._targets: dict[bytes, Target] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,16 +74,16 @@ class Application:
             return
         began = time.perf_counter()
         headers: Headers = dict(scope["headers"])
-        model = ""
-        more: More = ()
-        try:
-            parts = _parts(scope)
-            model = parts[2] if len(parts) > 2 and parts[1] == "models" else ""  # noqa: PLR2004 - /v2/models/{model}
-            # A load takes as long as the bundle is large; what it waits for has limits of its own.
-            async with asyncio.timeout(None if parts[1:2] == ["repository"] else self.timeout):
-                status, body, more = await self._handle(scope, parts, headers, receive, began)
-        except Exception as error:  # noqa: BLE001 - every error is answered
-            status, body, more = self._failure(error, scope["path"])
+        parts = _parts(scope)
+        model = parts[2] if len(parts) > 2 and parts[1] == "models" else ""  # noqa: PLR2004 - /v2/models/{model}
+        if self.tracer is None:
+            status, body, more = await self._safely(scope, parts, headers, receive, began)
+        else:
+            route = "/".join("{}" if place in {2, 4} and parts[1] == "models" else part for place, part in enumerate(parts))
+            name, carrier = f"{scope['method']} /{route}", {k.decode("latin-1"): v.decode("latin-1") for k, v in headers.items()}
+            with self.tracer.request(name, carrier, http__request__method=scope["method"], http__route=f"/{route}") as span:
+                status, body, more = await self._safely(scope, parts, headers, receive, began)
+                span.ended(status)
         content = body if isinstance(body, bytes) else quickjson.dumps(body)
         self._ended(model, status)
         start = [] if any(name == b"content-type" for name, _ in more) else [_JSON]
@@ -93,6 +95,31 @@ class Application:
             }
         )
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+
+    async def _safely(self, scope: Scope, parts: list[str], headers: Headers, receive: Receive, began: float) -> tuple[int, Any, More]:
+        """Status, body and headers, whatever happens."""
+        held = 0
+        try:
+            held = self._hold(scope["method"], headers)
+            # A load takes as long as the bundle is large; what it waits for has limits of its own.
+            async with asyncio.timeout(None if parts[1:2] == ["repository"] else self.timeout):
+                return await self._handle(scope, parts, headers, receive, began)
+        except Exception as error:  # noqa: BLE001 - every error is answered
+            return self._failure(error, scope["path"])
+        finally:
+            self._held -= held
+
+    def _hold(self, method: str, headers: Headers) -> int:
+        """Count the bytes that a request may bring, so that all of them together stay within bounds."""
+        if method in {"GET", "HEAD"}:
+            return 0
+        length = headers.get(b"content-length", b"")
+        size = min(int(length), self.max_body) if length.isdigit() else self.max_body
+        if self._held and self._held + size > _MOST_HELD:
+            self.service.metrics.shed("memory")
+            raise Refused(503, "too many large requests at once; try again in a second", ((b"retry-after", b"1"),))
+        self._held += size
+        return size
 
     def _failure(self, error: Exception, path: str) -> tuple[int, Any, More]:
         """Status, body and headers for what went wrong."""
@@ -190,7 +217,7 @@ class Application:
                 return 200, {"live": True}, ()
             case ["v2", "health", "ready"] | ["readyz"]:
                 _only(method, "GET")
-                ready = self.ready and not self.service.shed()
+                ready = self.service.ready and not self.service.shed()
                 return (200 if ready else 503), {"ready": ready}, ()
             case _:
                 return await self._other(method, parts, headers, receive)

@@ -1,5 +1,7 @@
 """gRPC: the Open Inference Protocol v2 and its repository extension, on the same event loop and models as HTTP."""
 
+import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -19,6 +21,8 @@ from windtunnel.serving.values import InvalidInputError, invalid
 
 __all__ = ["start"]
 
+log = logging.getLogger("windtunnel.server")
+
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -27,7 +31,9 @@ _CODES = {
     409: grpc.StatusCode.ABORTED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     422: grpc.StatusCode.INVALID_ARGUMENT,
+    500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -51,8 +57,8 @@ async def start(service: Service, access: Access, options: Options) -> aio.Serve
         ("grpc.max_receive_message_length", options.max_body),
         ("grpc.max_send_message_length", 64_000_000),
     ]
-    server = aio.server(options=limits, maximum_concurrent_rpcs=2000)
-    server.add_generic_rpc_handlers((_handler(_Servicer(service, access)),))
+    server = aio.server(options=limits, maximum_concurrent_rpcs=512)
+    server.add_generic_rpc_handlers((_handler(_Servicer(service, access, options.timeout)),))
     host = f"[{options.host}]" if ":" in options.host else options.host
     address = f"{host}:{options.grpc_port}"
     if options.tls_certificate:
@@ -87,7 +93,8 @@ def _credentials(options: Options) -> Any:
 class _Servicer:
     """The calls of the protocol; names and letter case are the standard's."""
 
-    def __init__(self, service: Service, access: Access) -> None:
+    def __init__(self, service: Service, access: Access, timeout: float) -> None:
+        self._timeout = timeout
         self._service = service
         self._access = access
         self._repository = Repository(service.models)
@@ -98,7 +105,7 @@ class _Servicer:
 
     async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
         """Whether requests can be answered; asks for no token."""
-        return pb.ServerReadyResponse(ready=not self._service.shed())
+        return pb.ServerReadyResponse(ready=self._service.ready and not self._service.shed())
 
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Whether a model, or a version of it, is loaded."""
@@ -198,19 +205,38 @@ class _Servicer:
 
     async def _guarded(self, context: Any, model: str, work: Callable[[Caller], Awaitable[Any]], *, admin: bool = False) -> Any:
         """Ask who is calling, do the work, and turn errors into status codes."""
-        known = model if model in self._service.models.served else ""
-        try:
-            answer = await work(self._caller(_metadata(context).get("authorization"), model, admin=admin))
-        except _Refused as refused:
-            status, text = refused.status, str(refused)
-        except WindtunnelError as error:
-            status, text = status_of(error), str(error)
+        metadata, tracer = _metadata(context), self._service.tracer
+        if tracer is None:
+            status, answer = await self._safely(metadata, model, work, admin=admin)
         else:
-            self._service.metrics.ended(known, "grpc", 200)
+            with tracer.request(f"grpc {work.__qualname__.split('.')[1]}", metadata, rpc__system="grpc") as span:
+                status, answer = await self._safely(metadata, model, work, admin=admin)
+                span.ended(status)
+        self._service.metrics.ended(model if model in self._service.models.served else "", "grpc", status)
+        if status == 200:  # noqa: PLR2004 - HTTP's word for OK
             return answer
-        self._service.metrics.ended(known, "grpc", status)
-        await context.abort(_CODES[status], text)
+        if status == 503:  # noqa: PLR2004
+            context.set_trailing_metadata((("retry-after", "1"),))
+        await context.abort(_CODES[status], answer)
         raise AssertionError("abort raises")
+
+    async def _safely(
+        self, metadata: Mapping[str, str], model: str, work: Callable[[Caller], Awaitable[Any]], *, admin: bool
+    ) -> tuple[int, Any]:
+        """Status and answer, or the text of the error."""
+        try:
+            caller = self._caller(metadata.get("authorization"), model, admin=admin)
+            async with asyncio.timeout(None if admin else self._timeout):
+                return 200, await work(caller)
+        except _Refused as refused:
+            return refused.status, str(refused)
+        except WindtunnelError as error:
+            return status_of(error), str(error)
+        except TimeoutError:
+            return 504, f"the request took more than {self._timeout:g} s"
+        except Exception:
+            log.exception("a gRPC request failed")
+            return 500, "the server failed; its log says more"
 
     def _caller(self, header: str | None, model: str, *, admin: bool) -> Caller:
         caller = self._access.caller(header.encode() if header is not None else None)

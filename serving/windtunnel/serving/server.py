@@ -107,7 +107,7 @@ class Supervisor:
             worker.terminate()
         for worker in self._workers.values():
             try:
-                worker.wait(timeout=15)
+                worker.wait(timeout=15 + self._options.drain)
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
@@ -212,6 +212,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL=VERSION=FOLDER",
         help="a bundle that is champion from the start; repeatable",
     )
+    parser.add_argument(
+        "--drain",
+        type=float,
+        default=Options.drain,
+        help="seconds to go on serving, not ready, after the order to stop (default %(default)s)",
+    )
+    parser.add_argument("--traces", default="", metavar="URL", help="send OpenTelemetry spans there, by OTLP over HTTP")
     parser.add_argument("--tls-certificate", default="", help="PEM certificate: serve HTTPS")
     parser.add_argument("--tls-key", default="", help="its PEM key")
     parser.add_argument("--tls-clients", default="", help="PEM certificates that clients must be signed by (mutual TLS)")

@@ -17,6 +17,7 @@ from windtunnel.serving.log import LogUnavailableError, PredictionLog
 from windtunnel.serving.metrics import Metrics
 from windtunnel.serving.models import Models, Served
 from windtunnel.serving.router import place_of
+from windtunnel.serving.tracing import Tracer
 from windtunnel.serving.values import Columns, InvalidInputError, from_rows
 
 __all__ = ["Answer", "Service"]
@@ -54,9 +55,15 @@ class Service:
         models: the models of this worker.
         log: its prediction log.
         metrics: its metrics.
+        tracer: its traces, if there are any.
+
+    Attributes:
+        ready: whether requests may be sent here: not while models are loaded first, nor while the worker is about to end.
     """
 
-    def __init__(self, models: Models, log: PredictionLog, metrics: Metrics) -> None:
+    def __init__(self, models: Models, log: PredictionLog, metrics: Metrics, tracer: Tracer | None = None) -> None:
+        self.tracer = tracer
+        self.ready = False
         self.models = models
         self.log = log
         self.metrics = metrics
@@ -175,6 +182,8 @@ class Service:
         engine = served.engines[version]
         answer = Answer(identity, served.name, version, arm, engine, scores)
         shown = answer.rows
+        if self.tracer is not None:
+            self.tracer.note(answer)
         self._write(served, answer, rows, shown, protocol, began, shadow=False)
         for shadow_arm, shadow_version in served.route.shadow:
             if shadow_version != version:

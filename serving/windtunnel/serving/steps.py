@@ -82,7 +82,7 @@ class Union(Step):
 
 @register
 class Affine(Step):
-    """Scaling: ``((x - sub) / div) * mul + add``, then clipped; what is None is left out."""
+    """Scaling: ``((x - sub) / div) * mul + add``, then clipped; what is None is left out; without a label infinity is let through."""
 
     sub: Any = None
     div: Any = None
@@ -95,7 +95,7 @@ class Affine(Step):
 
     def run(self, value: Value) -> Value:
         """The scaled matrix; null stays null."""
-        x = finite(as_matrix(value), self.label)
+        x = finite(as_matrix(value), self.label) if self.label else as_matrix(value)
         if self.sub is not None:
             x = x - self.sub
         if self.div is not None:
@@ -112,7 +112,7 @@ class Affine(Step):
             self._few = [_spread(value, len(row)) for value in (self.sub, self.div, self.mul, self.add)]
         sub, div, mul, add = self._few
         try:
-            if self.low is not None or (not math.isfinite(sum(row)) and any(map(math.isinf, row))):
+            if self.low is not None or (not math.isfinite(sum(row)) and self.label and any(map(math.isinf, row))):
                 return super().one(row)
             if sub is not None:
                 row = list(map(operator.sub, row, sub))

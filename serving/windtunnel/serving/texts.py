@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import re
 import unicodedata
 from collections.abc import Callable
@@ -9,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from windtunnel.serving.plan import Step, Value, refuse, register
+from windtunnel.serving.plan import Step, Value, as_matrix, refuse, register
+from windtunnel.serving.steps import finite
 from windtunnel.serving.values import Texts
 
-__all__ = ["Words", "from_vectorizer"]
+__all__ = ["Hashed", "Weigh", "Words", "from_hashing", "from_vectorizer"]
 
 
 @register
@@ -55,9 +57,7 @@ class Words(Step):
         column = value[0]
         if not isinstance(column, Texts):
             raise refuse("a number where the model needs text")
-        if self._split is None:
-            self._split = self._tokenizer()
-        split, get = self._split, self.vocabulary.get
+        split, get = self.terms, self.vocabulary.get
         used = range(len(column.values)) if column.codes is None else np.unique(column.codes).tolist()
         out = np.zeros((len(column.values), self.width))
         for row in used:
@@ -66,6 +66,12 @@ class Words(Step):
                 raise refuse("null where the model needs text")
             self._weigh(out[row], [place for term in split(text) if (place := get(term)) is not None])
         return out if column.codes is None else out[column.codes]
+
+    def terms(self, text: str) -> list[str]:
+        """The terms of a text, in order, as often as they are there."""
+        if self._split is None:
+            self._split = self._tokenizer()
+        return self._split(text)
 
     def _weigh(self, row: np.ndarray, places: list[int]) -> None:
         if not places:
@@ -97,6 +103,10 @@ def from_vectorizer(part: Any) -> Words:
     Raises:
         ValueError: it uses a function of its own (preprocessor, tokenizer, analyzer).
     """
+    return _words(part, {str(term): int(place) for term, place in part.vocabulary_.items()})
+
+
+def _words(part: Any, vocabulary: dict[str, int]) -> Words:
     own = [name for name in ("preprocessor", "tokenizer") if getattr(part, name) is not None]
     if own or callable(part.analyzer) or callable(part.strip_accents):
         raise ValueError(f"{type(part).__name__} with its own {', '.join(own) or 'analyzer'} has no compiler")
@@ -104,7 +114,7 @@ def from_vectorizer(part: Any) -> Words:
         raise ValueError("a token_pattern with several groups has no compiler")
     idf = np.asarray(part.idf_, dtype=np.float64) if getattr(part, "use_idf", False) else None
     return Words(
-        vocabulary={str(term): int(place) for term, place in part.vocabulary_.items()},
+        vocabulary=vocabulary,
         analyzer=part.analyzer,
         pattern=part.token_pattern or "",
         shortest=int(part.ngram_range[0]),
@@ -116,8 +126,94 @@ def from_vectorizer(part: Any) -> Words:
         sublinear=bool(getattr(part, "sublinear_tf", False)),
         idf=idf,
         norm=getattr(part, "norm", None),
-        width=len(part.vocabulary_),
+        width=len(vocabulary),
     )
+
+
+_WIDEST_HASH = 1 << 14
+"""Columns of a hashing vectorizer at most that are worth a dense row: wider ones are left to scikit-learn's sparse matrices."""
+
+
+@register
+class Hashed(Step):
+    """One column of text to HashingVectorizer's columns.
+
+    Attributes:
+        words: how text becomes terms; its vocabulary is empty.
+        width: columns.
+        signed: whether the hash's sign is the weight's.
+    """
+
+    words: Words
+    width: int
+    signed: bool
+
+    def run(self, value: Value) -> Value:
+        """The weights of each row."""
+        column = value[0]
+        if not isinstance(column, Texts):
+            raise refuse("a number where the model needs text")
+        used = range(len(column.values)) if column.codes is None else np.unique(column.codes).tolist()
+        out = np.zeros((len(column.values), self.width))
+        for row in used:
+            text = column.values[row]
+            if text is None:
+                raise refuse("null where the model needs text")
+            self._weigh(out[row], text)
+        return out if column.codes is None else out[column.codes]
+
+    def _weigh(self, row: np.ndarray, text: str) -> None:
+        from sklearn.utils import murmurhash3_32
+
+        for term in self.words.terms(text):
+            number = murmurhash3_32(term, 0)
+            # The one number whose negative is none: scikit-learn takes it for the largest.
+            place = (_LARGEST - (self.width - 1)) % self.width if number == -_LARGEST - 1 else abs(number) % self.width
+            row[place] += -1.0 if self.signed and number < 0 else 1.0
+        if self.words.binary:
+            row[row != 0] = 1.0
+        _normalize(row, self.words.norm)
+
+
+@register
+class Weigh(Step):
+    """TfidfTransformer: counts to weights."""
+
+    sublinear: bool
+    idf: Any
+    norm: Any
+
+    def run(self, value: Value) -> Value:
+        """The weights of each row."""
+        x = finite(as_matrix(value), "TfidfTransformer", null=False).copy()
+        if self.sublinear:
+            there = x != 0
+            x[there] = np.log(x[there]) + 1.0
+        if self.idf is not None:
+            x = x * self.idf
+        for row in x:
+            _normalize(row, self.norm)
+        return x
+
+
+_LARGEST = (1 << 31) - 1
+
+
+def _normalize(row: np.ndarray, norm: str | None) -> None:
+    size = math.sqrt(np.dot(row, row)) if norm == "l2" else float(np.abs(row).sum()) if norm == "l1" else 0.0
+    if size > 0:
+        row /= size
+
+
+def from_hashing(part: Any) -> Hashed:
+    """The step of a HashingVectorizer.
+
+    Raises:
+        ValueError: it uses a function of its own, or makes too many columns for dense rows.
+    """
+    if part.n_features > _WIDEST_HASH:
+        raise ValueError(f"a HashingVectorizer of {part.n_features} columns has no compiler; one of at most {_WIDEST_HASH} has")
+    return Hashed(words=_words(part, {}), width=int(part.n_features), signed=bool(part.alternate_sign))
 
 
 def _prepare(text: str, *, lowercase: bool, strip: str | None) -> str:

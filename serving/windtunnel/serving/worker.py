@@ -33,18 +33,18 @@ async def serve(options: Options, slot: int, listener: socket.socket) -> None:
     from windtunnel.serving.rest import Application
     from windtunnel.serving.service import Service
     from windtunnel.serving.store import Store
+    from windtunnel.serving.tracing import Tracer
     from windtunnel.serving.wire import connections_for
 
     home = Path(options.home)
     models = Models(Store(home, options.max_versions), slot, options.max_age)
     metrics = Metrics(home / "metrics", slot)
     lines = PredictionLog(home / "log", slot, options.log_sync, max_age=options.log_age)
-    service = Service(models, lines, metrics)
+    service = Service(models, lines, metrics, Tracer(options.traces, slot) if options.traces else None)
     service.max_lag = options.max_age
     access = Access.of(os.environ.get("WINDTUNNEL_TOKEN", ""), Path(options.tokens) if options.tokens else None)
     application = Application(service, access, options.max_body, options.timeout)
     await models.apply()
-    application.ready = True
     secure: dict[str, Any] = {}
     if options.tls_certificate:
         secure = {"ssl_certfile": options.tls_certificate, "ssl_keyfile": options.tls_key or None}
@@ -64,7 +64,7 @@ async def serve(options: Options, slot: int, listener: socket.socket) -> None:
         timeout_graceful_shutdown=10,
         **secure,
     )
-    server = uvicorn.Server(config)
+    server = _leaving(uvicorn.Server, config, service, options.drain)
     rpc = None
     if options.grpc_port >= 0:
         from windtunnel.serving import rpc as protocol
@@ -73,16 +73,34 @@ async def serve(options: Options, slot: int, listener: socket.socket) -> None:
     background = [
         asyncio.create_task(work) for work in (models.follow(), _watch(service, lines), _sweep(server, options.timeout), _orphaned(server))
     ]
+    service.ready = True
     try:
         await server.serve(sockets=[listener])
     finally:
-        application.ready = False
+        service.ready = False
         for task in background:
             task.cancel()
         if rpc is not None:
             await rpc.stop(5.0)
         await service.drain()
         lines.close()
+        if service.tracer is not None:
+            await asyncio.to_thread(service.tracer.stop)
+
+
+def _leaving(kind: Any, config: Any, service: Any, seconds: float) -> Any:
+    """A uvicorn server that, once told to stop, is not ready at once but serves on for some seconds: a balancer has time to notice."""
+    loop = asyncio.get_running_loop()
+
+    class Server(kind):
+        def handle_exit(self, number: int, frame: Any) -> None:
+            service.ready = False
+            if seconds > 0 and not self.should_exit:
+                loop.call_soon_threadsafe(loop.call_later, seconds, super().handle_exit, number, frame)
+            else:
+                super().handle_exit(number, frame)
+
+    return Server(config)
 
 
 async def _sweep(server: Any, slow: float) -> None:
