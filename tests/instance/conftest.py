@@ -14,9 +14,10 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="session")
 def instance() -> Iterator[Instance]:
-    """An embedded instance of its own, with the repository's DAGs; stopped and removed at the end."""
+    """An embedded instance of its own, with a copy of the repository's DAGs, to which tests may add; stopped and removed at the end."""
     home = Path(tempfile.mkdtemp(prefix="wt-"))
-    running = Instance(home / "w", dags=ROOT / "dags")
+    shutil.copytree(ROOT / "dags", home / "dags")
+    running = Instance(home / "w", dags=home / "dags")
     try:
         running.up()
         yield running

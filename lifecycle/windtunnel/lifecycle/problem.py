@@ -6,7 +6,6 @@ the allowed values, which Airflow shows as an import error of that file alone.
 
 import datetime as dt
 import functools
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from windtunnel.lifecycle.errors import ProblemError
 from windtunnel.lifecycle.fingerprint import fingerprint
+from windtunnel.lifecycle.problem_errors import explain
 
 __all__ = [
     "Alert",
@@ -494,23 +494,5 @@ def parse(values: Any, path: Path | None = None) -> Problem:
         for entry in error.errors(include_url=False):
             field = ".".join(str(part) for part in entry["loc"]) or "(the whole file)"
             fields.append(field)
-            lines.append(f"{field}: {_explain(entry)}")
+            lines.append(f"{field}: {explain(entry, Problem)}")
         raise ProblemError(f"{where}: " + "; ".join(lines), path=where, fields=fields) from error
-
-
-def _explain(entry: Mapping[str, Any]) -> str:
-    message = re.sub(r"^Value error, ", "", entry["msg"])
-    if entry["type"] == "extra_forbidden":
-        part: Any = Problem
-        for name in entry["loc"][:-1]:
-            part = _field_type(part, name) or part
-        allowed = sorted(set(getattr(part, "model_fields", {})) - {"directory"})
-        return f"is not a field; allowed: {', '.join(allowed)}"
-    given = entry.get("input")
-    return f"{message} but got {given!r}" if isinstance(given, str | int | float | bool) else message
-
-
-def _field_type(part: Any, name: Any) -> Any:
-    field = getattr(part, "model_fields", {}).get(name)
-    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
