@@ -102,11 +102,31 @@ def _user(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
         ]
         text = f"How much worse it gets when a column is shuffled ({explained['rows']:,} sampled rows, loss per row)."
         sections.append(page.section("To use: what its answers rest on", _paragraph(text), page.table(["column", "loss added", ""], rows)))
+    if explained.get("shap"):
+        sections.append(page.section("To use: SHAP values", *_shap(explained["shap"])))
     if explained.get("examples"):
         sections.append(
             page.section("To use: where it was surely wrong, and what would have changed its mind", *_examples(explained["examples"]))
         )
     return sections
+
+
+def _shap(found: Mapping[str, Any]) -> Iterable[Markup]:
+    if "missing" in found:
+        yield _paragraph(f"There are none: {found['missing']}")
+        return
+    yield _paragraph(
+        f"By how much each column moves an answer, on average over {found['rows']:,} held-out rows ({found['explainer']} explainer; "
+        "log-odds for trees and linear classifiers)."
+    )
+    most = max((entry["mean_abs"] for entry in found["columns"]), default=0.0) or 1.0
+    yield page.table(
+        ["column", "mean |SHAP|", ""],
+        [
+            (entry["column"], entry["mean_abs"], page.bars([entry["mean_abs"] / most, 0.0], width=160, height=14, title=entry["column"]))
+            for entry in found["columns"][:15]
+        ],
+    )
 
 
 def _reliance(problem: Problem, evaluation: Mapping[str, Any]) -> Iterable[Markup]:

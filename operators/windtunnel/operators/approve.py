@@ -14,6 +14,7 @@ from windtunnel.operators.links import DecisionLink, artifact_url
 from windtunnel.operators.settings import airflow_settings
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 __all__ = ["ApproveOperator"]
@@ -86,6 +87,12 @@ class ApproveOperator(HITLOperator):
         answer = self._record(context, approved=chosen == _APPROVE, by=by, reason=reason)
         super().execute_complete(context, event)
         return answer
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002 - the provider's signature
+        """The model and the evaluation that were decided about; asked for by Airflow's OpenLineage provider where it is on."""
+        from windtunnel.operators.openlineage import lineage_of
+
+        return lineage_of(self.problem, airflow_settings(), [self.candidate, self.evaluation], None)
 
     def _record(self, context: "Context", *, approved: bool, by: str, reason: str) -> dict[str, Any]:
         from windtunnel.lifecycle.ledger import Ledger

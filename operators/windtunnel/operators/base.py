@@ -19,6 +19,7 @@ from windtunnel.lifecycle.window import Window, resolve_window
 from windtunnel.operators.settings import airflow_settings
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from windtunnel.lifecycle.references import BalanceRef, Reference
@@ -102,6 +103,7 @@ class StageOperator(BaseOperator):
         super().__init__(**kwargs)
         self.problem = problem_of(problem)
         self.link = ""
+        self.reference: dict[str, Any] | None = None
 
     @abstractmethod
     def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
@@ -124,7 +126,15 @@ class StageOperator(BaseOperator):
             raise
         self.log.info("%s", reference)
         self.remember(context, settings, reference)
-        return reference.to_dict()
+        self.reference = reference.to_dict()
+        return self.reference
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002 - the provider's signature
+        """The datasets that the stage read and wrote; asked for by Airflow's OpenLineage provider where it is on."""
+        from windtunnel.operators.openlineage import lineage_of
+
+        given = [getattr(self, name) for name in self.template_fields]
+        return lineage_of(self.problem, airflow_settings(server=self.server), given, self.reference)
 
     def window(self, context: "Context") -> Window:
         """The window that this run is about."""

@@ -228,3 +228,9 @@ def test_rows_without_any_label_cannot_be_judged(binary):
     pq.write_table(binary.table.set_column(5, "y", pa.nulls(binary.table.num_rows, pa.string())), path)
     with pytest.raises(EmptyWindowError, match="0 of them with a label"):
         evaluation(dataclasses.replace(binary, data=[str(path)]), binary.train())
+
+
+def test_shap_values_are_in_the_report_where_the_problem_asks(binary):
+    found, body = evaluation(changed(binary, explanations={"shap": True, "rows": 50}), binary.train())
+    assert body["explanations"]["shap"]["columns"][0]["column"] == "a"
+    assert "SHAP values" in Path(found["report"]).read_text()

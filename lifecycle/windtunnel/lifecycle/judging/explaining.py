@@ -1,5 +1,6 @@
 """The explanations that go into an evaluation: what matters, how answers move with it, and what would flip a few real examples."""
 
+import logging
 import math
 from typing import Any
 
@@ -9,11 +10,15 @@ import pyarrow as pa
 
 from windtunnel.lifecycle import answers
 from windtunnel.lifecycle.bundle import Bundle
+from windtunnel.lifecycle.errors import UnsupportedError
 from windtunnel.lifecycle.frames import to_frame
 from windtunnel.lifecycle.judging.explain import Answer, importance, partial_dependence, shapley, what_if
+from windtunnel.lifecycle.judging.shap_values import shap_values
 from windtunnel.lifecycle.problem import Problem
 
 __all__ = ["TRUTH", "explain"]
+
+log = logging.getLogger("windtunnel.evaluate")
 
 TRUTH = "__truth__"
 """The column of a sample that holds the label."""
@@ -54,8 +59,23 @@ def explain(problem: Problem, bundle: Bundle, pipeline: Any, sample: pa.Table) -
         }
         for entry in ranked[:_CURVES]
     ]
+    if problem.explanations.shap:
+        found["shap"] = _shap(problem, bundle, pipeline, frame)
     if problem.task in {"binary", "anomaly"}:
         found["examples"] = _examples(problem, bundle, answer, frame, truth, scored[:, -1])
+    return found
+
+
+def _shap(problem: Problem, bundle: Bundle, pipeline: Any, frame: pd.DataFrame) -> dict[str, Any]:
+    """SHAP values, or under ``missing`` why there are none; values of sensitive columns are not shown one by one."""
+    try:
+        found = shap_values(bundle, pipeline, frame.head(problem.explanations.rows))
+    except UnsupportedError as error:
+        log.warning("%s", error)
+        return {"missing": str(error).replace("\n", " ")}
+    for entry in found["columns"]:
+        if entry["column"] in problem.sensitive:
+            entry["points"] = []
     return found
 
 
