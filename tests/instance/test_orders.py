@@ -1,6 +1,6 @@
 """Backfills through a real Airflow, oldest first, newest first and shuffled, each while a scheduled run goes on; and counterfactual ones.
 
-``WINDTUNNEL_TEST_DAYS`` says how many days each backfill has (5; 30 were run for docs/ledger.md).
+``WINDTUNNEL_TEST_DAYS`` says how many days each backfill has (3; 30 were run for docs/ledger.md).
 """
 
 import datetime as dt
@@ -29,8 +29,8 @@ from windtunnel.lifecycle.targets import ServerTarget
 
 pytestmark = [pytest.mark.instance, pytest.mark.slow, pytest.mark.timeout(3600)]
 
-COUNT = int(os.environ.get("WINDTUNNEL_TEST_DAYS", "5"))
-BEFORE = 3  # days in front of them, for the counterfactual
+COUNT = int(os.environ.get("WINDTUNNEL_TEST_DAYS", "3"))
+BEFORE = 2  # days in front of them, for the counterfactual
 TODAY = dt.datetime.now(dt.UTC).date()
 DAYS = [TODAY - dt.timedelta(days=COUNT + 1 - i) for i in range(COUNT)]  # the scheduled run's day, yesterday, is not among them
 EARLIER = [DAYS[0] - dt.timedelta(days=BEFORE - i) for i in range(BEFORE)]
@@ -74,8 +74,6 @@ def orders() -> Any:
         y = (a - b / 2 + rng.normal(size=400) > 0).astype(int)
         frame = pd.DataFrame({"at": day.isoformat(), "id": np.arange(400) + 1000 * i, "a": a, "b": b, "y": y})
         frame.to_csv(landing / f"{day}.csv", index=False)
-    for name in NAMES:
-        (dags / "problems" / f"{name}.yaml").write_text(yaml.safe_dump(_problem(name, landing)), encoding="utf-8")
     shutil.copy(Path(__file__).parents[2] / "dags" / "lifecycle.py", dags)
     running = Instance(home / "w", dags=dags)
     try:
@@ -109,12 +107,14 @@ def _ended(api: AirflowApi, dag: str, count: int) -> list[dict[str, Any]] | None
 
 @pytest.fixture(scope="module")
 def runs(orders: Instance) -> dict[str, list[dict[str, Any]]]:
-    """All runs of each order: the scheduled one goes on while the others start."""
+    """All runs of each order: the scheduled one begins when Airflow sees the DAG, and goes on while the others start."""
     api = AirflowApi(orders.airflow_url, orders.token())
     found = {}
     for name in NAMES:
+        problem = _problem(name, orders.home.parent / "landing")
+        (orders.home.parent / "dags" / "problems" / f"{name}.yaml").write_text(yaml.safe_dump(problem), encoding="utf-8")
         api.wait_for_dag(name)
-        api.call(f"dags/{name}", {"is_paused": False}, method="PATCH")  # which starts the scheduled run of yesterday
+        api.call(f"dags/{name}", {"is_paused": False}, method="PATCH")
         if name == "shuffled":
             for day in random.Random(3).sample(DAYS, COUNT):
                 api.trigger(name, {"window_end": (day + dt.timedelta(days=1)).isoformat()})

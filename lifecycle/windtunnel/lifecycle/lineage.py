@@ -4,10 +4,13 @@ Everything is read from the ledger's registrations, which carry the bundle's own
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from windtunnel.lifecycle.errors import ConfigurationError
 from windtunnel.lifecycle.ledger import DECISIVE, Entry, Ledger
+from windtunnel.lifecycle.record import manifest
+from windtunnel.lifecycle.record.manifest import StageRecord
 from windtunnel.lifecycle.settings import Settings
 
 __all__ = ["Lineage", "models_of", "of_version"]
@@ -25,7 +28,9 @@ class Lineage:
         data: table, snapshot, window and fingerprint.
         code: versions of libraries, parameters, fingerprints of features and problem.
         run: MLflow's run and Airflow's run.
-        people: who triggered and who approved.
+        people: who owns the problem, who triggered the run and who approved the version.
+        sources: format and place of the raw rows, and how many were good and how many quarantined; empty if the run left no manifest.
+        suite: the Great Expectations suite, how many expectations were evaluated and not met; empty likewise.
         evidence: the ledger entries about it, oldest first.
         periods: when it was in production: pairs of ISO times, the last may be open.
     """
@@ -38,6 +43,8 @@ class Lineage:
     code: dict[str, Any]
     run: dict[str, Any]
     people: dict[str, str]
+    sources: dict[str, Any]
+    suite: dict[str, Any]
     evidence: list[Entry]
     periods: list[tuple[str, str | None]]
 
@@ -64,6 +71,8 @@ def of_version(settings: Settings, problem: str, version: str = "") -> Lineage:
         )
     first = registrations[0]
     lineage = first.payload.get("lineage") or {}
+    stages = _stages(settings, problem, str(first.run.get("run_id", "")))
+    owner, sources, suite = _before_training(stages)
     about = [entry for entry in everything if _about(entry, wanted, first.payload["fingerprint"])]
     return Lineage(
         problem=problem,
@@ -73,7 +82,9 @@ def of_version(settings: Settings, problem: str, version: str = "") -> Lineage:
         data={name: lineage.get(name) for name in _DATA},
         code={name: value for name, value in lineage.items() if name not in _DATA},
         run={"mlflow": first.payload["run_id"], "airflow": first.run.get("run_id"), "dag": first.run.get("dag_id")},
-        people={"triggered": str(first.run.get("by") or ""), "approved": str(first.payload["approved_by"])},
+        people={"owner": owner, "triggered": str(first.run.get("by") or ""), "approved": str(first.payload["approved_by"])},
+        sources=sources,
+        suite=suite,
         evidence=about,
         periods=_periods(decisive, wanted),
     )
@@ -100,6 +111,29 @@ def models_of(settings: Settings, problem: str = "", *, snapshot: str = "", day:
         if row not in found:
             found.append(row)
     return found
+
+
+def _stages(settings: Settings, problem: str, run_id: str) -> Mapping[str, StageRecord]:
+    try:
+        return manifest.load(settings, problem, run_id).stages if settings.artifacts else {}
+    except ConfigurationError:
+        return {}
+
+
+def _before_training(stages: Mapping[str, StageRecord]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Owner, sources and suite, as the version's own run recorded them."""
+    owner, sources, suite = "", dict[str, Any](), dict[str, Any]()
+    if "ingest" in stages:
+        record = stages["ingest"]
+        owner = str(record.problem.get("owner", ""))
+        given = record.problem.get("source") or {}
+        sources = {name: given[name] for name in ("format", "path", "table", "query", "connection", "generator") if given.get(name)}
+        sources |= {"rows": record.output.get("rows"), "quarantined": record.output.get("quarantined")}
+    if "validate" in stages:
+        record = stages["validate"]
+        found = {name: record.output.get(name) for name in ("success", "evaluated", "unsuccessful", "docs")}
+        suite = {"suite": record.problem.get("suite") or "none", **found}
+    return owner, sources, suite
 
 
 def _about(entry: Entry, version: str, candidate: str) -> bool:

@@ -13,13 +13,14 @@ import fsspec
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
-from fastapi import Depends, FastAPI, HTTPException, Path, Request
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from markupsafe import Markup
 
 from windtunnel.lifecycle import page
 from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError, WindtunnelError
 from windtunnel.lifecycle.ledger import Entry, Ledger
+from windtunnel.lifecycle.settings import Settings
 from windtunnel.operators.settings import airflow_settings
 
 __all__ = ["build"]
@@ -46,6 +47,7 @@ def build() -> FastAPI:
     app = FastAPI(title="Windtunnel", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/", overview, response_class=HTMLResponse)
     app.add_api_route("/models/{dag_id}", model, response_class=HTMLResponse, dependencies=_READ)
+    app.add_api_route("/lineage/{dag_id}", lineage, response_class=HTMLResponse, dependencies=_READ)
     app.add_api_route("/data/{dag_id}/{snapshot_id}/{start}/{end}", data_version, response_class=HTMLResponse, dependencies=_READ)
     app.add_api_route("/artifacts/{dag_id}/{stage}/{fingerprint}/{name:path}", artifact, dependencies=_READ)
     app.add_exception_handler(WindtunnelError, _failed)
@@ -111,6 +113,8 @@ def model(dag_id: ProblemName) -> HTMLResponse:
                 ]
             ),
         ),
+        Markup('<p><a href="../lineage/{}">Lineage, both ways</a></p>').format(dag_id),
+        *_would(airflow_settings(), name),
         page.section(
             "Decisions, newest first",
             page.table(
@@ -120,6 +124,20 @@ def model(dag_id: ProblemName) -> HTMLResponse:
         ),
     ]
     return HTMLResponse(page.render(name, body, f"{len(entries)} entries in the ledger"), headers=_PLAIN)
+
+
+def lineage(
+    dag_id: ProblemName,
+    version: Annotated[str, Query(pattern="^[0-9]*$", max_length=20)] = "",
+    key: Annotated[str, Query(max_length=500)] = "",
+    snapshot: Annotated[str, Query(pattern="^[0-9a-f]*$", max_length=64)] = "",
+    day: Annotated[str, Query(pattern="^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = "",
+) -> HTMLResponse:
+    """Both ways: from a version to all that it was made from, and from a row's key, a snapshot or a day to versions."""
+    from windtunnel.plugins import lineage_page
+
+    body = lineage_page.render(airflow_settings(), _problem(dag_id), version=version, key=key, snapshot=snapshot, day=day)
+    return HTMLResponse(body, headers=_PLAIN)
 
 
 def data_version(dag_id: ProblemName, snapshot_id: int, start: dt.date, end: dt.date) -> HTMLResponse:
@@ -153,6 +171,31 @@ def artifact(dag_id: ProblemName, stage: str, fingerprint: str, name: str) -> Re
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise HTTPException(404, "this artefact is not there (any more)") from error
     return Response(content, media_type=mimetypes.guess_type(name)[0] or "text/plain", headers=_SANDBOX)
+
+
+def _would(settings: Settings, name: str) -> list[Markup]:
+    """What counterfactual runs found; nothing where there were none."""
+    from windtunnel.lifecycle.counterfactual import answer
+
+    found = answer(settings, name)
+    if not any(row["source"] == "counterfactual" for row in found):
+        return []
+    rows = [
+        [
+            row["cutoff"],
+            page.badge("was champion", "good")
+            if row["was_champion"]
+            else page.badge("would have been", "info")
+            if row["approved"]
+            else page.badge("would have been refused", "warn"),
+            row["champion"],
+            row["value"],
+            "; ".join(row["reasons"]),
+        ]
+        for row in reversed(found[-100:])
+    ]
+    headers = ["data cut-off", "", "champion from then on", str(found[-1]["metric"]), "why not"]
+    return [page.section("What would have been champion, had runs come in the order of their data", page.table(headers, rows))]
 
 
 def _problem(dag_id: str) -> str:

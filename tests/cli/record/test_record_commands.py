@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from windtunnel.beam_jobs.evaluate import judge_again
@@ -18,6 +19,7 @@ from windtunnel.lifecycle.problem import Gate
 from windtunnel.lifecycle.record.manifest import find, record
 from windtunnel.lifecycle.references import DecisionRef
 from windtunnel.lifecycle.registry import champion, promote, register
+from windtunnel.lifecycle.rows import label_of, split_of
 from windtunnel.lifecycle.run import Run
 from windtunnel.lifecycle.settings import PREFIX, Settings
 from windtunnel.lifecycle.window import Window
@@ -130,7 +132,7 @@ def test_lineage_goes_both_ways(instance, capsys):
     assert main(["lineage", "flight_delays", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["version"], found["cutoff"]) == ("2", "2013-01-07")
-    assert found["people"] == {"triggered": "ada", "approved": "grace"}
+    assert found["people"] == {"owner": "flight-operations@example.org", "triggered": "ada", "approved": "grace"}
     assert {entry["kind"] for entry in found["evidence"]} == {"evaluation", "decision", "register", "promotion"}
     assert main(["lineage", "--snapshot", str(found["data"]["snapshot_id"]), "--json"]) == 0
     assert [row["version"] for row in json.loads(capsys.readouterr().out)] == ["2"]
@@ -140,6 +142,50 @@ def test_lineage_goes_both_ways(instance, capsys):
     assert "flight_delays version 2, 1.0.1" in capsys.readouterr().out
     assert main(["lineage", "flight_delays", "--version", "9"]) == 1
     assert "registered: 1, 2" in capsys.readouterr().err
+
+
+def test_lineage_of_a_row_says_who_learnt_from_it(instance, capsys):
+    """One flight a day, for years: it is in several windows, on one side of the split always."""
+    from windtunnel.lifecycle.snapshots import day_files, load_table
+
+    table = load_table(instance.settings, "flight_delays.examples")
+    file = next(file for file in day_files(table) if file.day == "2013-01-04")
+    rows = pq.read_table(file.path.removeprefix("file://"))
+    test = split_of(instance.problem, rows, "2013-01-06").tolist()
+    labelled = label_of(instance.problem, rows, "2013-01-06").is_valid().to_pylist()
+    seen = set()
+    for role, wanted in (("learnt from", (False, True)), ("judged by", (True, True)), ("in its window, without a label", (None, False))):
+        place = next(i for i in range(rows.num_rows) if labelled[i] == wanted[1] and wanted[0] in {None, test[i]})
+        row = rows.slice(place, 1).to_pylist()[0]
+        key = [word for column in instance.problem.keys for word in ("--key", f"{column}={row[column]}")]
+        assert main(["lineage", "flight_delays", *key, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert [entry["day"] for entry in found["rows"]] == ["2013-01-04"]
+        roles = {model["version"]: model["role"] for model in found["models"]}
+        assert roles == {"1": role, "2": role}
+        assert {str(model["snapshot_id"]) for model in found["models"]} <= set(map(str, found["snapshots"]))
+        seen.add(role)
+    assert len(seen) == 3
+    assert main(["lineage", "flight_delays", *key]) == 0
+    assert "without a label: version 1" in capsys.readouterr().out
+    assert main(["lineage", "flight_delays", "--key", "flight=999999"]) == 0
+    assert "no registered version had to do with it" in capsys.readouterr().out
+    assert main(["lineage", "flight_delays", "--key", "wings=2"]) == 1
+    assert "no column 'wings'" in capsys.readouterr().err
+    assert main(["lineage", "flight_delays", "--key", "flight=many"]) == 1
+    assert "no value of column flight" in capsys.readouterr().err
+
+
+def test_one_page_answers_both_ways(instance):
+    from windtunnel.plugins.lineage_page import render
+
+    text = render(instance.settings, "flight_delays")
+    for said in ("grace", "ada", "flights_{day}.csv", "flight_delays.suite.json", "manual__2013-01-07", "version 1", "scikit-learn"):
+        assert said in text, said
+    assert "learnt from" in render(instance.settings, "flight_delays", key="carrier=UA, day=4, origin=EWR")
+    assert "no column" in render(instance.settings, "flight_delays", key="wings=2")
+    assert "version 2" not in render(instance.settings, "flight_delays", version="1", day="2013-01-02").split("Versions")[1]
+    assert "&lt;script" in render(instance.settings, "flight_delays", key="<script>=1")
 
 
 def test_diff_names_the_first_stage_and_the_cause(capsys):

@@ -1,0 +1,123 @@
+"""The page of lineage: from a version to all that it was made from, and from a row, a snapshot or a day to the versions it went into."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from windtunnel.lifecycle import page
+from windtunnel.lifecycle.errors import ConfigurationError
+from windtunnel.lifecycle.lineage import Lineage, models_of, of_version
+from windtunnel.lifecycle.lineage_rows import of_row
+from windtunnel.lifecycle.settings import Settings
+
+__all__ = ["render"]
+
+
+def render(settings: Settings, problem: str, *, version: str = "", key: str = "", snapshot: str = "", day: str = "") -> str:
+    """The page.
+
+    Args:
+        settings: where ledger and table are.
+        problem: whose.
+        version: of this version; the champion's if empty.
+        key: ``column=value`` pairs, separated by commas or spaces: what became of the rows that have them.
+        snapshot: only versions made from this snapshot.
+        day: only versions whose window holds this day.
+    """
+    body: list[Markup | str] = [_form(problem, version, key, day)]
+    if key:
+        body.append(_row(settings, problem, key))
+    try:
+        body += _version(of_version(settings, problem, version))
+    except ConfigurationError as error:
+        body.append(page.section("Version", str(error)))
+    models = models_of(settings, problem, snapshot=snapshot, day=day)
+    title = "Versions" + (f" made from snapshot {snapshot}" if snapshot else "") + (f" that learnt from {day}" if day else "")
+    rows = [
+        [
+            _link(f"?version={model['version']}", f"version {model['version']}"),
+            model["semantic"],
+            model["cutoff"],
+            _link(f"?snapshot={model['snapshot_id']}", model["snapshot_id"]),
+            model["digest"][:12],
+        ]
+        for model in reversed(models)
+    ]
+    body.append(page.section(title, page.table(["", "semantic", "data cut-off", "snapshot", "bundle"], rows) if rows else "none"))
+    return page.render(f"Lineage of {problem}", body, "from a model to its data, and from data to its models")
+
+
+def _form(problem: str, version: str, key: str, day: str) -> Markup:
+    field = Markup('<label>{} <input name="{}" value="{}" placeholder="{}" size="{}"></label> ')
+    fields = Markup("").join(
+        [
+            field.format("version", "version", version, "the champion", 10),
+            field.format("row key", "key", key, "flight=1545 month=1 day=3", 40),
+            field.format("day", "day", day, "2013-01-31", 12),
+        ]
+    )
+    return page.section("Ask", Markup('<form method="get" action="{}">{}<button>Show</button></form>').format(problem, fields))
+
+
+def _row(settings: Settings, problem: str, key: str) -> Markup:
+    pairs = [text.partition("=") for text in key.replace(",", " ").split()]
+    if any(not sign for _, sign, _ in pairs):
+        return page.section("Row", "a key is column=value pairs, such as flight=1545 month=1 day=3")
+    try:
+        found = of_row(settings, problem, {column: value for column, _, value in pairs})
+    except ConfigurationError as error:
+        return page.section("Row", str(error))
+    rows = [[row["day"], ", ".join(f"{name} {value}" for name, value in row["row"].items() if value is not None)] for row in found.rows]
+    models = [
+        [
+            model["role"],
+            _link(f"?version={model['version']}", f"version {model['version']}"),
+            model["cutoff"],
+            model["snapshot_id"],
+            model["day"],
+        ]
+        for model in found.models
+    ]
+    links = Markup(", ").join(_link(f"?snapshot={identity}", str(identity)) for identity in found.snapshots)
+    return page.section(
+        f"Row {key}",
+        page.table(["day", "row"], rows) if rows else "no row of the newest version of the data has this key",
+        Markup("<p>In snapshots: {}</p>").format(links or "none"),
+        page.table(["", "version", "data cut-off", "snapshot", "day"], models) if models else "No registered version had to do with it.",
+    )
+
+
+def _version(lineage: Lineage) -> list[Markup]:
+    parts: Sequence[tuple[str, Mapping[str, Any]]] = [
+        ("people", lineage.people),
+        ("run", lineage.run),
+        ("code", lineage.code),
+        ("snapshot", lineage.data),
+        ("sources", lineage.sources),
+        ("suite", lineage.suite),
+    ]
+    tables = [
+        Markup("<h3>{}</h3>{}").format(title, page.table(["", ""], [[name, _text(value)] for name, value in values.items()]))
+        for title, values in parts
+        if values
+    ]
+    periods = [[since, until or "now"] for since, until in lineage.periods]
+    shown = page.table(["in production since", "until"], periods) if periods else Markup("<p>Never in production.</p>")
+    evidence = [
+        [entry.at[:19].replace("T", " "), entry.kind, entry.payload.get("reason") or "", entry.hash[:12]] for entry in lineage.evidence
+    ]
+    return [
+        page.section(f"Version {lineage.version}, {lineage.semantic}, data up to {lineage.cutoff}", shown, *tables),
+        page.section("In the ledger", page.table(["when (UTC)", "what", "why", "entry"], evidence)),
+    ]
+
+
+def _link(url: str, text: object) -> Markup:
+    return Markup('<a href="{}">{}</a>').format(url, text)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {entry}" for name, entry in value.items())
+    return "" if value is None else str(value)
