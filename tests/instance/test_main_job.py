@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from windtunnel.cli.airflow_api import AirflowApi, call
@@ -32,8 +33,8 @@ def environment(instance):
 
 @pytest.fixture(scope="module")
 def demo(instance, environment):
-    """What the README's command prints as JSON."""
-    command = [sys.executable, "-m", "windtunnel.cli.main", "demo", "--json", "--home", str(instance.home)]
+    """What the README's command prints as JSON, here with a version before it: the newest one comes in as its canary."""
+    command = [sys.executable, "-m", "windtunnel.cli.main", "demo", "--canary", "--json", "--home", str(instance.home)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
@@ -85,6 +86,40 @@ def test_the_demo_holds_in_every_point(instance, demo):
     )
 
 
+def test_the_second_version_is_a_canary_before_it_is_promoted(instance, demo):
+    canary = demo["canary"]
+    assert canary["first"] != demo["model"]["version"]
+    assert canary["failed"] == 0, canary["failures"]
+    assert canary["canary"] > 0
+    assert canary["after"] > 0
+    assert canary["steps"] == ["smoke test passed", "pushed", "canary started", "canary passed", "promoted", "deployed"]
+    settings = instance.settings()
+    promotion = Ledger(settings).entries(DAG, ("promotion",))[-1]
+    assert (promotion.payload["version"], promotion.payload["previous"]) == (demo["model"]["version"], canary["first"])
+    baked = promotion.payload["facts"]["canary"]
+    assert baked["requests"] > 0
+    assert baked["errors"] == 0
+    # MLflow's alias and the server's labels follow the ledger.
+    from mlflow import MlflowClient
+
+    held = MlflowClient(settings.tracking_uri).get_model_version_by_alias(DAG, "champion")
+    assert held.version == demo["model"]["version"]
+    index = call(f"{settings.server_url}/v2/repository/index", {}, token=settings.server_token)
+    assert {entry["version"]: entry["labels"] for entry in index if entry["name"] == DAG} == {
+        canary["first"]: [],
+        demo["model"]["version"]: ["champion"],
+    }
+    # The log of answers shows the split.
+    versions = Counter()
+    for line in (line for path in Path(settings.server_log).parent.glob("log/*/*.jsonl") for line in path.read_text().splitlines()):
+        entry = json.loads(line)
+        versions[entry["version"], entry["route"]] += 1
+    for path in Path(settings.server_log).glob(f"{DAG}/*/*.parquet"):
+        for row in pq.read_table(path, columns=["version", "route"]).to_pylist():
+            versions[row["version"], row["route"]] += 1
+    assert versions[demo["model"]["version"], "canary"] == canary["canary"]
+
+
 def test_every_stage_links_to_something_that_can_be_seen(instance, api, demo):
     for stage in STAGES:
         links = [link for link in api.links(DAG, demo["run_id"], stage).values() if link]
@@ -128,7 +163,7 @@ def test_the_same_run_again_computes_nothing_and_adds_no_version(instance, api, 
     for stage in ("ingest", "preprocess", "tune", "train"):
         assert api.result(DAG, run_id, stage) == api.result(DAG, demo["run_id"], stage), stage
     assert api.result(DAG, run_id, "register")["version"] == demo["model"]["version"]
-    assert set(registered(instance.settings(), DAG)) == {demo["model"]["version"]}
+    assert set(registered(instance.settings(), DAG)) == {demo["canary"]["first"], demo["model"]["version"]}
 
 
 @pytest.mark.parametrize("wrong", [{"promotion": "perhaps"}, {"trials": -1}, {"window_end": "soon"}, {"data_version": "newest"}])

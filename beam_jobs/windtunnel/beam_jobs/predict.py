@@ -1,16 +1,19 @@
 """Predict: score data of any size with a bundle, by the same engine as the model server, so batch and online give the same numbers.
 
 ``python -m windtunnel.beam_jobs.predict --spec S``, where the spec has ``bundle``, ``data`` (Parquet), ``output`` (a folder), and
-optionally ``digest``, ``keep`` (columns to copy beside the answers), ``runner`` and ``workers``.
+optionally ``digest``, ``keep`` (columns to copy beside the answers), ``scores`` (the bare scores instead of answers), ``runner`` and
+``workers``.
 """
 
 import dataclasses
 import datetime as dt
 import functools
+import hashlib
 import json
 import os
+import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +31,14 @@ from windtunnel.lifecycle.artifacts import Stage, local_copy
 from windtunnel.lifecycle.errors import ConfigurationError, SchemaMismatchError
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import SnapshotRef
+from windtunnel.lifecycle.references import LookupRef, SnapshotRef
 from windtunnel.lifecycle.rows import DAY
 from windtunnel.lifecycle.settings import Settings
 from windtunnel.serving.engine import Engine
+from windtunnel.serving.lookup import FILE, key_of, write_lookup
+from windtunnel.serving.values import from_batch
 
-__all__ = ["predict", "run"]
+__all__ = ["precompute", "predict", "run"]
 
 PROGRESS = "predict"
 BATCH = "ba"
@@ -86,6 +91,69 @@ def predict(problem: Problem, candidate_uri: str, snapshot: SnapshotRef, setting
     return answer
 
 
+def precompute(problem: Problem, candidate_uri: str, snapshot: SnapshotRef, settings: Settings, progress: Progress) -> LookupRef:
+    """Score a snapshot for the model server to look up by key; of rows with the same key the last counts.
+
+    Args:
+        problem: ``serving.lookup`` names the key.
+        candidate_uri: the bundle.
+        snapshot: the rows.
+        settings: where artefacts are, and the runner.
+        progress: told of rows.
+
+    Raises:
+        ConfigurationError: the problem has no ``serving.lookup``.
+    """
+    wanted = problem.serving.lookup
+    if wanted is None:
+        raise ConfigurationError(f"{problem.name} has no serving.lookup", hint="say in the problem file which columns are the key")
+    key = wanted.key or problem.keys
+    with local_copy(candidate_uri) as folder:
+        manifest = bundles.read(folder)
+    # How old answers are is part of what they are: computed anew on another day, they are other answers.
+    name = fingerprint(manifest.digest, snapshot.fingerprint, key, code_version(), dt.datetime.now(dt.UTC).date(), "lookup 1")
+    stage = Stage(settings, problem.name, "lookup", name)
+    known = stage.result()
+    if known is None:
+        spec = {
+            "bundle": candidate_uri,
+            "digest": manifest.digest,
+            "data": snapshots.files(settings, snapshot),
+            "keep": key,
+            "scores": True,
+            "runner": settings.runner,
+            "runner_options": settings.runner_options,
+            "workers": settings.workers,
+        }
+        made_at = time.time()
+        with stage.writing() as folder:
+            scored = run({**spec, "output": str(folder / "rows") if settings.runner == "in-process" else stage.path("rows")}, progress)
+            width = {"multiclass": len(manifest.classes), "binary": len(manifest.classes)}.get(manifest.task, 1)
+            candidate = str(manifest.lineage.get("candidate", ""))
+            rows = write_lookup(folder / FILE, key, candidate, made_at, width, _keyed(scored["files"], key))
+            for path in scored["files"]:
+                filesystem, place = fsspec.core.url_to_fs(path)
+                filesystem.rm_file(place)
+            with (folder / FILE).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found = LookupRef(stage.uri, digest, rows, served=False, fingerprint=name)
+            stage.finish(folder, found.to_dict())
+        known = stage.result() or found.to_dict()
+    return LookupRef.from_dict(known)
+
+
+def _keyed(files: Sequence[str], key: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Key and scores of scored rows; rows without a whole key cannot be looked up."""
+    for path in files:
+        filesystem, place = fsspec.core.url_to_fs(path)
+        with filesystem.open(place, "rb") as file, pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(columns=[*key, "scores"]):
+                for *values, scores in zip(*(batch.column(name).to_pylist() for name in (*key, "scores")), strict=True):
+                    text = key_of(values)
+                    if text is not None:
+                        yield text, scores
+
+
 def _into_table(settings: Settings, name: str, files: Sequence[str], digest: str, snapshot: SnapshotRef) -> int:
     """Put scored files into the table, one file a day, in one commit."""
     import pyarrow.dataset as ds
@@ -128,7 +196,9 @@ def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     references = row_groups(spec["data"])
     progress.total = progress.total or sum(reference.rows for reference in references)
     output = str(spec["output"])
-    score = _Score(spec["bundle"], digest, list(spec.get("keep", [])), dict(spec.get("columns", {})), output)
+    score = _Score(
+        spec["bundle"], digest, list(spec.get("keep", [])), dict(spec.get("columns", {})), output, scores=bool(spec.get("scores"))
+    )
     with job.reporting(PROGRESS, progress), job.pipeline(spec) as pipeline:
         (
             pipeline
@@ -154,7 +224,8 @@ def _engine(uri: str, digest: str, _process: int) -> Engine:
 class _Score(beam.DoFn):
     """A row group to a file of answers; the file's name is that of its rows, so a bundle that runs twice leaves one."""
 
-    def __init__(self, uri: str, digest: str, keep: list[str], columns: dict[str, str], output: str) -> None:
+    def __init__(self, uri: str, digest: str, keep: list[str], columns: dict[str, str], output: str, *, scores: bool) -> None:
+        self._scores = scores
         self._uri, self._digest, self._keep, self._columns, self._output = uri, digest, keep, columns, output
 
     def process(self, element: RowGroup) -> Iterable[tuple[str, int]]:
@@ -184,8 +255,11 @@ class _Score(beam.DoFn):
             filesystem.rm_file(temporary)
 
     def _answer(self, engine: Engine, batch: pa.RecordBatch) -> pa.RecordBatch:
-        found = engine.predict(batch)
         fields, arrays = [], []
+        if self._scores:
+            scores = engine.scores(from_batch(engine.bundle.inputs, batch)).astype("<f8")
+            fields.append(pa.field("scores", pa.binary()))
+            arrays.append(pa.array([row.tobytes() for row in scores], pa.binary()))
         for name in self._keep:
             column = batch.column(name)
             column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
@@ -194,6 +268,9 @@ class _Score(beam.DoFn):
         for name, value in self._columns.items():
             fields.append(pa.field(name, pa.string()))
             arrays.append(pa.repeat(pa.scalar(value), batch.num_rows))
+        if self._scores:
+            return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+        found = engine.predict(batch)
         prediction = found.column("prediction")
         number = pa.types.is_floating(prediction.type)
         fields += [pa.field("prediction", pa.string()), pa.field("value", pa.float64())]

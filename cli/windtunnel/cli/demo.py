@@ -1,6 +1,7 @@
 """``windtunnel demo``: the main job on real flights, from raw files to the answer of a served model."""
 
 import argparse
+import contextlib
 import csv
 import json
 import sys
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from windtunnel.cli.airflow_api import AirflowApi
     from windtunnel.cli.instance import Instance
+    from windtunnel.cli.traffic import Traffic
+    from windtunnel.lifecycle.problem import Problem
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Folder, output, patience."""
     parser.add_argument("--home", help="the instance's folder (default: WINDTUNNEL_HOME or .windtunnel)")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end instead of text")
+    parser.add_argument(
+        "--canary",
+        action="store_true",
+        help="two versions: one that learned until a week earlier, then the newest as a canary of it, under traffic",
+    )
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds to wait for the run")
 
 
@@ -45,16 +55,79 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"laid out {written} days of flights in {landing}")
     api = AirflowApi(instance.airflow_url, instance.token())
     api.wait_for_dag(DAG)
-    run_id = api.trigger(DAG, {"reason": "windtunnel demo"})
-    say(f"triggered {DAG}, run {run_id}")
-    state = _watch(api, run_id, say, arguments.timeout)
+    first = _first_version(api, instance, say, arguments.timeout) if arguments.canary else None
+    with _traffic(instance, landing, first) as traffic:
+        run_id = api.trigger(DAG, {"reason": "windtunnel demo"})
+        say(f"triggered {DAG}, run {run_id}")
+        state = _watch(api, run_id, say, arguments.timeout)
     found = _summary(api, instance, run_id, landing, state)
+    if traffic is not None:
+        found["canary"] = {"first": first, **traffic.summary(str(found["model"]["version"])), "steps": _steps(instance, found)}
+        found["ok"] = found["ok"] and not found["canary"]["failed"] and "canary passed" in found["canary"]["steps"]
     found["seconds"] = {"up": round(up - began, 1), "total": round(time.monotonic() - began, 1), "run": found.pop("run_seconds")}
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
         _show(found)
     return 0 if found["ok"] else 1
+
+
+def _first_version(api: "AirflowApi", instance: "Instance", say: Any, timeout: float) -> str:
+    """The version that a canary is compared with: it learned until a week before the newest day.
+
+    Raises:
+        ConfigurationError: the champion learned from the newest data already, so no version can follow it.
+    """
+    import datetime as dt
+
+    from windtunnel.lifecycle.errors import ConfigurationError, JobError
+    from windtunnel.lifecycle.registry import champion
+
+    newest = _problem(instance).windows.history_end
+    assert newest is not None  # noqa: S101 - the demo's history is closed
+    present = champion(instance.settings(), DAG)
+    if present is not None and present.cutoff >= newest.isoformat():
+        raise ConfigurationError(
+            f"version {present.version} learned from all the data there is, until {present.cutoff}: no newer version can be a canary",
+            hint="use an instance that has no champion yet: `windtunnel demo --canary --home ANOTHER_FOLDER`",
+        )
+    if present is None:
+        end = newest - dt.timedelta(days=7)
+        run_id = api.trigger(DAG, {"window_end": end.isoformat(), "reason": "windtunnel demo: the first version"})
+        say(f"triggered {DAG} until {end}, run {run_id}")
+        if _watch(api, run_id, say, timeout) != "success":
+            raise JobError(f"the run {run_id} of the first version did not succeed", hint="`windtunnel logs`, or Airflow's UI, tell why")
+        present = champion(instance.settings(), DAG)
+    return present.version if present else ""
+
+
+@contextlib.contextmanager
+def _traffic(instance: "Instance", landing: Path, first: str | None) -> "Iterator[Traffic | None]":
+    """Ask about the newest week's flights all the while, where there are two versions to share them."""
+    if first is None:
+        yield None
+        return
+    from windtunnel.cli.traffic import Traffic
+
+    settings = instance.settings()
+    traffic = Traffic(settings.server_url, settings.server_token, _problem(instance), sorted(landing.glob("flights_*.csv"))[-7:])
+    with traffic.flowing():
+        yield traffic
+
+
+def _problem(instance: "Instance") -> "Problem":
+    from windtunnel.lifecycle.problem import load
+
+    return load(Path(instance.state["dags"]) / "problems" / f"{DAG}.yaml")
+
+
+def _steps(instance: "Instance", found: dict[str, Any]) -> list[str]:
+    """The steps of the run's deployment, as the ledger has them."""
+    from windtunnel.lifecycle.ledger import Ledger
+
+    entries = Ledger(instance.settings()).entries(DAG, ("deployment", "promotion"))
+    mine = [entry for entry in entries if entry.run.get("run_id") == found["run_id"]]
+    return [str(entry.payload.get("step") or "promoted") for entry in mine]
 
 
 def _watch(api: "AirflowApi", run_id: str, say: Any, timeout: float) -> str:
@@ -169,6 +242,10 @@ def _show(found: dict[str, Any]) -> None:
         (str(metric["name"] or "metric"), f"{figure(metric['value'])}, baseline {figure(metric['baseline'])}"),
         ("model", f"{model['name']} version {model['version']} ({model['semantic']}), alias {model['alias']}"),
     ]
+    canary = found.get("canary")
+    if canary:
+        text = f"took {canary['canary']:,} of {canary['requests']:,} requests beside version {canary['first']}, {canary['failed']} failed"
+        lines.append(("canary", f"{text}; {' > '.join(canary['steps'])}"))
     if flight:
         day = f"{flight['year']}-{flight['month']}-{flight['day']}"
         route = f"{flight['carrier']}{flight['flight']} {flight['origin']}-{flight['dest']} on {day}, left {flight['dep_delay']} min late"

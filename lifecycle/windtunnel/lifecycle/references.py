@@ -259,3 +259,23 @@ class FeedbackRef(Reference):
     waiting: int
     figures: dict[str, float]
     fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LookupRef(Reference):
+    """Precomputed answers, for the model server to look up by key.
+
+    Attributes:
+        uri: the folder of the file.
+        digest: the SHA-256 of the file.
+        rows: how many answers.
+        served: whether the model server was told of it.
+        fingerprint: of the snapshot, the model and the key.
+    """
+
+    kind: ClassVar[str] = "lookup"
+    uri: str
+    digest: str
+    rows: int
+    served: bool
+    fingerprint: str

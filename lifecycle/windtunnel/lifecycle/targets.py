@@ -92,6 +92,10 @@ class ServerTarget:
         """Stop serving a version."""
         return self.call(f"/v2/repository/models/{quote(model)}/unload", {"parameters": {"version": version}})
 
+    def look_up(self, model: str, uri: str, digest: str) -> Any:
+        """Let the server answer from precomputed answers."""
+        return self.call(f"/v2/repository/models/{quote(model)}/lookup", {"parameters": {"uri": uri, "digest": digest}})
+
     def versions(self, model: str) -> dict[str, dict[str, Any]]:
         """The versions of a model that are loaded: version -> its entry in the repository index, with labels and digest."""
         return {entry["version"]: entry for entry in self.call("/v2/repository/index", {}) if entry["name"] == model}

@@ -33,6 +33,9 @@ __all__ = ["train"]
 log = logging.getLogger(__name__)
 
 _LIBRARIES = ("numpy", "scikit-learn", "skops")
+_TYPICAL = 20_000
+"""Rows that the typical row is taken from."""
+
 _SAMPLES = 16
 _BYTES_A_VALUE = 9  # a float64 working copy and the 8-bit bins of histogram boosting
 
@@ -110,6 +113,8 @@ def train(
         },
         options=problem.serving.model_dump(mode="json") | {"redact": problem.redacted},
     )
+    if problem.serving.explain:
+        described.options["baseline"] = _typical(described, snapshot, settings)
     samples = _samples(described, pipeline, snapshot, settings)
     with stage.writing() as folder:
         sealed = bundle.write(folder, described, pipeline, samples)
@@ -201,6 +206,29 @@ def _samples(described: bundle.Bundle, pipeline: Any, snapshot: SnapshotRef, set
         for i in range(head.num_rows)
     ]
     return {"inputs": json.loads(json.dumps(head.to_pylist(), default=str)), "outputs": rows}
+
+
+def _typical(described: bundle.Bundle, snapshot: SnapshotRef, settings: Settings) -> dict[str, Any]:
+    """The row that explanations compare with: the median of each number and the most frequent text among the first rows."""
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    from windtunnel.lifecycle.snapshots import files
+
+    names = [column.name for column in described.inputs]
+    head = ds.dataset(files(settings, snapshot), format="parquet").head(_TYPICAL, columns=names)
+    found: dict[str, Any] = {}
+    for column in described.inputs:
+        values = head[column.name].drop_null()
+        if not len(values):
+            found[column.name] = None
+        elif column.type.startswith(("int", "float")):
+            middle = pc.quantile(values, q=0.5, interpolation="lower")[0].as_py()
+            found[column.name] = int(middle) if column.type.startswith("int") else float(middle)
+        else:
+            counts = sorted(pc.value_counts(values).to_pylist(), key=lambda entry: (-entry["counts"], str(entry["values"])))
+            found[column.name] = counts[0]["values"]
+    return dict(json.loads(json.dumps(found, default=str)))
 
 
 def _record(

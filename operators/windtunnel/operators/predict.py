@@ -8,7 +8,7 @@ from windtunnel.operators.links import PredictionsLink, page_url
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.references import Reference
+    from windtunnel.lifecycle.references import Reference, SnapshotRef
     from windtunnel.lifecycle.settings import Settings
 
 __all__ = ["PredictOperator"]
@@ -17,18 +17,24 @@ __all__ = ["PredictOperator"]
 class PredictOperator(StageOperator):
     """Score a snapshot with a bundle, into the problem's table of predictions: the same engine and numbers as online.
 
+    With ``lookup`` the answers are computed for the model server instead: it looks them up by key (the problem's ``serving.lookup``)
+    and answers with them while they are fresh.
+
     Args:
         problem: a problem, or the path of its file.
         snapshot: the snapshot reference (``ingest.output``).
         model: the URI of a bundle (templated); empty means the champion's.
+        lookup: precompute answers for the model server.
         **kwargs: what every Airflow operator takes.
     """
 
     template_fields = ("snapshot", "model")
     operator_extra_links = (PredictionsLink(),)
+    server = True
 
-    def __init__(self, *, snapshot: Any, model: str = "", **kwargs: Any) -> None:
+    def __init__(self, *, snapshot: Any, model: str = "", lookup: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.lookup = lookup
         self.snapshot = snapshot
         self.model = model
 
@@ -50,6 +56,23 @@ class PredictOperator(StageOperator):
                     f"problem {self.problem.name!r} has no champion to predict with", hint="train one first, or name a model"
                 )
             model = current.uri
+        if self.lookup:
+            return self._precompute(model, snapshot, settings)
         predictions = predict(self.problem, model, snapshot, settings, Progress("predict", snapshot.rows))
         self.link = page_url("data", self.problem.name, str(predictions.snapshot_id), predictions.start, predictions.end)
         return predictions
+
+    def _precompute(self, model: str, snapshot: "SnapshotRef", settings: "Settings") -> "Reference":
+        """Answers for the model server, which is told of them where the settings name one."""
+        import dataclasses
+
+        from windtunnel.beam_jobs.job import Progress
+        from windtunnel.beam_jobs.predict import precompute
+        from windtunnel.lifecycle.targets import ServerTarget, target_of
+
+        found = precompute(self.problem, model, snapshot, settings, Progress("predict", snapshot.rows))
+        target = target_of(settings) if settings.server_url else None
+        if not isinstance(target, ServerTarget):
+            return found
+        target.look_up(self.problem.name, found.uri, found.digest)
+        return dataclasses.replace(found, served=True)

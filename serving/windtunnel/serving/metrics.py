@@ -68,6 +68,9 @@ class Metrics:
         self._refused: Counter = Counter(
             "windtunnel_refused", "Requests whose values a version cannot take", ["model", "version", "route"], registry=nowhere
         )
+        self._looked_up: Counter = Counter(
+            "windtunnel_lookups", "Requests looked up among precomputed answers", ["model", "version", "found"], registry=nowhere
+        )
         self._compared: Counter = Counter(
             "windtunnel_arm_answers",
             "Rows answered while a route has several arms, by class or range of the answer",
@@ -110,6 +113,10 @@ class Metrics:
     def refused(self, model: str, version: str, route: str) -> None:
         """A version cannot take the values of a request: the caller's fault, unless other versions can."""
         self._refused.labels(model, version, route).inc()
+
+    def looked_up(self, model: str, version: str, *, found: bool) -> None:
+        """A request was looked up among precomputed answers."""
+        self._looked_up.labels(model, version, str(found).lower()).inc()
 
     def ended(self, model: str, protocol: str, code: int) -> None:
         """A request ended with a status code."""

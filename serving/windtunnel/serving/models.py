@@ -16,6 +16,7 @@ from typing import Any
 from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError, WindtunnelError
 from windtunnel.serving.batching import Queue
 from windtunnel.serving.engine import Engine
+from windtunnel.serving.lookup import Lookup
 from windtunnel.serving.router import Route, Unknown
 from windtunnel.serving.store import Store, empty_model
 
@@ -33,12 +34,14 @@ class Served:
         engines: version -> engine.
         queues: version -> the queue of those that scikit-learn answers.
         route: who answers.
+        lookup: precomputed answers, where there are any.
     """
 
     name: str
     engines: Mapping[str, Engine]
     queues: Mapping[str, Queue]
     route: Route
+    lookup: Lookup | None = None
 
 
 class Models:
@@ -123,10 +126,43 @@ class Models:
                     queues[version] = kept or Queue(engine, self.max_age)
             usable = {**model, "versions": {v: entry for v, entry in model["versions"].items() if v in engines}}
             usable["labels"] = {label: version for label, version in model["labels"].items() if version in engines}
-            served[name] = Served(name, engines, queues, Route.of(usable))
+            served[name] = Served(name, engines, queues, Route.of(usable), self._lookup(name, model, before))
         self.served = served
         self.generation = state["generation"]
         self.on_swap()
+
+    def _lookup(self, name: str, model: Mapping[str, Any], before: Served | None) -> Lookup | None:
+        """The precomputed answers of a model; a file that cannot be read is reported, and the model answers by itself."""
+        digest = (model.get("lookup") or {}).get("digest")
+        if digest is None:
+            return None
+        path = self.store.lookup(digest)
+        if before is not None and before.lookup is not None and before.lookup.path == path:
+            return before.lookup
+        try:
+            return Lookup(path)
+        except WindtunnelError as error:
+            log.error("worker %s: %s answers without its precomputed answers: %s", self.slot, name, error)  # noqa: TRY400 - says all
+            return None
+
+    async def look_up(self, name: str, uri: str, digest: str) -> dict[str, Any]:
+        """Let a model answer from precomputed answers, on all workers.
+
+        Raises:
+            IntegrityError: the file is not what it should be.
+            UnavailableError: it cannot be reached.
+        """
+        path = await asyncio.to_thread(self.store.fetch_lookup, uri, digest)
+        candidate = Lookup(path).candidate
+
+        def edit(models: dict[str, Any]) -> None:
+            if name not in models:
+                raise Unknown(f"no model {name!r}")
+            models[name]["lookup"] = {"uri": uri, "digest": digest, "candidate": candidate}
+
+        found = await self.change(edit)
+        await asyncio.to_thread(self.store.sweep)
+        return found
 
     async def load(
         self, name: str, uri: str, digest: str, version: str, labels: Sequence[str], route: Any = None, patience: float = 30.0

@@ -28,7 +28,7 @@ class Repository:
 
         Args:
             model: to which model.
-            action: ``load``, ``label`` or ``unload``.
+            action: ``load``, ``label``, ``lookup`` or ``unload``.
             parameters: ``uri``, ``digest``, ``version``, ``labels``, ``drop`` (labels to take away), ``route``.
 
         Raises:
@@ -43,6 +43,8 @@ class Repository:
         if action == "unload":
             given = parameters.get("version")
             return {"name": model, **await self._models.unload(model, None if given is None else _field(parameters, "version"))}
+        if action == "lookup":
+            return {"name": model, **await self._models.look_up(model, _field(parameters, "uri"), _field(parameters, "digest"))}
         labels, drop = _labels(parameters, "labels"), _labels(parameters, "drop")
         version = _field(parameters, "version")
         if not _is_name(version):

@@ -197,7 +197,7 @@ class _Servicer:
         answer = await service.predict(found, rows, columns, request.id or service.new_id(), "grpc", began)
         response = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version, id=answer.id)
         response.parameters["route"].string_param = answer.route
-        for name, datatype, shape, values in v2.tensors(answer, request.outputs):
+        for name, datatype, shape, values in v2.tensors(answer, request):
             response.outputs.add(name=name, datatype=datatype, shape=shape)
             raw = v2.bytes_tensor(values) if datatype == "BYTES" else np.ascontiguousarray(values, dtype="<f8").tobytes()
             response.raw_output_contents.append(raw)

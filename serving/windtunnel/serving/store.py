@@ -3,6 +3,7 @@
 .. code-block:: text
 
     state.json        which versions, labels and routes; replaced atomically, with a generation number that only grows
+    lookups/          copies of precomputed answers
     models/DIGEST/    copies of the bundles: serving does not depend on where they came from
     run/              which generation each worker serves
 
@@ -11,6 +12,7 @@ Any worker may change the state, under a file lock; the others notice the new ge
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -23,6 +25,7 @@ from typing import Any
 from windtunnel.lifecycle.artifacts import local_copy
 from windtunnel.lifecycle.bundle import read
 from windtunnel.lifecycle.errors import ConfigurationError, IntegrityError, UnavailableError
+from windtunnel.serving.lookup import FILE
 
 __all__ = ["Store", "empty_model", "write_atomically"]
 
@@ -62,9 +65,10 @@ class Store:
         self.home = home
         self.max_versions = max_versions
         self.models = home / "models"
+        self._lookups = home / "lookups"
         self._run = home / "run"
         self._file = home / "state.json"
-        for folder in (home, self.models, self._run):
+        for folder in (home, self.models, self._lookups, self._run):
             folder.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> State:
@@ -139,6 +143,39 @@ class Store:
             shutil.rmtree(staging, ignore_errors=True)
         return target
 
+    def fetch_lookup(self, uri: str, digest: str) -> Path:
+        """A checked copy of a folder of precomputed answers; the same digest is copied once.
+
+        Raises:
+            UnavailableError: it cannot be reached.
+            IntegrityError: its digest differs.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise IntegrityError(f"a digest has up to 64 hexadecimal digits but got {digest[:80]!r}")
+        target = self.lookup(digest)
+        if target.is_file():
+            return target
+        temporary = target.with_name(f".{digest}-{os.getpid()}")
+        try:
+            with local_copy(uri) as source:
+                if not (source / FILE).is_file():
+                    raise UnavailableError(f"{uri}: has no {FILE}", hint="the server must be able to read the place of precomputed answers")
+                shutil.copyfile(source / FILE, temporary)
+            with temporary.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != digest:
+                raise IntegrityError(f"{uri}: the digest of {FILE} is {found} but {digest} was expected", expected=digest)
+            temporary.replace(target)
+        except OSError as error:
+            raise UnavailableError(f"{uri}: cannot be copied: {error}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
+
+    def lookup(self, digest: str) -> Path:
+        """Where the copy of precomputed answers is."""
+        return self._lookups / f"{digest}.sqlite"
+
     def sweep(self) -> None:
         """Remove copies that no version uses any more."""
         with self._locked():
@@ -146,6 +183,10 @@ class Store:
             for folder in self.models.iterdir():
                 if not folder.name.startswith(".") and folder.name not in used:
                     shutil.rmtree(folder, ignore_errors=True)
+            kept = {model["lookup"]["digest"] for model in self.read()["models"].values() if model.get("lookup")}
+            for file in self._lookups.glob("*.sqlite"):
+                if file.stem not in kept:
+                    file.unlink(missing_ok=True)
 
     def acknowledge(self, slot: int, generation: int, error: str = "") -> None:
         """Say which generation a worker serves."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from windtunnel.lifecycle.bundle import Input
 from windtunnel.serving import quickjson
+from windtunnel.serving.explain import explain
 from windtunnel.serving.models import Served
 from windtunnel.serving.service import Answer
 from windtunnel.serving.values import Columns, from_lists, invalid
@@ -197,13 +198,20 @@ def decode(name: str, value: bytes) -> str:
         raise _bad(name, f"is not UTF-8: {error}") from error
 
 
-def tensors(answer: Answer, wanted: Mapping[str, bool]) -> list[tuple[str, str, list[int], Any]]:
-    """The outputs of an answer as ``(name, datatype, shape, values)``.
+EXPLANATION = "contributions"
+"""The output that a request may name beside the model's own: each row's explanation, as JSON text."""
+
+
+def tensors(answer: Answer, request: Request) -> list[tuple[str, str, list[int], Any]]:
+    """The outputs of an answer as ``(name, datatype, shape, values)``, those that the request names or all.
 
     Raises:
         InvalidInputError: an output is wanted that the model has not.
     """
     columns = answer.engine.columns(answer.scores)
+    wanted = request.outputs
+    if EXPLANATION in wanted:
+        columns[EXPLANATION] = [quickjson.dumps(entry).decode() for entry in explain(answer.engine, request.rows(), answer.scores)]
     unknown = sorted(set(wanted) - set(columns))
     if unknown:
         raise _bad(unknown[0], f"is not an output; outputs: {', '.join(columns)}")
@@ -226,7 +234,7 @@ def bytes_tensor(values: Sequence[str]) -> bytes:
 def response_http(answer: Answer, request: Request) -> tuple[Any, int | None]:
     """The HTTP body of an answer, and the length of its JSON part where raw bytes follow."""
     outputs, blobs = [], []
-    for name, datatype, shape, values in tensors(answer, request.outputs):
+    for name, datatype, shape, values in tensors(answer, request):
         entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
         if request.outputs.get(name, request.binary):
             blob = bytes_tensor(values) if datatype == "BYTES" else np.ascontiguousarray(values, dtype="<f8").tobytes()
