@@ -31,7 +31,7 @@ def compile_pipeline(pipeline: Any, bundle: Bundle) -> Plan:
     compiler = _Compiler(bundle)
     chain: list[Step] = [compiler.transformer(part) for part in parts[:-1] if part is not None and part != "passthrough"]
     last = learners.estimator(parts[-1], bundle.task)
-    if len(parts) > 1 and getattr(parts[-2], "sparse_output_", False) and isinstance(last, estimators.Trees):
+    if isinstance(last, estimators.Trees) and any(getattr(part, "sparse_output_", False) for part in parts[:-1]):
         last.null = False  # scikit-learn's trees take null in dense matrices only
     chain.append(last)
     return Plan(inputs=names, step=steps.Chain(chain), width=max(1, compiler.width, int(getattr(parts[-1], "n_features_in_", 1))))

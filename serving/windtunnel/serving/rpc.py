@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from windtunnel.lifecycle.errors import WindtunnelError
@@ -73,13 +74,25 @@ def _handler(servicer: "_Servicer") -> Any:
     """The servicer's methods under the standard's name of the service."""
     methods = {
         method.name: grpc.unary_unary_rpc_method_handler(
-            getattr(servicer, method.name),
-            request_deserializer=getattr(pb, method.input_type.name).FromString,
+            _reading(getattr(servicer, method.name), getattr(pb, method.input_type.name)),
             response_serializer=getattr(pb, method.output_type.name).SerializeToString,
         )
         for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
     }
     return grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
+
+
+def _reading(call: Callable[[Any, Any], Awaitable[Any]], kind: Any) -> Callable[[bytes, Any], Awaitable[Any]]:
+    """A call that gets its message as bytes: grpc itself would answer those that are none with an unknown error."""
+
+    async def read(raw: bytes, context: Any) -> Any:
+        try:
+            message = kind.FromString(raw)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the bytes are no {kind.DESCRIPTOR.name}")
+        return await call(message, context)
+
+    return read
 
 
 def _credentials(options: Options) -> Any:
