@@ -1,5 +1,6 @@
 """Statistics: right against NumPy and pandas, and the same however the rows were cut."""
 
+import collections
 import datetime as dt
 import itertools
 import json
@@ -104,6 +105,9 @@ FLOATS = st.one_of(
     st.none(), st.floats(-1e6, 1e6), st.sampled_from([math.nan, math.inf, -math.inf, 1e300]), st.sampled_from([0.0, -0.0, 1.5])
 )
 TEXTS = st.one_of(st.none(), st.text(max_size=3))
+SENTENCES = st.one_of(
+    st.none(), st.lists(st.sampled_from(["to", "be", "or", "not", " ", "\t", "\u3000", "이다"]), max_size=5).map(" ".join)
+)
 
 
 @st.composite
@@ -115,6 +119,7 @@ def tables(draw):
             "i": pa.array(column(VALUES), pa.int64()),
             "f": pa.array(column(FLOATS), pa.float64()),
             "t": pa.array(column(TEXTS), pa.string()),
+            "w": pa.array(column(SENTENCES), pa.string()),
             "b": pa.array(column(st.one_of(st.none(), st.booleans())), pa.bool_()),
             "d": pa.array(column(st.one_of(st.none(), st.dates(dt.date(2000, 1, 1), dt.date(2030, 1, 1)))), pa.date32()),
         }
@@ -209,6 +214,48 @@ def test_sketches_do_not_depend_on_order():
     frequent.add(values, np.ones(len(values), dtype=np.int64))
     assert frequent.error == 1
     assert not len(frequent.values)
+
+
+@pytest.mark.parametrize("limit", [65_536, 1000, 1])
+def test_tokens_of_real_messages(shared_data, limit):
+    lines = (shared_data / "sms_spam" / "sms.tsv").read_text(encoding="utf-8").splitlines()
+    texts = [line.partition("\t")[2] for line in lines]
+    words = collections.Counter(word for text in texts for word in text.split())
+    per_text = [len(text.split()) for text in texts]
+    parts = [TableStatistics(limit) for _ in range(3)]
+    for i, part in enumerate(parts):
+        for start in range(i * 2000, min((i + 1) * 2000, len(texts)), 500):
+            part.add_batch(pa.table({"x": texts[start : min(start + 500, (i + 1) * 2000)]}))
+    whole = TableStatistics(limit)
+    for part in parts:
+        whole.merge(TableStatistics.from_bytes(part.to_bytes()))
+    found = summarize(whole)["columns"]["x"]["tokens"]
+    assert found["total"] == sum(per_text)
+    assert (found["per_text"]["min"], found["per_text"]["max"]) == (min(per_text), max(per_text))
+    assert found["per_text"]["mean"] == pytest.approx(np.mean(per_text), rel=1e-12)
+    assert found["per_text"]["std"] == pytest.approx(np.std(per_text, ddof=1), rel=1e-9)
+    error = found.get("approximate", {}).get("top", {}).get("count_error", 0)
+    assert found["distinct"] == len(words)
+    assert error < 20
+    assert ("approximate" in found) == (limit < 65_536)
+    for word, count in found["top"]:
+        assert count <= words[word] <= count + error
+
+
+def test_codes_are_tokens_themselves_and_become_words_when_sentences_come():
+    codes, sentences = pa.table({"x": [f"c{i}" for i in range(300)]}), pa.table({"x": [f"c{i} c0" for i in range(300)]})
+    for order in ([codes, sentences], [sentences, codes]):
+        found = statistics(order[0], 100)
+        for part in (order[1], codes):
+            found.merge(statistics(part, 100))
+        told = summarize(found)["columns"]["x"]["tokens"]
+        assert (told["total"], told["distinct"], told["top"][0]) == (1200, 300, ["c0", 303])
+        assert told["per_text"] == {
+            "min": 1,
+            "max": 2,
+            "mean": pytest.approx(4 / 3),
+            "std": pytest.approx(np.std([1] * 600 + [2] * 300, ddof=1)),
+        }
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 20])

@@ -1,5 +1,6 @@
 """The statistics of one column, growing batch by batch."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -12,6 +13,7 @@ from windtunnel.lifecycle.statistics.counting import combine_counts, count_value
 from windtunnel.lifecycle.statistics.hashing import hash_column
 from windtunnel.lifecycle.statistics.moments import Moments
 from windtunnel.lifecycle.statistics.sketches import DistinctSketch, FrequentSketch, QuantileSketch
+from windtunnel.lifecycle.statistics.tokens import each_is_one, split
 
 __all__ = ["EXACT_LIMIT", "ColumnStatistics", "family_of", "numbers_of"]
 
@@ -68,9 +70,14 @@ class ColumnStatistics:
         (4, 1, True)
         >>> left.values.to_pylist(), left.counts.tolist()
         ([1, 2], [1, 2])
+
+    Args:
+        kind: the column's type.
+        limit: distinct values up to which everything is exact.
+        words: whether the tokens of texts are counted too.
     """
 
-    def __init__(self, kind: pa.DataType, limit: int = EXACT_LIMIT) -> None:
+    def __init__(self, kind: pa.DataType, limit: int = EXACT_LIMIT, *, words: bool = True) -> None:
         self.type = kind.value_type if pa.types.is_dictionary(kind) else kind
         if pa.types.is_large_string(self.type) or pa.types.is_string_view(self.type):
             self.type = pa.string()
@@ -84,6 +91,9 @@ class ColumnStatistics:
         self.frequent: FrequentSketch | None = None
         self.quantile: QuantileSketch | None = None
         self.text_bounds: tuple[str, str] | None = None
+        self.words = words and self.family == "text"
+        self._tokens: ColumnStatistics | None = None  # past the limit: of texts, unless each of them is a single token
+        self._per_text = Moments()
         self._values: list[pa.Array] = []
         self._counts: list[np.ndarray] = []
         self._pending = 0
@@ -177,6 +187,7 @@ class ColumnStatistics:
         self.moments = Moments.of(numbers, counts)
         if self.family == "text":
             self._bound(values)
+            self._add_tokens(values, counts, 0)
         else:
             self.quantile = QuantileSketch()
             finite = np.isfinite(numbers)
@@ -189,6 +200,8 @@ class ColumnStatistics:
             values, counts = column.drop_null() if column.null_count else column, None
         else:
             values, counts = count_values(column)
+        if counts is not None:
+            self._add_tokens(values, counts, self.moments.count)
             self.distinct.add(values)
             self.frequent.add(values, counts)
         if self.family == "text":
@@ -201,6 +214,70 @@ class ColumnStatistics:
         if self.quantile is not None:
             self.quantile.add(numbers[np.isfinite(numbers)] if found.nans or found.infinites else numbers)
 
+    def add_counted(self, values: pa.Array, counts: np.ndarray) -> None:
+        """Values, each as often as its count says; a value may be there more than once."""
+        self.rows += int(counts.sum())
+        if not len(values):
+            return
+        values, counts = combine_counts([values], [counts])
+        if self.distinct is None:
+            self._append(values, counts)
+        else:
+            self._take_exact(values, counts)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens are counted apart from texts, because a text was seen that is not a single one."""
+        return self._tokens is not None
+
+    def tokens(self) -> "tuple[ColumnStatistics, Moments] | None":
+        """The tokens of a column of texts, and how many a text has; None for other columns."""
+        if not self.words:
+            return None
+        if self.exact:
+            whole = ColumnStatistics(self.type, self.limit)
+            if len(self.values):
+                whole._begin_tokens(0)
+                whole._add_tokens(self.values, self.counts, 0)
+            return (whole._tokens or ColumnStatistics(self.type, self.limit, words=False)), whole._per_text
+        if self._tokens is not None:
+            return self._tokens, self._per_text
+        return self._own_as_tokens(), _ones(self.moments.count)
+
+    def _own_as_tokens(self) -> "ColumnStatistics":
+        """The tokens of a sketched column of which each text is one."""
+        assert self.distinct is not None  # noqa: S101 - only called past the limit
+        assert self.frequent is not None  # noqa: S101
+        found = ColumnStatistics(self.type, self.limit, words=False)
+        found.rows = self.moments.count
+        found.distinct = DistinctSketch(self.distinct.hashes.copy())
+        found.frequent = FrequentSketch(self.frequent.values, self.frequent.counts.copy(), self.frequent.error)
+        found.moments = dataclasses.replace(self.moments)
+        found.text_bounds = self.text_bounds
+        return found
+
+    def _begin_tokens(self, before: int) -> "ColumnStatistics":
+        """Count tokens apart from texts from now on; `before` texts were a token each."""
+        if self._tokens is None:
+            self._tokens = self._own_as_tokens() if before else ColumnStatistics(self.type, self.limit, words=False)
+            self._per_text = _ones(before)
+        return self._tokens
+
+    def _add_tokens(self, texts: pa.Array, counts: np.ndarray | None, before: int) -> None:
+        """The tokens of texts, each as often as its count says; as long as each text is one token nothing needs to be done."""
+        if not self.words or not len(texts):
+            return
+        one = each_is_one(texts)
+        if one and self._tokens is None:
+            return
+        mine = self._begin_tokens(before)
+        words, of = (texts, np.arange(len(texts))) if one else split(texts)
+        if counts is None:
+            mine.add(words)
+        else:
+            mine.add_counted(words, counts[of])
+        self._per_text.merge(Moments.of(np.bincount(of, minlength=len(texts)).astype(np.float64), counts))
+
     def _hardly_recurs(self, column: pa.Array) -> bool:
         """Whether no value of a batch is frequent, which the fullest of many hash buckets proves without counting values."""
         assert self.distinct is not None  # noqa: S101 - only called past the limit
@@ -211,6 +288,8 @@ class ColumnStatistics:
         most = int(np.bincount((hashes >> np.uint64(64 - _BUCKET_BITS)).astype(np.int64)).max())
         if most * _RARE > len(hashes):
             return False
+        if self.family == "text":
+            self._add_tokens(column.drop_null() if column.null_count else column, None, self.moments.count)
         self.distinct.add_hashes(hashes)
         self.frequent.pass_over(most)
         return True
@@ -260,6 +339,7 @@ class ColumnStatistics:
     def _take_exact(self, values: pa.Array, counts: np.ndarray) -> None:
         assert self.distinct is not None  # noqa: S101 - only called past the limit
         assert self.frequent is not None  # noqa: S101
+        self._add_tokens(values, counts, self.moments.count)
         self.distinct.add(values)
         self.frequent.add(values, counts)
         numbers = self._measured(values)
@@ -277,6 +357,11 @@ class ColumnStatistics:
         self._merge_sketches(other)
 
     def _merge_sketches(self, other: "ColumnStatistics") -> None:
+        self.words = self.words and other.words
+        theirs_counted = other.tokens()
+        if theirs_counted is not None and (self.counts_tokens or other.counts_tokens):
+            self._begin_tokens(self.moments.count).merge(theirs_counted[0])
+            self._per_text.merge(theirs_counted[1])
         for mine, theirs in ((self.distinct, other.distinct), (self.frequent, other.frequent), (self.quantile, other.quantile)):
             if mine is not None and theirs is not None:
                 mine.merge(theirs)  # type: ignore[arg-type]
@@ -295,6 +380,11 @@ class ColumnStatistics:
             arrays["hashes"] = self.distinct.hashes
             if self.quantile is not None:
                 arrays["kll"] = self.quantile.to_bytes()
+            if self.words and self._tokens is not None:
+                inner, arrays["tokens"] = self._tokens.state()
+                plain["tokens"] = {**inner, "per_text": _finite(self._per_text.to_dict())}
+            elif self.words:
+                plain["tokens"] = {}
         return plain, arrays
 
     @classmethod
@@ -313,7 +403,17 @@ class ColumnStatistics:
         found.text_bounds = tuple(plain["bounds"]) if plain["bounds"] else None
         if "kll" in arrays:
             found.quantile = QuantileSketch.from_bytes(arrays["kll"])
+        found.words = found.words and "tokens" in plain  # earlier versions did not count them
+        if found.words and plain["tokens"]:
+            found._tokens = cls.restore(kind, plain["tokens"], arrays["tokens"])
+            found._tokens.words = False
+            found._per_text = Moments(**_numbers(plain["tokens"]["per_text"]))
         return found
+
+
+def _ones(count: int) -> Moments:
+    """The moments of so many ones."""
+    return Moments(count, 1.0, low=1.0, high=1.0) if count else Moments()
 
 
 def _empty(kind: pa.DataType) -> pa.Array:

@@ -114,7 +114,25 @@ def _text_figures(column: ColumnStatistics, moments: Moments) -> dict[str, Any]:
     if moments.count:
         spread = None if moments.variance is None else math.sqrt(max(moments.variance, 0.0))
         lengths = {"min": int(moments.low), "max": int(moments.high), "mean": moments.mean, "std": spread, "empty": moments.zeros}
-    return {"min": low, "max": high, "mean": None, "std": None, "quantiles": {}, "lengths": lengths}
+    return {"min": low, "max": high, "mean": None, "std": None, "quantiles": {}, "lengths": lengths, "tokens": _tokens(column)}
+
+
+def _tokens(column: ColumnStatistics) -> dict[str, Any] | None:
+    """How many tokens texts have, and which are frequent."""
+    counted = column.tokens()
+    if counted is None:
+        return None
+    tokens, per_text = counted
+    found = summarize_column(tokens)
+    spread = None if per_text.variance is None else math.sqrt(max(per_text.variance, 0.0))
+    low, high = (int(per_text.low), int(per_text.high)) if per_text.count else (None, None)
+    answer = {
+        "total": tokens.rows,
+        "per_text": {"min": low, "max": high, "mean": per_text.mean if per_text.count else None, "std": spread},
+        "distinct": found["distinct"],
+        "top": found["top"],
+    }
+    return answer | ({"approximate": found["approximate"]} if "approximate" in found else {})
 
 
 def quantiles(column: ColumnStatistics, ranks: tuple[float, ...]) -> list[float]:

@@ -90,11 +90,7 @@ class TableStatistics:
         for number, (name, statistics) in enumerate(self.columns.items()):
             described, arrays = statistics.state()
             plain["columns"][name] = {"number": number, **described}
-            counted = pa.record_batch({"value": arrays["values"], "count": pa.array(arrays["counts"], pa.int64())})
-            blobs[f"{number}.values"] = _ipc(counted)
-            for key in ("hashes", "kll"):
-                if key in arrays:
-                    blobs[f"{number}.{key}"] = arrays[key] if isinstance(arrays[key], bytes) else arrays[key].astype("<u8").tobytes()
+            blobs |= _blobs(str(number), arrays)
         plain["sample"], sampled = self.sample.state()
         if sampled is not None:
             blobs["sample"] = _ipc(sampled)
@@ -117,16 +113,34 @@ class TableStatistics:
         found = cls(plain["limit"])
         found.rows = plain["rows"]
         for name, described in plain["columns"].items():
-            number = described["number"]
-            counted = _read(rows[f"{number}.values"])
-            arrays: dict[str, Any] = {"values": counted.column("value"), "counts": counted.column("count").to_numpy()}
-            if f"{number}.hashes" in rows:
-                arrays["hashes"] = np.frombuffer(rows[f"{number}.hashes"], dtype="<u8")
-            if f"{number}.kll" in rows:
-                arrays["kll"] = rows[f"{number}.kll"]
-            found.columns[name] = ColumnStatistics.restore(counted.schema.field("value").type, described, arrays)
+            arrays = _arrays(str(described["number"]), rows)
+            found.columns[name] = ColumnStatistics.restore(arrays["values"].type, described, arrays)
         found.sample = RowSample.restore(plain["sample"], _read(rows["sample"]) if "sample" in rows else None)
         return found
+
+
+def _blobs(place: str, arrays: Mapping[str, Any]) -> dict[str, bytes]:
+    """A column's arrays as named bytes."""
+    counted = pa.record_batch({"value": arrays["values"], "count": pa.array(arrays["counts"], pa.int64())})
+    found = {f"{place}.values": _ipc(counted)}
+    if "hashes" in arrays:
+        found[f"{place}.hashes"] = arrays["hashes"].astype("<u8").tobytes()
+    if "kll" in arrays:
+        found[f"{place}.kll"] = arrays["kll"]
+    return found | (_blobs(f"{place}.tokens", arrays["tokens"]) if "tokens" in arrays else {})
+
+
+def _arrays(place: str, rows: Mapping[str, bytes]) -> dict[str, Any]:
+    """The arrays that `_blobs` wrote."""
+    counted = _read(rows[f"{place}.values"])
+    found: dict[str, Any] = {"values": counted.column("value"), "counts": counted.column("count").to_numpy()}
+    if f"{place}.hashes" in rows:
+        found["hashes"] = np.frombuffer(rows[f"{place}.hashes"], dtype="<u8")
+    if f"{place}.kll" in rows:
+        found["kll"] = rows[f"{place}.kll"]
+    if f"{place}.tokens.values" in rows:
+        found["tokens"] = _arrays(f"{place}.tokens", rows)
+    return found
 
 
 def _ipc(batch: pa.RecordBatch) -> bytes:
