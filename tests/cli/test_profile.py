@@ -1,5 +1,6 @@
 """The commands profile and compare, as a person calls them."""
 
+import datetime as dt
 import json
 
 import numpy as np
@@ -71,6 +72,97 @@ def test_slices(table, tmp_path, capsys):
     assert main(["profile", even, "--slice", "c", "--json", str(tmp_path / "s.json")]) == 0
     assert json.loads((tmp_path / "s.json").read_text())["slices"]["c=b"]["rows"] == 2000
     assert main(["compare", even, far, "--slice", "c=z"]) == 1
+
+
+PROBLEM = """
+name: p
+owner: o
+task: binary
+source: {format: csv, path: "{landing}/{day}.csv"}
+columns: {n: float64, c: string, t: string}
+label: {column: c, positive: {equals: a}}
+features: {numeric: [n]}
+keys: [t]
+sensitive: [c]
+"""
+
+
+def test_each_side_is_any_slice_or_split(table, tmp_path, capsys):
+    far = table("far.parquet", 0.7)
+    (tmp_path / "p.yaml").write_text(PROBLEM)
+    assert main(["compare", far, far, "--a-slice", "c=a", "--b-slice", "c=b", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == [2800, 1200]
+    split = ["--problem", str(tmp_path / "p.yaml"), "--a-split", "train", "--b-split", "test"]
+    assert main(["compare", far, far, *split, "--html", str(tmp_path / "s.html"), "--json", str(tmp_path / "s.json"), "--label", "c"]) == 0
+    told = json.loads((tmp_path / "s.json").read_text())
+    assert sum(told["rows"]) == 4000
+    assert 600 < told["rows"][1] < 1000
+    assert (told["drifted"], told["label_shift"]["shifted"]) == ([], False)
+    assert "split test" in (tmp_path / "s.html").read_text()
+    assert main(["profile", far, "--problem", str(tmp_path / "p.yaml"), "--state", str(tmp_path / "state")]) == 0
+    assert (
+        main(["compare", str(tmp_path / "state"), str(tmp_path / "state"), "--a-split", "train", "--b-split", "test", "--json", "-"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out)["rows"] == told["rows"]
+    assert main(["compare", far, far, "--split", "train"]) == 1
+    assert "give --problem" in capsys.readouterr().err
+    assert main(["compare", far, far, *split, "--slice", "c=a"]) == 1
+    assert "not both" in capsys.readouterr().err
+
+
+def test_a_label_shifts_at_seventy_thirty(table, capsys):
+    even, near, far = table("even.parquet"), table("near.parquet", 0.52), table("far.parquet", 0.7)
+    assert main(["compare", even, far, "--label", "c", "--ignore", "c", "--fail"]) == 3
+    assert "! label c: a class's share changed by 20.0%" in capsys.readouterr().out
+    assert main(["compare", even, near, "--label", "c", "--fail"]) == 0
+    assert main(["compare", even, far, "--label", "z"]) == 1
+    assert "there is no column 'z'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def lake(tmp_path, monkeypatch):
+    """Days 1 to 7 with as many a as b, days 8 to 14 with 70 of 100; then day 1 is delivered anew."""
+    from windtunnel.beam_jobs.ingest import ingest
+    from windtunnel.beam_jobs.job import Progress
+    from windtunnel.lifecycle.problem import load
+    from windtunnel.lifecycle.settings import Settings
+    from windtunnel.lifecycle.window import Window
+
+    (tmp_path / "l").mkdir()
+    (tmp_path / "p.yaml").write_text(PROBLEM + "windows: {train_days: 14}\nsplits: {by: time, test: 0.5}\n")
+    places = {"catalog_uri": f"sqlite:///{tmp_path}/c.db", "warehouse": str(tmp_path / "w"), "artifacts": str(tmp_path / "a")}
+    for name, value in {**places, "landing": str(tmp_path / "l")}.items():
+        monkeypatch.setenv(f"AIRFLOW__WINDTUNNEL__{name.upper()}", value)
+    settings, problem = Settings.from_environment(), load(tmp_path / "p.yaml")
+
+    def land(day, share, rows=300):
+        lines = [f"{i / 7},{'a' if i < rows * share else 'b'},{day}-{i}" for i in range(rows)]
+        (tmp_path / "l" / f"2013-01-{day:02}.csv").write_text("\n".join(["n,c,t", *lines]))
+
+    for day in range(1, 15):
+        land(day, 0.5 if day < 8 else 0.7)
+    window = Window(dt.date(2013, 1, 1), dt.date(2013, 1, 15))
+    first = ingest(problem, window, settings, Progress())
+    land(1, 0.5, 30)
+    ingest(problem, window, settings, Progress())
+    return first
+
+
+def test_windows_snapshots_and_splits_of_a_table(lake, tmp_path, capsys):
+    name = lake.table
+    assert main(["compare", name, name, "--a-end", "2013-01-08", "--b-start", "2013-01-08", "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], "c" in told["drifted"]) == ([1830, 2100], True)
+    assert main(["compare", name, name, "--a-snapshot", str(lake.snapshot_id), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == [4200, 3930]
+    split = ["--problem", str(tmp_path / "p.yaml"), "--a-split", "train", "--b-split", "test"]
+    assert main(["compare", name, name, *split, "--end", "2013-01-15", "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], "c" in told["drifted"]) == ([1830, 2100], True)
+    assert main(["compare", name, name, *split]) == 1
+    assert "give --end" in capsys.readouterr().err
+    assert main(["compare", name, name, "--a-snapshot", "nothing"]) == 1
+    assert "nothing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from windtunnel.lifecycle.errors import SchemaMismatchError, SourceFormatError
+from windtunnel.lifecycle.problem import parse
 from windtunnel.lifecycle.statistics import TableStatistics, summarize
 from windtunnel.lifecycle.statistics.association import association, associations
 from windtunnel.lifecycle.statistics.hashing import hash_column
@@ -309,6 +310,81 @@ def test_slices():
     assert again.slices["g=a"].rows == 4
     with pytest.raises(SchemaMismatchError):
         Profiled.from_bytes(b"nothing of ours")
+
+
+def test_of_very_many_slices_parts_and_the_whole_keep_the_same():
+    table = pa.table({"g": [f"v{i % 700}" for i in range(3000)], "x": range(3000)})
+    whole, back, front = (Profiled([["g"]]) for _ in range(3))
+    parts = []
+    for start in range(0, 3000, 500):
+        whole.add_batch(table.slice(start, 500).to_batches()[0], "f", start)
+        part = Profiled([["g"]])
+        part.add_batch(table.slice(start, 500).to_batches()[0], "f", start)
+        parts.append(part.to_bytes())
+    for part in parts:
+        front.merge(Profiled.from_bytes(part))
+    for part in reversed(parts):
+        back.merge(Profiled.from_bytes(part))
+    told = [{name: summarize(part) for name, part in sorted(found.slices.items())} for found in (whole, front, back)]
+    assert told[0] == told[1] == told[2]
+    assert len(told[0]) == 200
+    rows = collections.Counter(f"g={value}" for value in table["g"].to_pylist())
+    assert all(entry["rows"] == rows[name] for name, entry in told[0].items())
+
+
+@settings(max_examples=20, deadline=None, phases=PHASES)
+@given(st.data(), st.lists(st.integers(0, 80), max_size=4))
+def test_everything_that_a_problem_asks_for_merges(data, cuts):
+    """Slices, splits, labels by day and split, labels of sensitive groups, and associations of the sample."""
+    size = data.draw(st.integers(1, 80))
+    draw = lambda values: data.draw(st.lists(values, min_size=size, max_size=size))  # noqa: E731
+    table = pa.table(
+        {
+            "k": pa.array(draw(st.integers(0, 30)), pa.int64()),
+            "g": pa.array(draw(st.sampled_from(["a", "b", None])), pa.string()),
+            "t": pa.array(draw(SENTENCES), pa.string()),
+            "y": pa.array(draw(st.one_of(st.none(), st.integers(0, 1))), pa.int64()),
+            "event_date": pa.array(draw(st.dates(dt.date(2013, 1, 1), dt.date(2013, 1, 4))), pa.date32()),
+        }
+    )
+    problem = parse(
+        {
+            "name": "p",
+            "owner": "o",
+            "task": "binary",
+            "source": {"format": "csv", "path": "{day}"},
+            "columns": {"k": "int64", "g": "string", "t": "string", "y": "int64"},
+            "features": {"numeric": ["k"], "categorical": ["g"], "text": ["t"]},
+            "label": {"column": "y", "positive": {"equals": 1}, "delay_days": 1},
+            "keys": ["k"],
+            "sensitive": ["g"],
+        }
+    )
+
+    def told(found):
+        found.hide_labels("2013-01-04")
+        return {
+            "table": summarize(found.table),
+            "slices": {name: summarize(part) for name, part in sorted(found.slices.items())},
+            "splits": {name: summarize(part) for name, part in sorted(found.splits.items())},
+            "labels": found.label_counts(),
+            "groups": found.group_counts(),
+            "unlabelled": found.unlabelled(),
+            "association": associations(found.table.sample.table, ["k", "g", "t"], "y"),
+        }
+
+    whole, merged = Profiled([["g"], ["g", "k"]], None, problem), Profiled()
+    bounds = [0, *sorted(min(cut, size) for cut in cuts), size]
+    for start, end in itertools.pairwise(bounds):
+        batch = table.slice(start, end - start).combine_chunks().to_batches()
+        part = Profiled([["g"], ["g", "k"]], None, problem)
+        for rows in batch:
+            whole.add_batch(rows, "file", start)
+            part.add_batch(rows, "file", start)
+        merged.merge(Profiled.from_bytes(part.to_bytes()))
+    left, right = told(whole), told(merged)
+    assert left["unlabelled"] + sum(sum(counts.values()) for counts in left["labels"].values()) == size
+    assert json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
 
 
 def test_associations():

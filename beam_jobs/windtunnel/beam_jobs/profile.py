@@ -21,18 +21,19 @@ from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, repo
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
 from windtunnel.lifecycle.artifacts import Stage
 from windtunnel.lifecycle.drift import compare, label_shift
-from windtunnel.lifecycle.eda import profile_page, warnings_of
+from windtunnel.lifecycle.eda import profile_page, split_warnings, warnings_of
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.problem import Problem, parse
 from windtunnel.lifecycle.references import SnapshotRef, StatisticsRef
 from windtunnel.lifecycle.rows import DAY, first_test_day, first_unknown_day, label_of
 from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.snapshots import files
+from windtunnel.lifecycle.snapshots import day_of, files
 from windtunnel.lifecycle.sources.days import event_columns
 from windtunnel.lifecycle.statistics import summarize
 from windtunnel.lifecycle.statistics.association import associations
 from windtunnel.lifecycle.statistics.profiled import Profiled
 from windtunnel.lifecycle.statistics.scan import GroupTask, scan_groups, tasks_of
+from windtunnel.lifecycle.stratification import stratified
 
 __all__ = ["profile", "profile_files", "run"]
 
@@ -98,8 +99,13 @@ def _window(problem: Problem, snapshot: SnapshotRef, settings: Settings, progres
             filesystem.pipe_file(temporary, state.to_bytes())
             filesystem.mv(temporary, places[i])
     whole = Profiled()
-    for place in places:
-        whole.merge(Profiled.from_bytes(filesystem.cat_file(place)))
+    first_test = first_test_day(problem, snapshot.end).isoformat() if problem.splits.by == "time" else ""
+    for path, place in zip(paths, places, strict=True):
+        part = Profiled.from_bytes(filesystem.cat_file(place))
+        day = day_of(path)
+        if first_test and day:
+            part.splits = {"test" if day >= first_test else "train": part.table}
+        whole.merge(part)
     if problem.label.delay_days:
         whole.hide_labels(first_unknown_day(problem, snapshot.end).isoformat())
     return whole
@@ -170,12 +176,16 @@ def _describe(problem: Problem, snapshot: SnapshotRef, found: Profiled, referenc
     association = associations(sample, asked, labels) if labels is not None else {}
     proxies = {name: associations(sample, [f for f in problem.features.columns if f != name], name) for name in problem.sensitive}
     first_test = first_test_day(problem, snapshot.end).isoformat() if problem.splits.by == "time" else ""
+    labels_by_split = found.label_counts(first_test)
+    balances = stratified(labels_by_split, found.group_counts(first_test), problem.limits.split_shift)
     described: dict[str, Any] = {
         **summary,
         "problem": problem.name,
         "snapshot": snapshot.to_dict(),
         "label": problem.label.column,
-        "labels": found.label_counts(first_test),
+        "labels": labels_by_split,
+        "stratification": [entry.to_dict() for entry in balances],
+        "splits": {name: summarize(statistics) for name, statistics in found.splits.items()},
         "unlabelled": found.unlabelled(),
         "association": association,
         "association_rows": sample.num_rows,
@@ -187,7 +197,7 @@ def _describe(problem: Problem, snapshot: SnapshotRef, found: Profiled, referenc
         described |= _drift(problem, found, reference)
     features = [name for name in association if name in problem.features.columns]
     flagged = {name: association[name] for name in features}
-    described["warnings"] = warnings_of(summary, flagged, proxies, described["drifted"])
+    described["warnings"] = [*split_warnings(problem.label.column, balances), *warnings_of(summary, flagged, proxies, described["drifted"])]
     return described
 
 

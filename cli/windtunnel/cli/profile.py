@@ -27,7 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Profile it."""
     crossings = [entry.split(",") for entry in arguments.slice]
-    found = reading.load(arguments.data, arguments, crossings)
+    problem = None
+    if arguments.problem:
+        from windtunnel.lifecycle.problem import load
+
+        problem = load(arguments.problem)
+    found = reading.load(arguments.data, arguments, crossings, problem)
     described = reading.describe(found, label=arguments.label, sensitive=arguments.sensitive)
     name = ", ".join(arguments.data)
     if arguments.json:

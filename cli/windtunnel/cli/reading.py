@@ -1,6 +1,7 @@
 """Statistics of whatever a person points at: files of any format, a table, or statistics that were kept."""
 
 import argparse
+import copy
 import dataclasses
 import os
 import re
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.lifecycle.errors import ConfigurationError, SchemaMismatchError, UnavailableError
 
 if TYPE_CHECKING:
+    from windtunnel.lifecycle.problem import Problem
     from windtunnel.lifecycle.sources.untyped import Skipped
     from windtunnel.lifecycle.statistics import TableStatistics
     from windtunnel.lifecycle.statistics.profiled import Profiled
@@ -37,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-header", action="store_true", help="the CSV has no header")
     parser.add_argument("--start", help="of a table: the first day, such as 2013-01-01")
     parser.add_argument("--end", help="of a table: the day after the last")
+    parser.add_argument("--snapshot", help="of a table: a snapshot id or a tag; the newest version if not given")
+    parser.add_argument("--problem", metavar="FILE", help="a problem file: says what the label and the splits of a table or of files are")
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -51,7 +55,9 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def load(data: Sequence[str], arguments: argparse.Namespace, slices: Sequence[Sequence[str]] = ()) -> Loaded:
+def load(
+    data: Sequence[str], arguments: argparse.Namespace, slices: Sequence[Sequence[str]] = (), problem: "Problem | None" = None
+) -> Loaded:
     """The statistics of data: paths, globs, folders, the name of a table, or statistics that were kept.
 
     Raises:
@@ -62,7 +68,7 @@ def load(data: Sequence[str], arguments: argparse.Namespace, slices: Sequence[Se
     from windtunnel.lifecycle.sources.untyped import Skipped, format_of
     from windtunnel.lifecycle.statistics.profiled import Profiled
 
-    skipped, whole = Skipped(), Profiled(slices)
+    skipped, whole = Skipped(), Profiled(slices, None, problem)
     options = options_of(arguments)
     parquet: list[str] = []
     for entry in data:
@@ -75,40 +81,64 @@ def load(data: Sequence[str], arguments: argparse.Namespace, slices: Sequence[Se
             if format_of(path) == "parquet":
                 parquet.append(path)
             else:
-                whole.merge(_untyped(path, options, slices, skipped))
-    for part in _parquet(parquet, arguments.workers, slices):
+                whole.merge(_untyped(path, options, Profiled(slices, None, problem), skipped))
+    for part in _parquet(parquet, arguments, Profiled(slices, None, problem), slices):
         whole.merge(part)
     _check_slices(whole, slices)
     return Loaded(whole, skipped)
 
 
-def _parquet(paths: list[str], workers: int, slices: Sequence[Sequence[str]]) -> Iterable["Profiled"]:
+def _parquet(paths: list[str], arguments: argparse.Namespace, whole: "Profiled", slices: Sequence[Sequence[str]]) -> Iterable["Profiled"]:
     if not paths:
         return
-    if workers > 1:
+    if arguments.workers > 1:
+        if arguments.problem:
+            raise ConfigurationError("--problem is read in one process", hint="leave out --workers")
         from windtunnel.beam_jobs.job import Progress
         from windtunnel.beam_jobs.profile import profile_files
         from windtunnel.lifecycle.settings import Settings
 
-        yield from profile_files(paths, Settings(workers=workers), Progress("profile"), slices=slices)
+        yield from profile_files(paths, Settings(workers=arguments.workers), Progress("profile"), slices=slices)
         return
-    from windtunnel.lifecycle.statistics.profiled import Profiled
+    from windtunnel.lifecycle.snapshots import day_of
     from windtunnel.lifecycle.statistics.scan import scan_groups, tasks_of
 
-    whole = Profiled(slices)
-    for task in tasks_of(paths):
-        scan_groups(task, whole)
-    yield whole
+    first_test = _first_test_day(arguments)
+    if not first_test:
+        for task in tasks_of(paths):
+            scan_groups(task, whole)
+        yield whole
+        return
+    for path in paths:
+        part = copy.deepcopy(whole)
+        for task in tasks_of([path]):
+            scan_groups(task, part)
+        part.splits = {"test" if day_of(path) >= first_test else "train": part.table}
+        yield part
 
 
-def _untyped(path: str, options: dict[str, Any], slices: Sequence[Sequence[str]], skipped: "Skipped") -> "Profiled":
+def _first_test_day(arguments: argparse.Namespace) -> str:
+    """Of a problem that splits by time: the first day, ISO, of the test split of the window that ends on ``--end``."""
+    if not arguments.problem:
+        return ""
+    from windtunnel.lifecycle.problem import load
+    from windtunnel.lifecycle.rows import first_test_day
+
+    problem = load(arguments.problem)
+    if problem.splits.by != "time":
+        return ""
+    if not arguments.end:
+        raise ConfigurationError("the problem splits by time: the splits of which window?", hint="give --end, the day after its last")
+    return first_test_day(problem, arguments.end).isoformat()
+
+
+def _untyped(path: str, options: dict[str, Any], empty: "Profiled", skipped: "Skipped") -> "Profiled":
     from windtunnel.lifecycle.sources.untyped import Skipped, read_untyped
-    from windtunnel.lifecycle.statistics.profiled import Profiled
 
-    mine, found, offset = Skipped(), Profiled(slices), 0
+    mine, found, offset = Skipped(), copy.deepcopy(empty), 0
     for batch in read_untyped(path, options, mine):
         if batch is None:
-            found, offset = Profiled(slices), 0
+            found, offset = copy.deepcopy(empty), 0
             continue
         found.add_batch(batch, os.fspath(Path(path).name), offset)
         offset += batch.num_rows
@@ -146,7 +176,7 @@ def _table(entry: str, arguments: argparse.Namespace) -> list[str]:
             f"{entry}: no such file, and no catalog is set in which it could be a table",
             hint="`eval $(windtunnel env)` makes this command see the embedded instance's tables",
         )
-    found = table_files(settings, entry, arguments.start, arguments.end)
+    found = table_files(settings, entry, arguments.start, arguments.end, arguments.snapshot or "")
     if not found:
         raise UnavailableError(f"table {entry} has no rows between {arguments.start or 'its first day'} and {arguments.end or 'its last'}")
     return found
@@ -159,12 +189,21 @@ def _check_slices(found: "Profiled", slices: Sequence[Sequence[str]]) -> None:
             raise ConfigurationError(f"there is no column {name!r} to slice by", hint=f"there are: {', '.join(known)}")
 
 
-def part_of(found: "Profiled", name: str | None) -> "TableStatistics":
-    """The whole table, or a slice of it.
+def part_of(found: "Profiled", name: str | None, split: str | None = None) -> "TableStatistics":
+    """The whole table, or a slice or a split of it.
 
     Raises:
-        ConfigurationError: there is no such slice.
+        ConfigurationError: there is no such slice or split.
     """
+    if split:
+        if name:
+            raise ConfigurationError(f"give a slice ({name}) or a split ({split}), not both", hint="slices are kept of all rows")
+        if split not in found.splits:
+            raise ConfigurationError(
+                f"there is no split {split!r}",
+                hint=f"there are: {', '.join(found.splits)}" if found.splits else "give --problem, which says what the splits are",
+            )
+        return found.splits[split]
     if not name:
         return found.table
     wanted = name.replace(", ", ",")
@@ -196,6 +235,10 @@ def describe(found: Loaded, label: str | None = None, sensitive: Sequence[str] =
         described |= {"label": label, "association": association, "association_rows": sample.num_rows}
     if proxies:
         described["proxies"] = proxies
+    if found.profiled.labels:
+        described["labels"] = found.profiled.label_counts()
+    if found.profiled.splits:
+        described["splits"] = {name: summarize(statistics) for name, statistics in found.profiled.splits.items()}
     if found.profiled.slices:
         described["slices"] = {name: summarize(statistics) for name, statistics in found.profiled.slices.items()}
     if found.skipped.rows:

@@ -10,6 +10,7 @@ from typing import Any
 
 from windtunnel.lifecycle.balance import shares, shift
 from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.stratification import stratified
 
 __all__ = ["Figures", "Finding", "check_all"]
 
@@ -53,6 +54,7 @@ class Figures:
         unlabelled: rows without a label.
         train: labels of the training split.
         test: labels of the test split.
+        groups: the same two for each value of each sensitive column, such as ``sex=F``.
         days: rows of each day, ISO.
         drift: the population stability index of each column against the reference, where there is one; 0 where the change is not
             beyond chance.
@@ -66,6 +68,7 @@ class Figures:
     unlabelled: int = 0
     train: dict[str, int] = dataclasses.field(default_factory=dict)
     test: dict[str, int] = dataclasses.field(default_factory=dict)
+    groups: dict[str, dict[str, dict[str, int]]] = dataclasses.field(default_factory=dict)
     days: dict[str, int] = dataclasses.field(default_factory=dict)
     drift: dict[str, float] = dataclasses.field(default_factory=dict)
     reference: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -143,11 +146,15 @@ def _classes(problem: Problem, figures: Figures, options: Mapping[str, Any]) -> 
             got = f"class {worst} moved by {moved:.1%} to {shares(labels).get(worst, 0.0):.1%}"
             found.append(Finding("label shift", moved <= problem.limits.label_shift, "critical", text, got, column))
     if min(sum(figures.train.values()), sum(figures.test.values())) >= _LEAST:
-        allowed = float(options.get("split_shift", 0.1))
+        allowed = float(options.get("split_shift", problem.limits.split_shift))
         worst, moved = shift(figures.test, figures.train)
         text = f"a class's share in the test split within {allowed:.1%} of the training split's"
         severity = "warning" if problem.splits.by == "time" else "critical"
         found.append(Finding("split balance", moved <= allowed, severity, text, f"class {worst} differs by {moved:.1%}", column))
+        for entry in stratified({"train": figures.train, "test": figures.test}, figures.groups, allowed):
+            if entry.group:
+                text = f"shares of the two splits within {allowed:.1%}"
+                found.append(Finding(f"split balance of {entry.of} of {entry.group}", entry.balanced, severity, text, str(entry), column))
     return found
 
 

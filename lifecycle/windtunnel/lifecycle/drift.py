@@ -15,7 +15,7 @@ import numpy as np
 from windtunnel.lifecycle.statistics import ColumnStatistics, TableStatistics
 from windtunnel.lifecycle.statistics.summary import bin_shares, finite_counts, quantiles
 
-__all__ = ["ALPHA", "ColumnDrift", "answer_drift", "compare", "label_shift"]
+__all__ = ["ALPHA", "ColumnDrift", "adjusted", "answer_drift", "compare", "label_shift"]
 
 ALPHA = 0.05
 """The false-discovery rate over the columns of a comparison."""
@@ -97,7 +97,7 @@ def compare(
     found = {name: _column(reference.columns[name], current.columns[name]) for name in shared}
     tests = [(drift, "value", drift.p_value) for drift in found.values() if drift.p_value is not None]
     tests += [(drift, "missing", drift.missing["p_value"]) for drift in found.values()]
-    for (drift, what, _), q in zip(tests, _benjamini_hochberg([p for _, _, p in tests]), strict=True):
+    for (drift, what, _), q in zip(tests, adjusted([p for _, _, p in tests]), strict=True):
         if what == "value":
             drift.q_value = q
         else:
@@ -323,11 +323,11 @@ def _kolmogorov(value: float) -> float:
     return float(kolmogorov(value))
 
 
-def _benjamini_hochberg(p_values: list[float]) -> list[float]:
-    """Adjusted p-values: the smallest false-discovery rate at which each would count.
+def adjusted(p_values: list[float]) -> list[float]:
+    """P-values adjusted after Benjamini and Hochberg: the smallest false-discovery rate at which each would count.
 
     Example:
-        >>> [round(q, 3) for q in _benjamini_hochberg([0.01, 0.04, 0.03])]
+        >>> [round(q, 3) for q in adjusted([0.01, 0.04, 0.03])]
         [0.03, 0.04, 0.04]
     """
     if not p_values:
@@ -335,9 +335,9 @@ def _benjamini_hochberg(p_values: list[float]) -> list[float]:
     values = np.asarray(p_values)
     order = np.argsort(values)
     ranked = values[order] * len(values) / np.arange(1, len(values) + 1)
-    adjusted = np.minimum.accumulate(ranked[::-1])[::-1]
+    q_values = np.minimum.accumulate(ranked[::-1])[::-1]
     found = np.empty_like(values)
-    found[order] = np.minimum(adjusted, 1.0)
+    found[order] = np.minimum(q_values, 1.0)
     return [float(value) for value in found]
 
 

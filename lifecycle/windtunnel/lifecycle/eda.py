@@ -9,8 +9,9 @@ from markupsafe import Markup
 from windtunnel.lifecycle import page
 from windtunnel.lifecycle.statistics import TableStatistics
 from windtunnel.lifecycle.statistics.summary import bin_shares, summarize
+from windtunnel.lifecycle.stratification import Balance, unbalanced
 
-__all__ = ["comparison_page", "profile_page", "warnings_of"]
+__all__ = ["comparison_page", "profile_page", "split_warnings", "warnings_of"]
 
 _LEAK = 0.95
 _PROXY = 0.5
@@ -47,6 +48,11 @@ def warnings_of(
     for name, column in summary["columns"].items():
         found += _column_warnings(name, column)
     return found
+
+
+def split_warnings(label: str, balances: Sequence[Balance]) -> list[dict[str, str]]:
+    """What is not stratified, for the top of the list."""
+    return [_warning(entry.group.partition("=")[0] or label, "split unbalanced", "bad", str(entry)) for entry in unbalanced(balances)]
 
 
 def _warning(column: str, what: str, tone: str, text: str) -> dict[str, str]:
@@ -95,7 +101,7 @@ def profile_page(title: str, subtitle: str, profile: Mapping[str, Any]) -> str:
     ]
     body.append(_warnings(warnings))
     if profile.get("labels"):
-        body.append(_labels(profile["labels"], profile.get("label_shift")))
+        body.append(_labels(profile["labels"], profile.get("label_shift"), profile.get("stratification", [])))
     strength = profile.get("association", {})
     rows = [
         [
@@ -147,7 +153,14 @@ def comparison_page(title: str, subtitle: str, drift: Mapping[str, Any], referen
     heads = ["column", "before, after", "", "PSI", "KS or L∞", "distance (sd)", "q", "null", "mean", "why"]
     tiles = page.tiles([("rows before", drift["rows"][0]), ("rows now", drift["rows"][1]), ("columns that drifted", len(drift["drifted"]))])
     gone = [*(f"new: {name}" for name in drift["new_columns"]), *(f"lost: {name}" for name in drift["lost_columns"])]
-    body = [page.section("Overview", tiles, Markup("<p>{}</p>").format("; ".join(gone)) if gone else Markup(""))]
+    notes = Markup("<p>{}</p>").format("; ".join(gone)) if gone else Markup("")
+    shift = drift.get("label_shift")
+    if shift:
+        told = page.badge("label shift", "bad") if shift["shifted"] else page.badge("label steady", "good")
+        notes += Markup("<p>{} {}</p>").format(told, f"{shift['column']}: largest change of a class's share {shift['change']:.1%}")
+    body = [page.section("Overview", tiles, notes)]
+    warnings = [_warning(name, "drifted", "bad", "; ".join(entry["reasons"])) for name, entry in order if entry["drifted"]]
+    body.append(_warnings(warnings))
     body.append(page.section("Columns", page.table(heads, rows)))
     return page.render(title, body, subtitle)
 
@@ -164,7 +177,7 @@ def _warnings(warnings: Sequence[Mapping[str, str]]) -> Markup:
     return page.section("Warnings", page.table(["", "column", ""], rows))
 
 
-def _labels(labels: Mapping[str, Mapping[str, int]], shift: Mapping[str, Any] | None) -> Markup:
+def _labels(labels: Mapping[str, Mapping[str, int]], shift: Mapping[str, Any] | None, balances: Sequence[Mapping[str, Any]]) -> Markup:
     classes = sorted({name for counts in labels.values() for name in counts})
     rows = []
     for split, counts in labels.items():
@@ -175,6 +188,24 @@ def _labels(labels: Mapping[str, Mapping[str, int]], shift: Mapping[str, Any] | 
         tone = "bad" if shift["shifted"] else "good"
         text = f"largest change against the reference: {shift['change']:.1%}"
         notes = Markup("<p>{} {}</p>").format(page.badge("label shift" if shift["shifted"] else "label steady", tone), text)
+    if balances:
+        worst = [entry for entry in balances if not entry["balanced"]]
+        tone, text = ("bad", f"{len(worst)} of {len(balances)} shares differ too much") if worst else ("good", "stratified")
+        notes += Markup("<p>{} {}</p>").format(page.badge(text, tone), "training and test rows compared, as a whole and by sensitive group")
+        heads = ["share of", "among", "training", "test", "rows", "q", ""]
+        compared = [
+            [
+                f"class {entry['name']}" if entry["of"] == "labels" else "rows",
+                entry["group"] or "all rows",
+                f"{entry['train']:.2%}",
+                f"{entry['test']:.2%}",
+                f"{entry['rows'][0]:,} / {entry['rows'][1]:,}",
+                entry["q_value"],
+                Markup("") if entry["balanced"] else page.badge("unbalanced", "bad"),
+            ]
+            for entry in balances
+        ]
+        notes += page.details("splits compared", page.table(heads, compared))
     return page.section("Label", page.table(["split", "rows", *(f"class {name}" for name in classes)], rows), notes)
 
 
@@ -248,9 +279,22 @@ def _more(column: Mapping[str, Any]) -> Markup:
     pieces = []
     if column["top"]:
         pieces.append(page.table(["value", "rows"], column["top"][:10]))
+    tokens = column.get("tokens")
+    if tokens and tokens["total"]:
+        per_text, mean = tokens["per_text"], page.number(tokens["per_text"]["mean"])
+        told = f"{per_text['min']} to {per_text['max']} tokens a text, {mean} on average; {tokens['distinct']:,} different"
+        pieces.append(Markup("<p>{}</p>").format(told))
+        if per_text["max"] > 1:
+            pieces.append(page.table(["token", "times"], tokens["top"][:10]))
+        if "approximate" in tokens:
+            pieces.append(Markup("<p>{}</p>").format(_errors(tokens["approximate"])))
     if column["quantiles"]:
         pieces.append(page.table(["quantile", "value"], column["quantiles"].items()))
     if "approximate" in column:
-        told = [f"{what}: {', '.join(f'{key} {value}' for key, value in error.items())}" for what, error in column["approximate"].items()]
-        pieces.append(Markup("<p>{}</p>").format("Approximate: " + "; ".join(told)))
+        pieces.append(Markup("<p>{}</p>").format(_errors(column["approximate"])))
     return page.details("more", *pieces) if pieces else Markup("")
+
+
+def _errors(approximate: Mapping[str, Mapping[str, Any]]) -> str:
+    told = [f"{what}: {', '.join(f'{key} {value}' for key, value in error.items())}" for what, error in approximate.items()]
+    return "Approximate: " + "; ".join(told)

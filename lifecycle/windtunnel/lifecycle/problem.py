@@ -252,6 +252,9 @@ class Limits(_Part):
     quarantine_share: Share = Field(0.01, description="largest share of rows that do not fit the schema")
     rows_min: int = Field(1, ge=0, description="rows of a training window")
     label_shift: Share = Field(0.1, description="largest change of a class's share against the reference")
+    split_shift: Share = Field(
+        0.1, description="largest difference of a class's share between training and test rows, also within each sensitive group"
+    )
     drift: float = Field(0.25, ge=0, description="largest population stability index of a feature against the reference")
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "catalog",
     "content_fingerprint",
     "day_files",
+    "day_of",
     "day_path",
     "files",
     "load_table",
@@ -367,16 +368,28 @@ def files(settings: Settings, ref: SnapshotRef) -> list[str]:
     return sorted(path.removeprefix("file://") for path in paths)
 
 
-def table_files(settings: Settings, name: str, start: str | None = None, end: str | None = None) -> list[str]:
-    """The Parquet data files of the newest version of any table, of some days if it is one of ours.
+def day_of(path: str) -> str:
+    """The day, ISO, whose rows a data file of ours holds; empty for other files.
+
+    Example:
+        >>> day_of("s3://lake/p/examples/data/event_date=2013-03-01/00ff-0.parquet")
+        '2013-03-01'
+    """
+    found = _NAME.search(path)
+    return found["day"] if found else ""
+
+
+def table_files(settings: Settings, name: str, start: str | None = None, end: str | None = None, version: str = "") -> list[str]:
+    """The Parquet data files of any table, of some days if it is one of ours; of a snapshot id or tag, or the newest version.
 
     Raises:
-        UnavailableError: there is no such table.
+        UnavailableError: there is no such table or version.
     """
     table = load_table(settings, name)
+    number = _version(table, version) if version else None
     if DAY in table.schema().column_names:
-        return [entry.path.removeprefix("file://") for entry in day_files(table, start, end) if entry.rows]
-    return sorted(task.file.file_path.removeprefix("file://") for task in table.scan().plan_files())
+        return [entry.path.removeprefix("file://") for entry in day_files(table, start, end, snapshot_id=number) if entry.rows]
+    return sorted(task.file.file_path.removeprefix("file://") for task in table.scan(snapshot_id=number).plan_files())
 
 
 def pin(problem: Problem, window: Window, settings: Settings, version: str = "") -> SnapshotRef:

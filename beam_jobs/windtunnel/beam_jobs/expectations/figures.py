@@ -12,10 +12,12 @@ from windtunnel.beam_jobs.expectations.source import Source
 from windtunnel.lifecycle.checks import Figures
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.rows import DAY, label_of, split_of
+from windtunnel.lifecycle.statistics.profiled import slice_name
 
 __all__ = ["count_figures"]
 
 _SAMPLE = 200_000  # rows that are looked at for leaks
+_GROUPS = 500  # values of sensitive columns
 _PER_VALUE = 20  # rows a distinct value, at least, for its label to say something
 
 
@@ -33,7 +35,7 @@ def count_figures(problem: Problem, source: Source, end: str, progress: Callable
     keys = problem.splits.key or problem.keys
     splits = days if problem.splits.by == "time" else bool(keys)
     classes = problem.task != "regression"
-    wanted = [problem.label.column, *(keys if splits else []), *([DAY] if days else []), *problem.features.columns]
+    wanted = [problem.label.column, *(keys if splits else []), *([DAY] if days else []), *problem.sensitive, *problem.features.columns]
     columns = [name for name in dict.fromkeys(wanted) if name in source.columns]
     if problem.label.column not in columns:
         return figures
@@ -61,7 +63,26 @@ def _count_labels(problem: Problem, batch: pa.RecordBatch, end: str, figures: Fi
         test = split_of(problem, batch, end)
         _add(figures.test, label.filter(pa.array(test & known)))
         _add(figures.train, label.filter(pa.array(~test & known)))
+        for name in problem.sensitive:
+            if name in batch.schema.names:
+                _count_groups(name, batch, label.filter(pa.array(known)), test, known, figures)
     leaks.look(batch, label, known)
+
+
+def _count_groups(
+    name: str, batch: pa.RecordBatch, label: pa.Array, test: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_], figures: Figures
+) -> None:
+    """Labels by split within each value of a sensitive column; of one with very many values only the first."""
+    values = batch.column(name)
+    values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+    rows = pd.DataFrame({"group": values.to_pandas()[known], "test": test[known]}).reset_index(drop=True)
+    counts = rows.assign(label=label.cast(pa.string()).to_pandas()).value_counts(dropna=False).reset_index(name="rows")
+    for value, tested, text, count in counts.itertuples(index=False):
+        group = slice_name([name], [None if pd.isna(value) else value])
+        if group in figures.groups or len(figures.groups) < _GROUPS:
+            splits = figures.groups.setdefault(group, {"train": {}, "test": {}})
+            part = splits["test" if tested else "train"]
+            part[text] = part.get(text, 0) + int(count)
 
 
 def _add(counts: dict[str, int], labels: pa.Array) -> None:

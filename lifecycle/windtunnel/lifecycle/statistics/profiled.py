@@ -1,8 +1,9 @@
-"""What a profile holds beside the columns: the same by slice, and the labels by day and split. Parts merge into the whole."""
+"""What a profile holds beside the columns: the same by slice and by split, and the labels by day and split. Parts merge into the whole."""
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -15,10 +16,14 @@ from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.statistics.counting import flat
 from windtunnel.lifecycle.statistics.table import TableStatistics
 
-__all__ = ["Profiled", "slice_name"]
+__all__ = ["LabelCounts", "Profiled", "slice_name"]
 
 _SLICE_LIMIT = 4096
 _SLICES = 200
+_UNKNOWN = "\0"
+
+LabelCounts = dict[str, dict[str, int]]
+"""Rows by split and label."""
 
 
 def slice_name(columns: Sequence[str], values: Sequence[Any]) -> str:
@@ -32,18 +37,23 @@ def slice_name(columns: Sequence[str], values: Sequence[Any]) -> str:
 
 
 class Profiled:
-    """Statistics of a table, of its slices, and its labels.
+    """Statistics of a table, of its slices and splits, and its labels.
+
+    Of each crossing at most 200 slices are kept, those whose names have the smallest hashes: so parts agree with the whole on which.
 
     Args:
-        slices: column crossings to look into; at most 200 slices each are kept apart, the first that are met.
-        columns: the columns that slices are profiled by; None for all.
-        problem: says what a label and a split are; None for a table without.
+        slices: column crossings to look into.
+        columns: the columns that slices and splits are profiled by; None for all.
+        problem: says what a label and a split are, and which columns are sensitive; None for a table without.
     """
 
     def __init__(self, slices: Sequence[Sequence[str]] = (), columns: Sequence[str] | None = None, problem: Problem | None = None) -> None:
         self.table = TableStatistics()
         self.slices: dict[str, TableStatistics] = {}
+        self.splits: dict[str, TableStatistics] = {}
         self.labels: Counter[tuple[str, str, str]] = Counter()  # day, split, label
+        self.groups: dict[str, Counter[tuple[str, str, str]]] = {}  # the same for each value of a sensitive column
+        self._crossing: dict[str, str] = {}  # of each slice and group
         self._crossings = [list(crossing) for crossing in slices]
         self._columns = None if columns is None else list(columns)
         self._problem = problem
@@ -52,90 +62,103 @@ class Profiled:
         """Rows, and where they come from (see `TableStatistics.add_batch`)."""
         self.table.add_batch(batch, origin, offset)
         for crossing in self._crossings:
-            self._add_slices(batch, crossing)
+            names = self._columns if self._columns is not None else [name for name in batch.schema.names if name not in crossing]
+            part = batch.select([name for name in names if name in batch.schema.names])
+            for name, rows in _sliced(batch, crossing):
+                if self._has_place(self.slices, name, ", ".join(crossing)):
+                    self.slices.setdefault(name, TableStatistics(_SLICE_LIMIT, sample=0)).add_batch(part.filter(rows))
         if self._problem is not None:
-            self._add_labels(self._problem, batch)
+            self._add_splits(self._problem, batch)
 
-    def _add_slices(self, batch: pa.RecordBatch, crossing: list[str]) -> None:
-        codes = np.zeros(batch.num_rows, dtype=np.int64)
-        dictionaries = []
-        for name in crossing:
-            encoded = flat(batch.column(name))
-            encoded = encoded if pa.types.is_dictionary(encoded.type) else encoded.dictionary_encode()
-            values = [*encoded.dictionary.to_pylist(), None]
-            index = pc.fill_null(encoded.indices.cast(pa.int64()), len(values) - 1).to_numpy(zero_copy_only=False)
-            codes = codes * len(values) + index
-            dictionaries.append(values)
-        names = self._columns if self._columns is not None else [name for name in batch.schema.names if name not in crossing]
-        part = batch.select([name for name in names if name in batch.schema.names])
-        for code in np.unique(codes):
-            rest, values = int(code), []
-            for dictionary in reversed(dictionaries):
-                rest, place = divmod(rest, len(dictionary))
-                values.append(dictionary[place])
-            name = slice_name(crossing, values[::-1])
-            if name not in self.slices:
-                if len(self.slices) >= _SLICES * max(len(self._crossings), 1):
-                    continue
-                self.slices[name] = TableStatistics(_SLICE_LIMIT, sample=0)
-            self.slices[name].add_batch(part.filter(pa.array(codes == code)))
+    def _has_place(self, kept: dict[str, Any], name: str, crossing: str) -> bool:
+        """Whether a slice belongs to those that are kept; the one that it displaces is forgotten."""
+        if name in kept:
+            return True
+        rivals = [other for other in kept if self._crossing[other] == crossing]
+        if len(rivals) >= _SLICES:
+            last = max(rivals, key=_priority)
+            if _priority(name) > _priority(last):
+                return False
+            del kept[last]
+        self._crossing[name] = crossing
+        return True
 
-    def _add_labels(self, problem: Problem, batch: pa.RecordBatch) -> None:
+    def _add_splits(self, problem: Problem, batch: pa.RecordBatch) -> None:
         from windtunnel.lifecycle.rows import DAY, label_of, split_of
 
-        if problem.task == "regression":
+        if problem.label.column not in batch.schema.names:
             return
-        labels = label_of(problem, batch).cast(pa.string())
         test = None
         if problem.splits.by == "key" and (problem.splits.key or problem.keys):
             test = split_of(problem, batch, "9999-12-31")
-        days = flat(batch.column(DAY)).cast(pa.string()) if DAY in batch.schema.names else pa.array([""] * batch.num_rows)
+            names = self._columns if self._columns is not None else batch.schema.names
+            part = batch.select([name for name in names if name in batch.schema.names])
+            for split, mask in (("train", ~test), ("test", test)):
+                if mask.any():
+                    self.splits.setdefault(split, TableStatistics(_SLICE_LIMIT, sample=0)).add_batch(part.filter(pa.array(mask)))
+        if problem.task == "regression":
+            return
+        labels = label_of(problem, batch).cast(pa.string())
+        days = flat(batch.column(DAY)).cast(pa.string()) if DAY in batch.schema.names else pa.array([""] * batch.num_rows, pa.string())
         split = pa.array(np.where(test, "test", "train")) if test is not None else pa.array([""] * batch.num_rows, pa.string())
-        joined = pc.binary_join_element_wise(days, split, pc.fill_null(labels, "\0"), "\1")
-        for entry in pc.value_counts(joined).to_pylist():
-            day, part, label = entry["values"].split("\1")
-            self.labels[day, part, label] += entry["counts"]
+        joined = pc.binary_join_element_wise(days, split, pc.fill_null(labels, _UNKNOWN), "\1")
+        self.labels.update(_counted(joined))
+        for column in problem.sensitive:
+            if column not in batch.schema.names:
+                continue
+            for name, rows in _sliced(batch, [column]):
+                if self._has_place(self.groups, name, column):
+                    self.groups.setdefault(name, Counter()).update(_counted(joined.filter(rows)))
 
     def merge(self, other: Self) -> None:
         """Add another part."""
         self.table.merge(other.table)
         for name, statistics in other.slices.items():
-            if name not in self.slices:
-                self.slices[name] = TableStatistics(_SLICE_LIMIT, sample=0)
-            self.slices[name].merge(statistics)
+            if self._has_place(self.slices, name, other.crossing_of(name)):
+                self.slices.setdefault(name, TableStatistics(_SLICE_LIMIT, sample=0)).merge(statistics)
+        for name, statistics in other.splits.items():
+            self.splits.setdefault(name, TableStatistics(_SLICE_LIMIT, sample=0)).merge(statistics)
         self.labels.update(other.labels)
+        for name, counts in other.groups.items():
+            if self._has_place(self.groups, name, other.crossing_of(name)):
+                self.groups.setdefault(name, Counter()).update(counts)
+
+    def crossing_of(self, name: str) -> str:
+        """The columns whose crossing a slice is of."""
+        return self._crossing[name]
 
     def hide_labels(self, first: str) -> None:
         """Count rows from this day on (ISO) as rows without a label: it was not known at a run's cut-off."""
-        hidden: Counter[tuple[str, str, str]] = Counter()
-        for (day, split, label), count in self.labels.items():
-            hidden[day, split, "\0" if day >= first else label] += count
-        self.labels = hidden
+        self.labels = _hidden(self.labels, first)
+        self.groups = {name: _hidden(counts, first) for name, counts in self.groups.items()}
 
-    def label_counts(self, first_test_day: str = "") -> dict[str, dict[str, int]]:
+    def label_counts(self, first_test_day: str = "") -> LabelCounts:
         """Rows by split and label (rows without a label are left out).
 
         Args:
             first_test_day: for a split by time: the first day, ISO, of the test split.
         """
-        found: dict[str, dict[str, int]] = {}
-        for (day, split, label), count in sorted(self.labels.items()):
-            if label == "\0":
-                continue
-            part = split or (("test" if day >= first_test_day else "train") if first_test_day else "all")
-            counts = found.setdefault(part, {})
-            counts[label] = counts.get(label, 0) + count
-        return found
+        return _by_split(self.labels, first_test_day)
+
+    def group_counts(self, first_test_day: str = "") -> dict[str, LabelCounts]:
+        """The same for each value of a sensitive column, such as ``sex=F``."""
+        return {name: _by_split(counts, first_test_day) for name, counts in sorted(self.groups.items())}
 
     def unlabelled(self) -> int:
         """Rows without a label."""
-        return sum(count for (_, _, label), count in self.labels.items() if label == "\0")
+        return sum(count for (_, _, label), count in self.labels.items() if label == _UNKNOWN)
 
     def to_bytes(self) -> bytes:
         """Everything, to be merged later or elsewhere."""
-        plain = {"labels": [[*key, count] for key, count in self.labels.items()], "slices": list(self.slices)}
-        blobs = [json.dumps(plain).encode(), self.table.to_bytes(), *(statistics.to_bytes() for statistics in self.slices.values())]
-        batch = pa.record_batch({"blob": pa.array(blobs, pa.large_binary())})
+        plain = {
+            "labels": [[*key, count] for key, count in self.labels.items()],
+            "slices": list(self.slices),
+            "splits": list(self.splits),
+            "groups": {name: [[*key, count] for key, count in counts.items()] for name, counts in self.groups.items()},
+            "crossing": {name: self._crossing[name] for name in [*self.slices, *self.groups]},
+        }
+        parts = [self.table, *self.slices.values(), *self.splits.values()]
+        batch = pa.record_batch({"blob": pa.array([json.dumps(plain).encode(), *(part.to_bytes() for part in parts)], pa.large_binary())})
         sink = pa.BufferOutputStream()
         with pyarrow.ipc.new_file(sink, batch.schema) as writer:
             writer.write_batch(batch)
@@ -150,12 +173,71 @@ class Profiled:
         """
         try:
             with pyarrow.ipc.open_file(pa.py_buffer(data)) as file:
-                head, table, *slices = file.read_all()["blob"].to_pylist()
+                head, table, *parts = file.read_all()["blob"].to_pylist()
         except (pa.ArrowInvalid, KeyError, ValueError) as error:
             raise SchemaMismatchError(f"these are no statistics of ours: {error}") from error
         plain = json.loads(head)
         found = cls()
         found.table = TableStatistics.from_bytes(table)
-        found.slices = {name: TableStatistics.from_bytes(blob) for name, blob in zip(plain["slices"], slices, strict=True)}
-        found.labels = Counter({(day, split, label): count for day, split, label, count in plain["labels"]})
+        split = len(plain["slices"])
+        found.slices = {name: TableStatistics.from_bytes(blob) for name, blob in zip(plain["slices"], parts[:split], strict=True)}
+        found.splits = {name: TableStatistics.from_bytes(blob) for name, blob in zip(plain.get("splits", []), parts[split:], strict=True)}
+        found.labels = _counter(plain["labels"])
+        found.groups = {name: _counter(counts) for name, counts in plain.get("groups", {}).items()}
+        # Earlier versions did not note crossings: their slices are told by the columns in their names.
+        found._crossing = {name: ", ".join(part.partition("=")[0] for part in name.split(", ")) for name in found.slices}
+        found._crossing |= plain.get("crossing", {})
         return found
+
+
+def _priority(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=8).digest()
+
+
+def _sliced(batch: pa.RecordBatch, crossing: Sequence[str]) -> Iterator[tuple[str, pa.Array]]:
+    """The slices of a crossing that a batch has, and which rows are in each."""
+    codes = np.zeros(batch.num_rows, dtype=np.int64)
+    dictionaries = []
+    for name in crossing:
+        encoded = flat(batch.column(name))
+        encoded = encoded if pa.types.is_dictionary(encoded.type) else encoded.dictionary_encode()
+        values = [*encoded.dictionary.to_pylist(), None]
+        index = pc.fill_null(encoded.indices.cast(pa.int64()), len(values) - 1).to_numpy(zero_copy_only=False)
+        codes = codes * len(values) + index
+        dictionaries.append(values)
+    for code in np.unique(codes):
+        rest, values = int(code), []
+        for dictionary in reversed(dictionaries):
+            rest, place = divmod(rest, len(dictionary))
+            values.append(dictionary[place])
+        yield slice_name(crossing, values[::-1]), pa.array(codes == code)
+
+
+def _counted(joined: pa.Array) -> dict[tuple[str, str, str], int]:
+    found = {}
+    for entry in pc.value_counts(joined).to_pylist():
+        day, split, label = entry["values"].split("\1")
+        found[day, split, label] = entry["counts"]
+    return found
+
+
+def _counter(entries: Sequence[Sequence[Any]]) -> Counter[tuple[str, str, str]]:
+    return Counter({(day, split, label): count for day, split, label, count in entries})
+
+
+def _hidden(counts: Mapping[tuple[str, str, str], int], first: str) -> Counter[tuple[str, str, str]]:
+    hidden: Counter[tuple[str, str, str]] = Counter()
+    for (day, split, label), count in counts.items():
+        hidden[day, split, _UNKNOWN if day >= first else label] += count
+    return hidden
+
+
+def _by_split(counts: Mapping[tuple[str, str, str], int], first_test_day: str) -> LabelCounts:
+    found: LabelCounts = {}
+    for (day, split, label), count in sorted(counts.items()):
+        if label == _UNKNOWN:
+            continue
+        part = split or (("test" if day >= first_test_day else "train") if first_test_day else "all")
+        entry = found.setdefault(part, {})
+        entry[label] = entry.get(label, 0) + count
+    return found
