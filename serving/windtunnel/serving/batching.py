@@ -1,10 +1,13 @@
-"""Micro-batching without a timer, for models that scikit-learn itself answers.
+"""Micro-batching, for models that scikit-learn itself answers.
 
 While one batch computes in a thread, requests gather; when it is done, all that gathered are the next batch. Under little load a request
-waits for nothing; under much load the cost of pandas and scikit-learn is shared by the whole batch.
+waits for nothing: there is no timer that a batch has to fill. Under much load the cost of pandas and scikit-learn is shared by the whole
+batch.
 """
 
 import asyncio
+import contextlib
+import time
 from collections import deque
 
 import numpy as np
@@ -16,6 +19,8 @@ from windtunnel.serving.values import Column, Columns, InvalidInputError, Texts
 __all__ = ["Queue", "QueueTooOldError"]
 
 _MOST_ROWS = 4096
+_PATIENCE = 0.1
+"""Share of the last batch's time that may be waited for more requests."""
 
 
 class QueueTooOldError(UnavailableError):
@@ -35,6 +40,8 @@ class Queue:
         self._max_age = max_age
         self._waiting: deque[tuple[float, Columns, int, asyncio.Future[np.ndarray]]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._gathered = asyncio.Event()
+        self._expected = 0
 
     async def scores(self, columns: Columns) -> np.ndarray:
         """The score matrix of checked columns.
@@ -50,6 +57,8 @@ class Queue:
         count = len(next(iter(columns.values())))
         future: asyncio.Future[np.ndarray] = loop.create_future()
         self._waiting.append((now, columns, count, future))
+        if len(self._waiting) >= self._expected:
+            self._gathered.set()
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._work())
         return await future
@@ -64,7 +73,22 @@ class Queue:
                     taken.append(entry)
                     rows += entry[2]
             if taken:
+                began = time.perf_counter()
                 await self._answer([(columns, count, future) for _, columns, count, future in taken])
+                await self._gather(len(taken), time.perf_counter() - began)
+
+    async def _gather(self, answered: int, seconds: float) -> None:
+        """Let those that were just answered ask again, so that they and those that wait are one batch and not two by turns.
+
+        This takes a tenth of what the last batch took at most, and nothing where nobody waits.
+        """
+        if not self._waiting:
+            return
+        self._expected = len(self._waiting) + answered
+        self._gathered.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE * seconds):
+                await self._gathered.wait()
 
     async def _answer(self, taken: list[tuple[Columns, int, "asyncio.Future[np.ndarray]"]]) -> None:
         try:

@@ -14,7 +14,7 @@ __all__ = ["frame_of"]
 
 def frame_of(bundle: Bundle, columns: Columns) -> pd.DataFrame:
     """The frame that the pipeline was fitted on, for checked columns; whole numbers with a null become floats, as pandas has it."""
-    found = {}
+    found: dict[str, Any] = {}
     for column in bundle.inputs:
         values = columns[column.name]
         if isinstance(values, Texts):
@@ -25,9 +25,9 @@ def frame_of(bundle: Bundle, columns: Columns) -> pd.DataFrame:
             whole = [bool(v) if column.type == "bool" else v for v in values.tolist()]
             found[column.name] = pd.Series(whole, dtype=object).where(~np.isnan(values), None)
         elif column.dtype.startswith(("int", "uint")) and np.isnan(values).any():
-            found[column.name] = pd.Series(values)
+            found[column.name] = values
         else:
-            found[column.name] = pd.Series(values).astype(np.dtype(column.dtype))
+            found[column.name] = values.astype(np.dtype(column.dtype))
     return pd.DataFrame(found, columns=[column.name for column in bundle.inputs])
 
 
