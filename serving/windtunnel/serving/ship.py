@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from windtunnel.lifecycle.predictions import LOGGED
+from windtunnel.serving import quickjson
 from windtunnel.serving.log import closed_files
 
 __all__ = ["rows_of", "to_parquet"]
@@ -27,7 +28,7 @@ def to_parquet(home: Path) -> list[Path]:
     for path in closed_files(home / "log"):
         grouped: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         for line in path.read_bytes().splitlines():
-            entry = json.loads(line)
+            entry = quickjson.loads(line)
             for row in rows_of(entry):
                 grouped[entry["problem"], row["event_date"].isoformat()].append(row)
         for (problem, day), rows in grouped.items():
