@@ -6,7 +6,8 @@
 3. *Push*: the server loads it beside the champion; it answers the samples there too. Doing it twice is harmless.
 4. *Canary*: where the problem asks for one, it takes a share of the traffic for a while; errors, latency, answers that moved away from the
    champion's, or a KPI that is worse end it, and it is taken out (`windtunnel.lifecycle.canary`).
-5. *Promote*: the registry decides by compare-and-set; then the label champion moves, atomically on the server.
+5. *Promote*: the registry decides by compare-and-set; then the label champion moves, atomically on the server; further places that the
+   problem names get the version, and manifests are written.
 
 A failure after the push takes the version out again; the champion keeps serving all the while.
 """
@@ -22,6 +23,7 @@ from windtunnel.lifecycle.canary import bake
 from windtunnel.lifecycle.errors import ConfigurationError, GateError, IntegrityError, UnavailableError, WindtunnelError
 from windtunnel.lifecycle.fingerprint import fingerprint
 from windtunnel.lifecycle.ledger import Ledger
+from windtunnel.lifecycle.manifests import write_manifests
 from windtunnel.lifecycle.packaging import Package, package
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import CandidateRef, DeploymentRef, VersionRef
@@ -169,7 +171,24 @@ def _push(
         return _reference(version, target.url, promotion.reason)
     _become_champion(target, model, version.version)
     steps.note("deployed", url=target.url, digest=ready.digest)
+    _push_elsewhere(problem, version.version, ready, settings, steps)
     return _reference(version, target.url, promotion.reason, deployed=True)
+
+
+def _push_elsewhere(problem: Problem, version: str, ready: Package, settings: Settings, steps: "_Steps") -> None:
+    """The further places that the problem names get the champion too, and its manifests are written.
+
+    Raises:
+        UnavailableError: one is out of reach; the version is champion already, and a retry goes on here.
+        ConfigurationError: one refuses.
+    """
+    for url in problem.serving.targets:
+        target = target_of(settings, url)
+        target.push(problem.name, version, ready.uri, ready.digest, ["champion"])
+        steps.note(f"pushed to {target.url}", digest=ready.digest)
+    written = write_manifests(problem, version, ready.uri, settings)
+    if written:
+        steps.note("manifests written", paths=written)
 
 
 def _become_champion(target: Target, model: str, version: str) -> None:

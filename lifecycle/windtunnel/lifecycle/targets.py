@@ -1,10 +1,14 @@
-"""Places that a model can be pushed to: a model server over HTTP, a directory, MLflow; and manifests for KServe and SageMaker.
+"""Places that a model can be pushed to: a model server, a directory, MLflow, any endpoint that takes a bundle by HTTP PUT.
 
 A target's `Target.push` is harmless when it is done twice.
 """
 
+import gzip
+import http.client
+import io
 import json
 import shutil
+import tarfile
 import tempfile
 import time
 import urllib.error
@@ -15,10 +19,11 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from windtunnel.lifecycle import bundle as bundles
+from windtunnel.lifecycle.artifacts import local_copy
 from windtunnel.lifecycle.errors import ConfigurationError, GateError, IntegrityError, UnavailableError, WindtunnelError
 from windtunnel.lifecycle.settings import Settings
 
-__all__ = ["DirectoryTarget", "MlflowTarget", "ServerTarget", "Target", "kserve_manifest", "sagemaker_manifest", "target_of"]
+__all__ = ["DirectoryTarget", "EndpointTarget", "MlflowTarget", "ServerTarget", "Target", "target_of"]
 
 _ATTEMPTS = 4
 _PAUSE = 0.5
@@ -40,20 +45,30 @@ class Target(Protocol):
         ...
 
 
-def target_of(settings: Settings) -> Target:
-    """The target that ``server_url`` names: an http(s) URL is a model server, a path or file:// URL a directory.
+def target_of(settings: Settings, url: str = "") -> Target:
+    """The target that a URL names; without one, the setting ``server_url`` is it.
+
+    An http(s) URL is a model server, ``put+http(s)://`` any endpoint that takes bundles, ``mlflow:`` the registry, a path or file:// URL a
+    directory.
 
     Raises:
         ConfigurationError: it names none, or one of a kind that is not known.
     """
-    url = settings.need("server_url")
+    field = "serving.targets has" if url else "server_url is"
+    token = "" if url else settings.server_token  # the server's token is nobody else's business
+    url = url or settings.need("server_url")
     if url.startswith(("http://", "https://")):
-        return ServerTarget(url, settings.server_token)
+        return ServerTarget(url, token)
+    if url.startswith(("put+http://", "put+https://")):
+        return EndpointTarget(url.removeprefix("put+"), token)
     if url.startswith("mlflow:"):
         return MlflowTarget(settings.need("tracking_uri"))
     if "://" not in url or url.startswith("file://"):
         return DirectoryTarget(Path(url.removeprefix("file://")))
-    raise ConfigurationError(f"server_url {url!r} is no place to push to", hint="an http(s) URL of a model server, a directory, or mlflow:")
+    raise ConfigurationError(
+        f"{field} {url!r}, which is no place to push to",
+        hint="an http(s) URL of a model server, put+https:// of an endpoint that takes bundles, a directory, or mlflow:",
+    )
 
 
 class ServerTarget:
@@ -136,30 +151,54 @@ class ServerTarget:
             IntegrityError: it found the bundle changed.
         """
         given = {"Content-Type": "application/json", **(headers or {})}
-        if self._token:
-            given["Authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, headers=given)  # noqa: S310 - the server of the settings
-        for attempt in range(_ATTEMPTS):
-            last = attempt == _ATTEMPTS - 1
-            try:
-                with urllib.request.urlopen(request, timeout=self._patience) as answer:  # noqa: S310
-                    return json.loads(answer.read())
-            except urllib.error.HTTPError as error:
-                text = _error_text(error)
-                if error.code in {502, 503, 504} and not last:
-                    time.sleep(_PAUSE * 2**attempt)
-                    continue
-                raise _refused(self.url + path, error.code, text) from error
-            except (OSError, ValueError) as error:
-                if not last:
-                    time.sleep(_PAUSE * 2**attempt)
-                    continue
-                raise UnavailableError(
-                    f"the model server at {self.url} does not answer: {error}",
-                    hint="is it up? `windtunnel status` tells; the task will be retried",
-                ) from error
-        raise AssertionError("the loop returns or raises")
+        answer = _call(self.url + path, data, given, self._token, self._patience)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise ConfigurationError(f"{self.url}{path} did not answer with JSON", hint="is it a Windtunnel model server?") from error
+
+
+class EndpointTarget:
+    """Any HTTP endpoint that takes bundles: a company's own deployer, a gateway to an object store, a webhook.
+
+    ``PUT URL/MODEL/VERSION`` sends the bundle as a gzipped tar, the same bytes for the same bundle, with its digest in the header
+    ``X-Windtunnel-Digest``; ``PUT URL/MODEL/labels/LABEL`` says which version has a label, as JSON. Both may come more than once.
+
+    Args:
+        url: its base URL.
+        token: the bearer token; none if empty.
+        patience: seconds for one call.
+    """
+
+    def __init__(self, url: str, token: str = "", patience: float = 60.0) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        self._patience = patience
+
+    def push(
+        self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Send the bundle, then the labels.
+
+        Raises:
+            IntegrityError: the bundle is not the one of that digest.
+            UnavailableError: the endpoint does not answer.
+            ConfigurationError: it refuses.
+        """
+        with local_copy(folder) as source:
+            bundles.read(source, digest)
+            content = _archive(source)
+        headers = {"Content-Type": "application/gzip", "X-Windtunnel-Digest": digest}
+        _call(f"{self.url}/{quote(model)}/{quote(version)}", content, headers, self._token, self._patience, method="PUT")
+        return self.label(model, version, labels, route)
+
+    def label(self, model: str, version: str, labels: Sequence[str], route: Mapping[str, Any] | None = None) -> Any:  # noqa: ARG002 - it has no routes
+        """Say which version has the labels."""
+        for label in labels:
+            body = json.dumps({"model": model, "label": label, "version": version}).encode()
+            url = f"{self.url}/{quote(model)}/labels/{quote(label)}"
+            _call(url, body, {"Content-Type": "application/json"}, self._token, self._patience, method="PUT")
 
 
 class DirectoryTarget:
@@ -185,10 +224,13 @@ class DirectoryTarget:
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             staging = Path(tempfile.mkdtemp(prefix=".push-", dir=target.parent))
-            shutil.copytree(folder, staging / "bundle")
-            bundles.read(staging / "bundle", digest)
-            (staging / "bundle").rename(target)
-            staging.rmdir()
+            try:
+                with local_copy(folder) as source:
+                    shutil.copytree(source, staging / "bundle")
+                bundles.read(staging / "bundle", digest)
+                (staging / "bundle").rename(target)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
         bundles.read(target, digest)
         return self.label(model, version, labels, route)
 
@@ -234,50 +276,49 @@ class MlflowTarget:
         return MlflowClient(self.url, registry_uri=self.url)
 
 
-def kserve_manifest(
-    model: str, version: str, uri: str, image: str, *, namespace: str = "default", canary_percent: int | None = None
-) -> dict[str, Any]:
-    """An InferenceService that serves a bundle by our server's image; to be applied by the team, not by us.
+def _archive(folder: Path) -> bytes:
+    """A folder as a gzipped tar that depends on nothing but its files' names and contents."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            entry.size = path.stat().st_size
+            with path.open("rb") as file:
+                archive.addfile(entry, file)
+    return buffer.getvalue()
 
-    Example:
-        >>> kserve_manifest("churn", "3", "s3://models/churn/3", "registry/windtunnel-server:0.1")["kind"]
-        'InferenceService'
+
+def _call(url: str, data: bytes | None, headers: Mapping[str, str], token: str, patience: float, method: str | None = None) -> bytes:
+    """One call; what is out of reach for a moment is tried again.
+
+    Raises:
+        UnavailableError: nothing answers, or it is too busy.
+        ConfigurationError: it refuses the token or the request.
+        IntegrityError: it found the bundle changed.
     """
-    container = {
-        "name": "kserve-container",
-        "image": image,
-        "args": ["--home", "/var/lib/windtunnel", "--host", "0.0.0.0", "--port", "8080", "--preload", f"{model}={version}=/mnt/models"],  # noqa: S104 - within a pod
-        "ports": [{"containerPort": 8080, "protocol": "TCP"}],
-        "env": [{"name": "STORAGE_URI", "value": uri}],
-        "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": 8080}},
-        "livenessProbe": {"httpGet": {"path": "/v2/health/live", "port": 8080}},
-    }
-    predictor: dict[str, Any] = {"containers": [container]}
-    if canary_percent is not None:
-        predictor["canaryTrafficPercent"] = canary_percent
-    return {
-        "apiVersion": "serving.kserve.io/v1beta1",
-        "kind": "InferenceService",
-        "metadata": {"name": model.replace("_", "-"), "namespace": namespace, "labels": {"windtunnel/version": version}},
-        "spec": {"predictor": predictor},
-    }
-
-
-def sagemaker_manifest(model: str, version: str, uri: str, image: str, role: str, *, instance: str = "ml.c6i.large") -> dict[str, Any]:
-    """The three requests that create a SageMaker endpoint (``create_model``, ``create_endpoint_config``, ``create_endpoint``)."""
-    name = f"{model.replace('_', '-')}-{version}"
-    variant = {
-        "VariantName": "champion",
-        "ModelName": name,
-        "InstanceType": instance,
-        "InitialInstanceCount": 1,
-        "InitialVariantWeight": 1.0,
-    }
-    return {
-        "create_model": {"ModelName": name, "ExecutionRoleArn": role, "PrimaryContainer": {"Image": image, "ModelDataUrl": uri}},
-        "create_endpoint_config": {"EndpointConfigName": name, "ProductionVariants": [variant]},
-        "create_endpoint": {"EndpointName": model.replace("_", "-"), "EndpointConfigName": name},
-    }
+    given = dict(headers) | ({"Authorization": f"Bearer {token}"} if token else {})
+    request = urllib.request.Request(url, data=data, headers=given, method=method)  # noqa: S310 - of the settings or the problem file
+    for attempt in range(_ATTEMPTS):
+        last = attempt == _ATTEMPTS - 1
+        try:
+            with urllib.request.urlopen(request, timeout=patience) as answer:  # noqa: S310
+                found: bytes = answer.read()
+                return found
+        except urllib.error.HTTPError as error:
+            text = _error_text(error)
+            if error.code in {502, 503, 504} and not last:
+                time.sleep(_PAUSE * 2**attempt)
+                continue
+            raise _refused(url, error.code, text) from error
+        except (OSError, http.client.HTTPException) as error:
+            if not last:
+                time.sleep(_PAUSE * 2**attempt)
+                continue
+            raise UnavailableError(
+                f"the model server at {url} does not answer: {error}",
+                hint="is it up? `windtunnel status` tells; the task will be retried",
+            ) from error
+    raise AssertionError("the loop returns or raises")
 
 
 def _error_text(error: urllib.error.HTTPError) -> str:

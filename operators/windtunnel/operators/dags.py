@@ -120,9 +120,7 @@ def _asks(problem: Problem) -> bool:
 
 
 def _monitoring_dag(problem: Problem) -> DAG:
-    schedule = _timetable(problem.monitoring.schedule, problem.windows.history_end)
-    params = _window_params(problem)
-    with DAG(dag_id=problem.name + _MONITORING, schedule=schedule, params=params, max_active_runs=1, **_common(problem)) as dag:
+    with _looking_back(problem, _MONITORING) as dag:
         monitor = MonitorOperator(task_id="monitor", problem=problem)
         if problem.monitoring.retrain:
             from windtunnel.operators.retrain import RetrainOperator  # what it imports costs every parse a tenth of a second
@@ -132,11 +130,15 @@ def _monitoring_dag(problem: Problem) -> DAG:
 
 
 def _feedback_dag(problem: Problem) -> DAG:
-    schedule = _timetable(problem.monitoring.schedule, problem.windows.history_end)
-    params = _window_params(problem)
-    with DAG(dag_id=problem.name + _FEEDBACK, schedule=schedule, params=params, max_active_runs=1, **_common(problem)) as dag:
+    with _looking_back(problem, _FEEDBACK) as dag:
         FeedbackOperator(task_id="feedback", problem=problem)
     return dag
+
+
+def _looking_back(problem: Problem, suffix: str) -> DAG:
+    """An empty DAG on the monitoring schedule, with a window to choose, one run at a time."""
+    schedule = _timetable(problem.monitoring.schedule, problem.windows.history_end)
+    return DAG(dag_id=problem.name + suffix, schedule=schedule, params=_window_params(problem), max_active_runs=1, **_common(problem))
 
 
 def _common(problem: Problem) -> dict[str, Any]:

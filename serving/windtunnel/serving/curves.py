@@ -223,6 +223,7 @@ class Project(Step):
 
     def run(self, value: Value) -> Value:
         """The coordinates."""
+        # As scikit-learn multiplies, by BLAS: what follows may be a tree whose threshold lies within a last bit.
         out = finite(as_matrix(value), "a projection", null=False) @ self.components.T
         if self.mean is not None:
             out = out - self.mean

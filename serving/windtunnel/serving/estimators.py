@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.serving.plan import Row, Step, Value, as_matrix, refuse, register
+from windtunnel.serving.plan import Row, Step, Value, as_matrix, product, refuse, register
 from windtunnel.serving.steps import finite
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Linear(Step):
     def run(self, value: Value) -> Value:
         """The score matrix."""
         x = finite(as_matrix(value), "the model", null=False)
-        z = x @ self.coefficients.T + self.intercept
+        z = product(x, self.coefficients) + self.intercept
         if self.link == "identity":
             return z
         if self.link == "exp":
@@ -189,7 +189,8 @@ def _softmax(z: np.ndarray) -> np.ndarray:
 
 
 def _expit(z: float) -> float:
-    return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))
+    e = float(np.exp(-abs(z)))  # numpy's, which math's differs from by a last bit: one row is to get what many get
+    return 1.0 / (1.0 + e) if z >= 0 else e / (1.0 + e)
 
 
 def _expit_many(z: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from windtunnel.lifecycle.errors import IntegrityError, UnsupportedError
 from windtunnel.serving.values import Column, Columns, InvalidInputError, Texts
 
-__all__ = ["NotCompilableError", "Plan", "Row", "Step", "Value", "as_columns", "as_matrix", "refuse", "register"]
+__all__ = ["NotCompilableError", "Plan", "Row", "Step", "Value", "as_columns", "as_matrix", "product", "refuse", "register"]
 
 FORMAT = 1
 _JSON, _ARRAYS = "plan.json", "plan.npz"
@@ -97,6 +97,18 @@ def as_matrix(value: Value) -> np.ndarray:
     out = np.empty((len(value[0]), len(value)))
     for index, column in enumerate(value):
         out[:, index] = np.asarray(column)
+    return out
+
+
+def product(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """``x @ weights.T``, each row summed in the same order whatever the other rows are.
+
+    BLAS sums in another order for one row than for many: a row's answer in a batch would differ from that to a request by a last bit.
+    """
+    x = np.ascontiguousarray(x)
+    out = np.empty((len(x), len(weights)))
+    for index, row in enumerate(weights):
+        out[:, index] = (x * row).sum(axis=1)
     return out
 
 

@@ -221,7 +221,12 @@ class Application:
             case ["v2", "health", "live"] | ["healthz"] | ["livez"]:
                 _only(method, "GET")
                 return 200, {"live": True}, ()
-            case ["v2", "health", "ready"] | ["readyz"]:
+            case ["invocations"]:  # SageMaker's own words for predict and ready
+                caller = self._caller(headers, method, "POST")
+                model = self._only_model()
+                self._may(caller, model)
+                return await self._plain(model, headers, receive, began)
+            case ["v2", "health", "ready"] | ["readyz"] | ["ping"]:
                 _only(method, "GET")
                 ready = self.service.ready and not self.service.shed()
                 return (200 if ready else 503), {"ready": ready}, ()
@@ -300,6 +305,12 @@ class Application:
         body, more = self._shown(answer)
         body["predictions"] = [{**row, **reasons} for row, reasons in zip(answer.rows, why, strict=True)]
         return 200, body, more
+
+    def _only_model(self) -> str:
+        names = list(self.service.models.served)
+        if len(names) != 1:
+            raise Refused(404, f"/invocations needs one model, but {len(names)} are served: POST to /v1/models/MODEL/predict")
+        return names[0]
 
     def _rows(self, body: Any) -> list[dict[str, Any]]:
         rows = body.get("rows") if isinstance(body, dict) else None

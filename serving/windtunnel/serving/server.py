@@ -242,9 +242,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m windtunnel.serving.server", description=__doc__)
     add_arguments(parser)
+    parser.add_argument("how", nargs="?", choices=["serve"], help="as SageMaker starts an image: serve the bundle in /opt/ml/model on 8080")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        return Supervisor(options_of(parser.parse_args(arguments))).run()
+        given = parser.parse_args(arguments)
+        if given.how == "serve":
+            given.port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
+            name, version = os.environ.get("WINDTUNNEL_MODEL", "model"), os.environ.get("WINDTUNNEL_VERSION", "1")
+            given.preload = [*given.preload, f"{name}={version}={os.environ.get('SM_MODEL_DIR', '/opt/ml/model')}"]
+        return Supervisor(options_of(given)).run()
     except WindtunnelError as error:
         sys.stderr.write(f"windtunnel serve: {error}\n")
         return 1
