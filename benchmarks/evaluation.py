@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -58,6 +59,13 @@ folder = Path(sys.argv[2]); folder.mkdir(parents=True)
 inputs = [bundle.Input(n, "float64", "float64") for n in numbers] + [bundle.Input(n, "string", "str") for n in words]
 made = bundle.Bundle("flight_delays", "binary", ["0", "1"], 0.5, inputs, "arr_delay", "2013-04-01")
 bundle.write(folder, made, pipeline, {"inputs": [], "outputs": []})
+"""
+
+COMPILE = """
+import sys
+from pathlib import Path
+from windtunnel.serving.gate import compile_bundle
+print(compile_bundle(Path(sys.argv[1])))
 """
 
 PREDICT = """
@@ -157,21 +165,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", type=int, default=0, help="the first so many rows of the table")
     parser.add_argument("--tfma", help="a Python that has tensorflow_model_analysis")
     given = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     folder = Path(tempfile.mkdtemp(prefix="bench-evaluate-"))
     model, data = folder / "model", flights(given.times)
     child(sys.executable, TRAIN, str(flights(1)), str(model))
+    compiled = folder / "compiled"
+    shutil.copytree(model, compiled)
+    child(sys.executable, COMPILE, str(compiled))
     rows = []
     spec = {"problem": PROBLEM, "model": str(model), "data": str(data), "output": str(folder), "rows": "all", "end": "2014-01-01"}
     bare = {**spec, "problem": {**PROBLEM, "slices": []}}
-    for name, python, code, what in (
-        ("predict alone", sys.executable, PREDICT, spec),
+    fitted = {**spec, "problem": {**PROBLEM, "baseline": "single_feature"}, "rows": "test"}
+    everything = (
+        ("predict alone, compiled", sys.executable, PREDICT, {**spec, "model": str(compiled)}),
         ("evaluate", sys.executable, EVALUATE, spec),
         ("evaluate, candidate and champion", sys.executable, EVALUATE, {**spec, "champion": str(model)}),
+        ("evaluate, the test split (a fifth) beside a fitted baseline", sys.executable, EVALUATE, fitted),
+        ("predict alone, by scikit-learn", sys.executable, PREDICT, spec),
         ("scikit-learn in memory, metrics and declared slices only", sys.executable, SKLEARN, bare),
-    ):
+    )
+    for name, python, code, what in everything[: given.only or None]:
         found = [child(python, code, json.dumps({**what, "output": f"{folder}/{i}-{len(rows)}"})) for i in range(given.runs)]
         rows.append((name, *(statistics.median(run[i] for run in found) for i in range(3))))
         print(rows[-1], flush=True)

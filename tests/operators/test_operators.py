@@ -185,3 +185,36 @@ def test_making_an_operator_does_no_work():
         assert name in sys.modules["windtunnel.operators"].__all__
     assert issubclass(IngestOperator, StageOperator)
     assert Settings() == Settings.from_mapping({})
+
+
+def test_who_may_decide_how_long_and_who_is_told(home, problem, tmp_path, monkeypatch):
+    (tmp_path / "telling.py").write_text(
+        "from airflow.sdk import BaseNotifier\n"
+        "class Tell(BaseNotifier):\n"
+        "    def __init__(self, path):\n        super().__init__()\n        self.path = path\n"
+        "    def notify(self, context):\n        from pathlib import Path; Path(self.path).write_text(context['run_id'])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    notifiers = [{"notifier": "telling.Tell", "options": {"path": str(tmp_path / "told")}}]
+    approval = {"promotion": "ask", "approvers": ["grace"], "timeout_hours": 2, "default": "approve", "notifiers": notifiers}
+    asking = parse({**problem.model_dump(mode="json", by_alias=True, exclude_none=True), "approval": approval})
+    operator = ApproveOperator(task_id="approve", problem=asking, candidate=CANDIDATE.to_dict(), evaluation=evaluation().to_dict())
+    assert [user["name"] for user in operator.assigned_users] == ["grace"]
+    assert (operator.response_timeout, operator.defaults) == (dt.timedelta(hours=2), ["Approve"])
+    assert operator.options == ["Approve", "Reject", "Ask for changes"]
+    for notifier in operator.notifiers:
+        notifier(context())
+    assert (tmp_path / "told").read_text() == "run-1"
+    nobody = {"chosen_options": ["Approve"], "params_input": {}, "responded_at": dt.datetime.now(dt.UTC), "responded_by_user": None}
+    decision = DecisionRef.from_dict(operator.execute_complete(context(), nobody))
+    assert (decision.approved, decision.by) == (True, "nobody")
+    assert "no answer within 2:00:00" in decision.reason
+
+
+def test_a_counterfactual_run_is_decided_by_the_gates_and_asks_nobody(home, problem):
+    operator = ApproveOperator(task_id="approve", problem=problem, candidate=CANDIDATE.to_dict(), evaluation=evaluation().to_dict())
+    decision = DecisionRef.from_dict(operator.execute(context("manual", promotion="ask", counterfactual=True)))
+    assert decision.approved
+    assert "nothing follows from it" in decision.reason
+    (entry,) = Ledger(airflow_settings()).entries("flight_delays", ("decision",))
+    assert entry.run["counterfactual"] is True

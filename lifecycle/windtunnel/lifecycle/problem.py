@@ -237,6 +237,18 @@ class Explanations(_Part):
     rows: int = Field(200, ge=10, le=2000, description="held-out rows that they are computed for")
 
 
+class Alert(_Part):
+    """Who is told (when data stops a run, when a decision waits): a notifier of Airflow's."""
+
+    notifier: str = Field(
+        pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_]\w*)+$",
+        description="import path of a BaseNotifier, such as airflow.providers.slack.notifications.slack.SlackNotifier",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="its arguments; its templated ones may use {{ exception }}, {{ dag_run.run_id }}, ..."
+    )
+
+
 class Approval(_Part):
     """Who lets a model through."""
 
@@ -244,6 +256,7 @@ class Approval(_Part):
     approvers: list[str] = Field(default_factory=list, description="names of those who may decide; empty: everybody who may run the DAG")
     timeout_hours: float = Field(72, gt=0, description="how long a person is waited for")
     default: Literal["approve", "reject"] = Field("reject", description="what is taken when nobody answered")
+    notifiers: list[Alert] = Field(default_factory=list, description="who is told that a decision waits")
 
 
 class Limits(_Part):
@@ -306,18 +319,6 @@ class Monitoring(_Part):
     stale_days: int = Field(14, ge=1, description="oldest data cut-off of a fit champion, in days before the newest data")
     drift: float = Field(0.25, ge=0, description="largest population stability index of a live feature")
     retrain: bool = Field(False, description="start a retraining run when there is a reason")
-
-
-class Alert(_Part):
-    """Who is told when the data of a run stops it: a notifier of Airflow's."""
-
-    notifier: str = Field(
-        pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_]\w*)+$",
-        description="import path of a BaseNotifier, such as airflow.providers.slack.notifications.slack.SlackNotifier",
-    )
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="its arguments; its templated ones may use {{ exception }}, {{ dag_run.run_id }}, ..."
-    )
 
 
 class Problem(_Part):

@@ -9,6 +9,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef
+from windtunnel.operators.alerts import Alert
 from windtunnel.operators.base import RETRY_POLICY, problem_of, run_of
 from windtunnel.operators.links import DecisionLink, artifact_url
 from windtunnel.operators.settings import airflow_settings
@@ -32,7 +33,7 @@ class ApproveOperator(HITLOperator):
         problem: a problem, or the path of its file.
         candidate: the candidate reference (``train.output``).
         evaluation: the evaluation reference (``evaluate.output``).
-        **kwargs: what `HITLOperator` takes, such as notifiers.
+        **kwargs: what `HITLOperator` takes; ``notifiers`` are the problem's ``approval.notifiers`` if not given.
     """
 
     template_fields = ("candidate", "evaluation", "subject", "body")
@@ -48,6 +49,8 @@ class ApproveOperator(HITLOperator):
         kwargs.setdefault("response_timeout", dt.timedelta(hours=approval.timeout_hours))
         if approval.approvers:
             kwargs.setdefault("assigned_users", [{"id": name, "name": name} for name in approval.approvers])
+        if approval.notifiers:
+            kwargs.setdefault("notifiers", [Alert(notifier=entry.notifier, options=entry.options) for entry in approval.notifiers])
         super().__init__(**kwargs)
         self.problem = problem
         self.candidate = candidate

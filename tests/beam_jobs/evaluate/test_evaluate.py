@@ -65,11 +65,29 @@ def test_multiclass_metrics_are_scikit_learns(multiclass):
     assert body["candidate"]["weighted_f1"] == pytest.approx(metrics.f1_score(truth, said, average="weighted"), abs=1e-12)
     assert body["candidate"]["accuracy"] == pytest.approx(metrics.accuracy_score(truth, said), abs=1e-12)
     assert body["candidate"]["log_loss"] == pytest.approx(metrics.log_loss(truth, answer, labels=classes), abs=1e-9)
-    assert body["candidate"]["auc"] == pytest.approx(metrics.roc_auc_score(truth, answer, multi_class="ovr", labels=classes), abs=1e-3)
+    assert body["candidate"]["auc"] == pytest.approx(metrics.roc_auc_score(truth, answer, multi_class="ovr", labels=classes), abs=1e-9)
+    ranked = metrics.average_precision_score(metrics_of(truth, classes), answer, average="macro")
+    assert body["candidate"]["pr_auc"] == pytest.approx(ranked, abs=1e-9)
+    sure, right = answer.max(axis=1), said == truth
+    cells = np.minimum((sure * 20).astype(int), 19)
+    expected = sum(abs(sure[cells == cell].sum() - right[cells == cell].sum()) for cell in range(20)) / len(truth)
+    assert body["candidate"]["ece"] == pytest.approx(expected, abs=1e-9)
+    assert body["candidate"]["macro_precision"] == pytest.approx(
+        metrics.precision_score(truth, said, average="macro", zero_division=0), abs=1e-12
+    )
+    assert body["candidate"]["macro_recall"] == pytest.approx(metrics.recall_score(truth, said, average="macro"), abs=1e-12)
+    for name in ("auc", "pr_auc", "macro_f1", "log_loss", "brier", "ece"):
+        low, high = body["intervals"][name]
+        assert low < body["candidate"][name] < high, name
     labels = np.array(multiclass.table["y"].drop_null().to_pylist())
     counts = {c: (labels == c).sum() - (truth == c).sum() for c in classes}
     majority = max(counts, key=counts.get)
     assert body["baseline_figures"]["accuracy"] == pytest.approx((truth == majority).mean(), abs=1e-12)
+
+
+def metrics_of(truth, classes):
+    """One column a class: whether the row is of it."""
+    return (truth[:, None] == classes[None, :]).astype(int)
 
 
 def test_regression_metrics_are_scikit_learns(regression):

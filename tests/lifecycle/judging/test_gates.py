@@ -8,6 +8,7 @@ from windtunnel.lifecycle.judging.costs import cost_curve, expected_cost
 from windtunnel.lifecycle.judging.curves import Scores
 from windtunnel.lifecycle.judging.explain import importance, partial_dependence, shapley, what_if
 from windtunnel.lifecycle.judging.sample import Sample
+from windtunnel.lifecycle.judging.tallies import Spread
 from windtunnel.lifecycle.judging.text import Text
 from windtunnel.lifecycle.problem import Costs, parse
 
@@ -174,7 +175,7 @@ def test_a_sample_is_the_same_in_any_order():
 def test_bleu_and_rouge_of_known_examples():
     tally = Text()
     tally.add(["the the the the the the the"], [["the cat is on the mat", "there is a cat on the mat"]])
-    assert (tally.matches[0], tally.totals[0]) == (2, 7), "the clipped precision of Papineni's example"
+    assert (tally.matches[:, 0].sum(), tally.totals[:, 0].sum()) == (2, 7), "the clipped precision of Papineni's example"
     one, other, both = Text(), Text(), Text()
     first = (["the cat sat on the mat today"], [["the cat sat on a mat today"]])
     second = (["police killed the gunman"], [["police kill the gunman"]])
@@ -185,5 +186,19 @@ def test_bleu_and_rouge_of_known_examples():
     assert other.figures()["rouge_l"] == pytest.approx(0.75), "Lin's example: LCS of 3 in 4 words"
     assert other.figures()["rouge_2"] == pytest.approx(1 / 3)
     expected = np.exp(np.mean(np.log([9 / 11, 5 / 9, 2 / 7, 1 / 5])))
-    assert one.matches.tolist() == [9, 5, 2, 1]
+    assert one.matches.sum(axis=0).tolist() == [9, 5, 2, 1]
     assert one.figures()["bleu"] == pytest.approx(expected)
+
+
+def test_generated_texts_have_intervals_too():
+    rng = np.random.default_rng(0)
+    words = np.array(["the", "cat", "dog", "sat", "ran", "on", "under", "a", "mat", "log", "today"])
+    known = [" ".join(rng.choice(words, 9)) for _ in range(400)]
+    said = [" ".join(word if rng.random() < 0.8 else "fish" for word in text.split()) for text in known]
+    tally = Text()
+    tally.add(said, [[text] for text in known])
+    spread = Spread.of(tally)
+    for name, value in tally.figures().items():
+        low, high = spread.interval(name)
+        assert low < value < high, name
+        assert high - low < 0.1

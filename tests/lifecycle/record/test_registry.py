@@ -2,11 +2,14 @@ import dataclasses
 
 import pytest
 
+from windtunnel.lifecycle import bundle as bundles
 from windtunnel.lifecycle.errors import ConfigurationError, ConflictError, GateError
 from windtunnel.lifecycle.ledger import Ledger
+from windtunnel.lifecycle.problem import parse
 from windtunnel.lifecycle.references import DecisionRef
 from windtunnel.lifecycle.registry import champion, client, promote, register, repair, rollback
 from windtunnel.lifecycle.run import Run
+from windtunnel.lifecycle.versions import next_version, recipe_of, signature_of
 
 SCHEDULED = Run("churn", "scheduled__1", "scheduled")
 BACKFILL = Run("churn", "backfill__1", "backfill")
@@ -118,6 +121,41 @@ def test_semantic_versions_have_reasons(shop, problem):
     assert "other data" in patch.reason
     assert "hyperparameters.max_iter was added" in minor.reason
     assert "input city was added" in major.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "reason"),
+    [
+        ({}, "1.2.4", "patch: the same recipe on other data"),
+        ({"features": {"numeric": ["age"], "categorical": ["plan"], "impute": "mean"}}, "1.3.0", "minor: features.impute"),
+        ({"model": {"family": "linear"}}, "1.3.0", "minor: model.family changed from hist_gradient_boosting to linear"),
+        ({"model": {"parameters": {"max_iter": 5}}}, "1.3.0", "minor: model.parameters.max_iter was added"),
+        ({"splits": {"test": 0.5}}, "1.3.0", "minor: splits.test changed"),
+        ({"label": {"column": "left", "positive": {"equals": "No"}}}, "2.0.0", "major: positive.equals changed from Yes to No"),
+        (
+            {"columns": {"age": "int64", "plan": "string", "gone": "string"}, "label": {"column": "gone", "positive": {"equals": "Yes"}}},
+            "2.0.0",
+            "major: label",
+        ),
+        ({"task": "multiclass", "label": {"column": "left", "classes": ["Yes", "No"]}}, "2.0.0", "major: classes"),
+    ],
+)
+def test_what_breaks_callers_is_major_what_learns_otherwise_minor(problem, change, expected, reason):
+    other = parse({**problem.model_dump(mode="json", by_alias=True, exclude_none=True), **change})
+
+    def described(given, **more):
+        columns = [bundles.Input(column, "int64", "int64") for column in more.get("inputs", ("age", "plan"))]
+        classes = ["Yes", "No"] if given.task == "multiclass" else ["no", "yes"]
+        bundle = bundles.Bundle("churn", given.task, classes, 0.5, columns, given.label.column, "2013-02-01")
+        return signature_of(given, bundle), recipe_of(given, bundle)
+
+    version, why = next_version("1.2.3", described(problem), described(other))
+    assert str(version) == expected
+    assert why.startswith(reason)
+    for inputs in (("age",), ("age", "plan", "city")):
+        version, why = next_version("1.2.3", described(problem), described(problem, inputs=inputs))
+        assert str(version) == "2.0.0"
+        assert why.startswith("major: input ")
 
 
 def test_a_registration_killed_before_the_ledger_is_taken_up(shop, settings, problem):

@@ -13,12 +13,14 @@ from typing import Protocol, Self
 import numpy as np
 
 from windtunnel.lifecycle.errors import DataError
-from windtunnel.lifecycle.judging.curves import Curve, Scores, bin_of
+from windtunnel.lifecycle.judging.curves import LIMIT, Curve, Scores, bin_of
 
 __all__ = ["GROUPS", "LOWER", "MAIN", "Binary", "Multiclass", "Regression", "Spread", "Tally", "lower_is_better", "tally"]
 
 GROUPS = 20
 _BINS = 2048  # of a group's scores: only for the standard error
+_LEAST = 8192  # distinct scores of a class that are kept
+_CLASS_BINS = 1024  # of each class's scores against the rest
 _CALIBRATION = 20
 _Z = 1.959963984540054  # 95 %
 _QUANTILES = (0.1, 0.5, 0.9)
@@ -202,7 +204,9 @@ class Multiclass:
         size = len(classes)
         self.confusion = np.zeros((GROUPS, size, size), dtype=np.int64)
         self.sums = np.zeros((GROUPS, 2))  # log loss, Brier
-        self.hist = np.zeros((size, 2, _BINS), dtype=np.int64)  # one class against the rest
+        self.hist = np.zeros((GROUPS, size, 2, _CLASS_BINS), dtype=np.int64)  # one class against the rest
+        self.scores = [Scores(limit=max(_LEAST, LIMIT // max(size, 1))) for _ in classes]
+        self.calibration = np.zeros((GROUPS, _CALIBRATION, 3))  # of the answer: rows, sum of its probability, right ones
 
     def add(self, truth: np.ndarray, answer: np.ndarray, group: np.ndarray) -> None:
         """Count rows; truth is class names, of which those that the model does not know are counted as wrong in `unknown` only."""
@@ -220,17 +224,26 @@ class Multiclass:
         self.sums[:, 0] += np.bincount(group, -np.log(chosen), GROUPS)
         self.sums[:, 1] += np.bincount(group, ((answer - target) ** 2).sum(axis=1), GROUPS)
         for column in range(size):
-            self.hist[column] += _count((index == column) * _BINS + bin_of(answer[:, column], _BINS), (2, _BINS))
+            cell = (group * 2 + (index == column)) * _CLASS_BINS + bin_of(answer[:, column], _CLASS_BINS)
+            self.hist[:, column] += _count(cell, (GROUPS, 2, _CLASS_BINS))
+            self.scores[column].add((index == column).astype(np.int64), answer[:, column])
+        said = answer.argmax(axis=1)
+        sure = np.clip(answer[np.arange(len(index)), said], 0, 1)
+        cell = group * _CALIBRATION + np.minimum((sure * _CALIBRATION).astype(np.int64), _CALIBRATION - 1)
+        for place_of, weights in enumerate((None, sure, (said == index).astype(float))):
+            self.calibration[:, :, place_of] += np.bincount(cell, weights, GROUPS * _CALIBRATION).reshape(GROUPS, _CALIBRATION)
 
     def merge(self, other: "Multiclass") -> None:
         """Take in another tally."""
         self.rows += other.rows
         self.unknown += other.unknown
-        for name in ("confusion", "sums", "hist"):
+        for mine, theirs in zip(self.scores, other.scores, strict=True):
+            mine.merge(theirs)
+        for name in ("confusion", "sums", "hist", "calibration"):
             getattr(self, name)[...] += getattr(other, name)
 
     def figures(self, without: int | None = None) -> dict[str, float]:
-        """Every metric."""
+        """Every metric; AUC and PR-AUC are means over the classes, each against the rest."""
         confusion = _sum(self.confusion, without).astype(float)
         right, truth, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
         rows = confusion.sum()
@@ -250,9 +263,14 @@ class Multiclass:
             "brier": _ratio(squared, rows),
         }
         if without is None:
-            aucs = [Curve(np.arange(_BINS) / _BINS, hist[0], hist[1]).auc for hist in self.hist]
-            finite = [value for value in aucs if math.isfinite(value)]
-            found["auc"] = float(np.mean(finite)) if finite else math.nan
+            curves = [scores.curve() for scores in self.scores]
+        else:
+            curves = [Curve(np.arange(_CLASS_BINS) / _CLASS_BINS, hist[0], hist[1]) for hist in _sum(self.hist, without)]
+        for name, values in (("auc", [c.auc for c in curves]), ("pr_auc", [c.average_precision for c in curves])):
+            finite = [value for value in values if math.isfinite(value)]
+            found[name] = float(np.mean(finite)) if finite else math.nan
+        calibration = _sum(self.calibration, without)
+        found["ece"] = _ratio(float(np.abs(calibration[:, 1] - calibration[:, 2]).sum()), rows)
         return found
 
 

@@ -1,7 +1,8 @@
 """Metrics of generated text beside references: corpus BLEU and ROUGE, from mergeable counts.
 
 BLEU follows Papineni et al. (2002): clipped n-gram precision up to four words, geometric mean, brevity penalty; ROUGE-N and ROUGE-L follow
-Lin (2004) as mean F1 over examples. Words are what `words` finds: Unicode words in lower case, and single marks.
+Lin (2004) as mean F1 over examples. `windtunnel.lifecycle.judging.tallies.Spread` gives their intervals. Words are what `words` finds:
+Unicode words in lower case, and single marks.
 """
 
 import math
@@ -10,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from windtunnel.lifecycle.judging.tallies import GROUPS
 
 __all__ = ["Text", "words"]
 
@@ -40,44 +43,47 @@ class Text:
     def __init__(self, split: Callable[[str], list[str]] = words) -> None:
         self.split = split
         self.rows = 0
-        self.matches = np.zeros(_ORDERS, dtype=np.int64)
-        self.totals = np.zeros(_ORDERS, dtype=np.int64)
-        self.length = self.reference_length = 0
-        self.rouge = np.zeros(3)  # ROUGE-1, ROUGE-2, ROUGE-L: sums of F1
+        self.count: np.ndarray = np.zeros(GROUPS, dtype=np.int64)
+        self.matches: np.ndarray = np.zeros((GROUPS, _ORDERS), dtype=np.int64)
+        self.totals: np.ndarray = np.zeros((GROUPS, _ORDERS), dtype=np.int64)
+        self.length: np.ndarray = np.zeros((GROUPS, 2), dtype=np.int64)  # of the texts, of their references
+        self.rouge: np.ndarray = np.zeros((GROUPS, 3))  # ROUGE-1, ROUGE-2, ROUGE-L: sums of F1
 
-    def add(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Count texts, each with one or more references."""
-        for text, several in zip(texts, references, strict=True):
+    def add(self, texts: Sequence[str], references: Sequence[Sequence[str]], group: np.ndarray | None = None) -> None:
+        """Count texts, each with one or more references, and the group that each is dealt into; by default in turn."""
+        if group is None:
+            group = (self.rows + np.arange(len(texts))) % GROUPS
+        for text, several, place in zip(texts, references, group.tolist(), strict=True):
             said, known = self.split(text), [self.split(reference) for reference in several]
             self.rows += 1
-            self.length += len(said)
-            self.reference_length += min((len(k) for k in known), key=lambda size: (abs(size - len(said)), size))
+            self.count[place] += 1
+            self.length[place] += (len(said), min((len(k) for k in known), key=lambda size: (abs(size - len(said)), size)))
             for order in range(1, _ORDERS + 1):
                 grams = _grams(said, order)
                 ceiling: Counter[tuple[str, ...]] = Counter()
                 for reference in known:
                     ceiling |= _grams(reference, order)
-                self.matches[order - 1] += sum((grams & ceiling).values())
-                self.totals[order - 1] += max(len(said) - order + 1, 0)
-            self.rouge += np.max([[_rouge_n(said, k, 1), _rouge_n(said, k, 2), _rouge_l(said, k)] for k in known], axis=0)
+                self.matches[place, order - 1] += sum((grams & ceiling).values())
+                self.totals[place, order - 1] += max(len(said) - order + 1, 0)
+            self.rouge[place] += np.max([[_rouge_n(said, k, 1), _rouge_n(said, k, 2), _rouge_l(said, k)] for k in known], axis=0)
 
     def merge(self, other: "Text") -> None:
         """Take in another tally."""
         self.rows += other.rows
-        self.length += other.length
-        self.reference_length += other.reference_length
-        self.matches += other.matches
-        self.totals += other.totals
-        self.rouge += other.rouge
+        for name in ("count", "matches", "totals", "length", "rouge"):
+            getattr(self, name)[...] += getattr(other, name)
 
-    def figures(self) -> dict[str, float]:
-        """Each from 0 to 1: bleu, rouge_1, rouge_2, rouge_l."""
-        rouge = self.rouge / self.rows if self.rows else np.full(3, math.nan)
+    def figures(self, without: int | None = None) -> dict[str, float]:
+        """Each from 0 to 1: bleu, rouge_1, rouge_2, rouge_l; of all texts or without one group."""
+        held = np.arange(GROUPS) != (-1 if without is None else without)
+        matches, totals, rows = self.matches[held].sum(axis=0), self.totals[held].sum(axis=0), int(self.count[held].sum())
+        length, reference_length = self.length[held].sum(axis=0).tolist()
+        rouge = self.rouge[held].sum(axis=0) / rows if rows else np.full(3, math.nan)
         found = dict(zip(("rouge_1", "rouge_2", "rouge_l"), rouge.tolist(), strict=True))
-        if not self.totals.all() or not self.matches.all():
-            return {"bleu": 0.0 if self.rows else math.nan, **found}
-        precision = math.exp(float(np.log(self.matches / self.totals).mean()))
-        brevity = 1.0 if self.length > self.reference_length else math.exp(1 - self.reference_length / max(self.length, 1))
+        if not totals.all() or not matches.all():
+            return {"bleu": 0.0 if rows else math.nan, **found}
+        precision = math.exp(float(np.log(matches / totals).mean()))
+        brevity = 1.0 if length > reference_length else math.exp(1 - reference_length / max(length, 1))
         return {"bleu": brevity * precision, **found}
 
 
