@@ -28,6 +28,7 @@ from windtunnel.lifecycle.schema import QUARANTINE_SCHEMA, arrow_schema
 from windtunnel.lifecycle.settings import Settings
 from windtunnel.lifecycle.snapshots import UNKNOWN_DAY, day_files, open_table, pin, replace_days, table_name
 from windtunnel.lifecycle.sources import Piece, Unit, plan, read
+from windtunnel.lifecycle.sources.database import one_version
 from windtunnel.lifecycle.sources.lake import pinned
 from windtunnel.lifecycle.sources.plan import version_of
 from windtunnel.lifecycle.window import Window
@@ -68,7 +69,13 @@ def ingest(problem: Problem, window: Window, settings: Settings, progress: Progr
     """
     if problem.source.format == "iceberg" and (ref := pinned(problem, window, settings)) is not None:
         return ref
-    units = plan(problem, window, settings)
+    with one_version(problem) as version:
+        _ingest(problem, window, settings, progress, version)
+    return pin(problem, window, settings)
+
+
+def _ingest(problem: Problem, window: Window, settings: Settings, progress: Progress, version: str) -> None:
+    units = plan(problem, window, settings, version)
     examples = open_table(settings, table_name(problem, "examples"), arrow_schema(problem))
     quarantine = open_table(settings, table_name(problem, "quarantine"), QUARANTINE_SCHEMA)
     there = day_files(examples, window.start, window.end)
@@ -82,7 +89,6 @@ def ingest(problem: Problem, window: Window, settings: Settings, progress: Progr
             days |= {entry.day: [] for entry in there if entry.day not in days}
         replace_days(settings, table_name(problem, "quarantine"), bad_days)
         replace_days(settings, table_name(problem, "examples"), days)
-    return pin(problem, window, settings)
 
 
 def _delivered_daily(units: Sequence[Unit]) -> bool:

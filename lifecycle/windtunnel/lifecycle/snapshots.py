@@ -114,7 +114,10 @@ def _opened(kind: str, uri: str, warehouse: str) -> "Catalog":
     from pyiceberg.catalog import load_catalog
 
     try:
-        return load_catalog("windtunnel", type=kind, uri=uri, warehouse=warehouse.rstrip("/"))
+        # In an object store by the same driver, and so with the same settings, as everything else that is read and written here.
+        remote = "://" in warehouse and not warehouse.startswith("file://")
+        how = {"py-io-impl": "pyiceberg.io.fsspec.FsspecFileIO"} if remote else {}
+        return load_catalog("windtunnel", type=kind, uri=uri, warehouse=warehouse.rstrip("/"), **how)
     except (sqlalchemy.exc.NoSuchModuleError, sqlalchemy.exc.ArgumentError) as error:
         raise ConfigurationError(f"setting catalog_uri is not a database URL: {error}", hint="such as postgresql://user@host/db") from error
     except (sqlalchemy.exc.OperationalError, OSError) as error:

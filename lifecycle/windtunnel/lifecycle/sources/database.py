@@ -2,6 +2,9 @@
 
 The address comes from the environment variable ``AIRFLOW_CONN_<ID>`` of the problem's ``source.connection``, as Airflow writes it, so no
 secret stands in a problem file. Content is only known by reading: every run reads its window, and rows that are as before change nothing.
+
+Reads in parallel see one version of the database: a transaction is held open as long as they last, and theirs take over its snapshot
+(PostgreSQL's `pg_export_snapshot`). Otherwise a row whose key changes meanwhile could be read twice or not at all.
 """
 
 import contextlib
@@ -22,15 +25,45 @@ from windtunnel.lifecycle.sources.options import checked
 from windtunnel.lifecycle.sources.piece import Chunk, Piece, Unit
 from windtunnel.lifecycle.window import Window
 
-__all__ = ["plan_query", "read_query"]
+__all__ = ["one_version", "plan_query", "read_query"]
 
 _ROWS = 131_072
 _NAME = re.compile(r"^\w+(\.\w+)*$")
+_VERSION = re.compile(r"^[0-9A-F-]+$")
 _OPTIONS = {"partition_column", "partitions", "driver"}
 
 
-def plan_query(problem: Problem, window: Window) -> Unit:
+@contextlib.contextmanager
+def one_version(problem: Problem) -> Iterator[str]:
+    """The name of a version of the database that reads in parallel can share while this is open; empty where there is one read only.
+
+    Raises:
+        ConfigurationError: the database cannot share one.
+        UnavailableError: it is out of reach.
+    """
+    if problem.source.format != "sql" or "partition_column" not in problem.source.options:
+        yield ""
+        return
+    if _driver(problem, _address(problem)) != "postgresql":
+        raise ConfigurationError(
+            f"problem {problem.name}: source.options.partition_column needs PostgreSQL: parallel reads of this database would not see "
+            "the same version of it",
+            hint="leave partition_column out",
+        )
+    with _connected(problem) as connection, connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        cursor.execute("SELECT pg_export_snapshot()")
+        (version,) = cursor.fetchone()
+        yield str(version)
+
+
+def plan_query(problem: Problem, window: Window, version: str = "") -> Unit:
     """The statements that read a window: one, or one for each range of ``options.partition_column``.
+
+    Args:
+        problem: says what is read, and how.
+        window: the days.
+        version: of the database, by `one_version`.
 
     Raises:
         ConfigurationError: names or options are wrong.
@@ -47,7 +80,7 @@ def plan_query(problem: Problem, window: Window) -> Unit:
             )
         statements = _ranges(problem, statement, str(column), parts)
     name = problem.source.table or "query"
-    pieces = [Piece(i, f"sql:{name}", query=text, dated=problem.event_time is not None) for i, text in enumerate(statements)]
+    pieces = [Piece(i, f"sql:{name}", state=version, query=text, dated=problem.event_time is not None) for i, text in enumerate(statements)]
     return Unit("" if problem.event_time else window.days[-1].isoformat(), "", tuple(pieces))
 
 
@@ -109,6 +142,11 @@ def read_query(problem: Problem, piece: Piece, _settings: Settings) -> Iterator[
     """
     row = 0
     with _connected(problem) as connection, connection.cursor() as cursor, _told(piece.path):
+        if piece.state:
+            if not _VERSION.match(piece.state):
+                raise ConfigurationError(f"{piece.path}: {piece.state!r} names no version of a database")
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cursor.execute(f"SET TRANSACTION SNAPSHOT '{piece.state}'")
         cursor.execute(piece.query)
         reader = cursor.fetch_record_batch()
         declared = dict.fromkeys(problem.columns)
@@ -140,8 +178,7 @@ def _plain(problem: Problem, batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-@contextlib.contextmanager
-def _connected(problem: Problem) -> Iterator[Any]:
+def _address(problem: Problem) -> str:
     name = problem.source.connection
     variable = f"AIRFLOW_CONN_{name.upper()}"
     uri = os.environ.get(variable, "")
@@ -150,7 +187,17 @@ def _connected(problem: Problem) -> Iterator[Any]:
             f"problem {problem.name}: {'source.connection is empty' if not name else f'there is no connection {name!r}'}",
             hint=f"set the environment variable {variable if name else 'AIRFLOW_CONN_<ID>'} to the database's URI",
         )
-    driver = str(problem.source.options.get("driver", "postgresql" if re.match(r"postgres(ql)?(\+\w+)?://", uri) else ""))
+    return uri
+
+
+def _driver(problem: Problem, uri: str) -> str:
+    return str(problem.source.options.get("driver", "postgresql" if re.match(r"postgres(ql)?(\+\w+)?://", uri) else ""))
+
+
+@contextlib.contextmanager
+def _connected(problem: Problem) -> Iterator[Any]:
+    uri = _address(problem)
+    driver = _driver(problem, uri)
     address = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", uri)
     try:
         if driver == "postgresql":
@@ -167,7 +214,7 @@ def _connected(problem: Problem) -> Iterator[Any]:
         raise ConfigurationError(
             f"problem {problem.name}: the ADBC driver for {driver} is not installed", hint="pip install 'windtunnel[sql]'"
         ) from error
-    with _told(f"sql:{name}"), contextlib.closing(dbapi.connect(address)) as connection:
+    with _told(f"sql:{problem.source.connection}"), contextlib.closing(dbapi.connect(address)) as connection:
         yield connection
 
 

@@ -14,11 +14,12 @@ from typing import IO
 
 import fsspec
 
-from windtunnel.lifecycle.errors import ConfigurationError, SourceFormatError, UnavailableError
+from windtunnel.lifecycle.errors import ConfigurationError, SourceFormatError, UnavailableError, WindtunnelError
 
 __all__ = ["content_digest", "find", "is_local", "opened", "state_of", "unchanged"]
 
 _BLOCK = 1 << 20
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "adl": "azure"}
 _DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 
@@ -41,6 +42,7 @@ def find(pattern: str) -> list[str]:
                 return [str(path)]
             return sorted(str(found) for found in _glob(path) if found.is_file())
         filesystem, path_text = fsspec.core.url_to_fs(pattern)
+        filesystem.invalidate_cache()  # what was listed before may have changed
         if any(mark in path_text for mark in "*?["):
             return sorted(filesystem.unstrip_protocol(found) for found in filesystem.glob(path_text))
         return [pattern] if filesystem.exists(path_text) else []
@@ -61,6 +63,7 @@ def state_of(path: str) -> str:
             stat = Path(path.removeprefix("file://")).stat()
             return f"{stat.st_size}:{stat.st_mtime_ns}"
         filesystem, inner = fsspec.core.url_to_fs(path)
+        filesystem.invalidate_cache()
         info = filesystem.info(inner)
         tag = next(
             (str(info[name]) for name in ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "created") if name in info), ""
@@ -189,10 +192,21 @@ def reaching(path: str) -> Iterator[None]:
     except (ImportError, ValueError) as error:
         if "://" not in path:
             raise
-        raise ConfigurationError(
-            f"{path}: {error}", hint="install the fsspec driver for such URLs, such as s3fs, gcsfs or adlfs", path=path
-        ) from error
+        extra = _EXTRAS.get(path.partition("://")[0])
+        hint = f"pip install 'windtunnel[{extra}]'" if extra else "install the fsspec driver for such URLs; s3:, gs: and az: have extras"
+        raise ConfigurationError(f"{path}: {error}", hint=hint, path=path) from error
     except OSError as error:
         if "pyarrow" in type(error).__module__:
             raise
-        raise UnavailableError(f"{path}: cannot be read: {error}", path=path) from error
+        raise UnavailableError(
+            f"{path}: cannot be read: {error}", hint="was it moved or changed while the run was on? run again", path=path
+        ) from error
+    except (WindtunnelError, MemoryError):
+        raise
+    except Exception as error:
+        if is_local(path):
+            raise
+        # Each store's client has errors of its own: no credentials, no such host, a server that answers nonsense.
+        raise UnavailableError(
+            f"{path}: {type(error).__name__}: {error}", hint="are the store's address and credentials right?", path=path
+        ) from error

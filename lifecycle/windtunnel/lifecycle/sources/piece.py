@@ -16,7 +16,8 @@ class Piece:
     Attributes:
         index: its place among the pieces of its unit: numbers the data files it becomes.
         path: a file's path or URL, or what to call the source in messages.
-        state: the file's size and time of change when it was planned; it must be the same when it has been read.
+        state: the file's size and time of change when it was planned, which must be the same when it has been read; of a database that
+            is read in parts: the version that all of them see.
         row_groups: of a Parquet file: only these; empty for all.
         query: for a database: the statement.
         dated: whether each row must say its day itself.

@@ -24,10 +24,16 @@ _DAILY = {"day", "dom"}
 _FIELDS = {"landing", "day", "year", "month", "dom"}
 
 
-def plan(problem: Problem, window: Window, settings: Settings) -> list[Unit]:
+def plan(problem: Problem, window: Window, settings: Settings, version: str = "") -> list[Unit]:
     """The units of a window: one a day where the path names days, else one for all.
 
     A day without a file has no unit, which is logged.
+
+    Args:
+        problem: says where its source is.
+        window: the days.
+        settings: say where ``{landing}`` is.
+        version: of a database that is read in parts, see `windtunnel.lifecycle.sources.database.one_version`.
 
     Raises:
         ConfigurationError: the path has unknown fields.
@@ -36,7 +42,7 @@ def plan(problem: Problem, window: Window, settings: Settings) -> list[Unit]:
     if problem.source.format == "sql":
         from windtunnel.lifecycle.sources.database import plan_query
 
-        return [plan_query(problem, window)]
+        return [plan_query(problem, window, version)]
     if problem.source.format == "python":
         from windtunnel.lifecycle.sources.generator import plan_generator
 
