@@ -172,7 +172,7 @@ class Maker:
         low, high = (0, 100) if kind.startswith("u") else (-5, 30)
         values = self.random.integers(low, high, rows)
         if kind == "big":
-            return pa.array(values + 2**53), kind
+            return pa.array(values + 2**40), kind
         if kind == "one":
             return pa.array(np.full(rows, 4 + unseen)), kind
         if kind == "gaps":

@@ -208,13 +208,14 @@ class _Columns:
         """A chunk's features and labels."""
         names = self._plan.names
         frame = made if isinstance(made, pd.DataFrame) else pd.DataFrame(np.asarray(made), columns=names)
-        arrays = {name: pa.array(frame.iloc[:, i], from_pandas=True) for i, name in enumerate(names)}
+        arrays = {name: _plain(pa.array(frame.iloc[:, i], from_pandas=True)) for i, name in enumerate(names)}
         if y is not None:
             arrays["y"] = pa.array(y if y.dtype.kind == "O" else y.astype(np.float64))
         batch = pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
         if self._writer is None:
             self._writer = pyarrow.ipc.new_file(str(self._temporary), batch.schema)
-        self._writer.write_batch(batch)
+            self._schema = batch.schema
+        self._writer.write_batch(batch if batch.schema == self._schema else batch.cast(self._schema))
 
     def close(self) -> None:
         """Write the footer."""
@@ -227,6 +228,13 @@ class _Columns:
             return {}
         self._temporary.replace(self._target)
         return {"file": self._target.name}
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """Values whose type does not depend on which of them a chunk has: no dictionaries, and text where all are null."""
+    if pa.types.is_dictionary(values.type):
+        return values.cast(values.type.value_type)
+    return values.cast(pa.string()) if pa.types.is_null(values.type) else values
 
 
 _WRITERS: dict[str, type[_Dense | _Sparse | _Columns]] = {"dense": _Dense, "sparse": _Sparse, "columns": _Columns}

@@ -118,14 +118,13 @@ def _feature_union(context: Context, estimator: FeatureUnion, stream: Stream, wh
     nodes: list[Node] = yield from parallel(fit_node(context, part, stream, f"{where}.{name}") for name, part, _ in parts)
     made._update_transformer_list([node.fitted for node in nodes])
     union = Assemble(made, [node.out for node in nodes], [weight for *_, weight in parts])
-    if parts:
-        stack(made, union.pieces(context.head), context.head.rows)
     nnz = sum(node.nnz for node in nodes if node.nnz is not None) if all(node.nnz is not None for node in nodes) else None
     return Node(made, stream.then(union), nnz)
 
 
 def _pick(stream: Stream, head: Any, columns: Any) -> Stream:
-    if isinstance(stream.step, Source):
+    raw = isinstance(stream.step, Source) or (isinstance(stream.step, Pick) and stream.step.names is not None)
+    if raw and getattr(head, "ndim", 1) > 1:
         names = [head.columns[i] for i in _get_column_indices(head, columns)]
         return stream.then(Pick(columns, names))
     return stream.then(Pick(columns))

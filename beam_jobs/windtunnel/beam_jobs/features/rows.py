@@ -70,7 +70,12 @@ class Gathered(Gatherer):
         """The rows, as one container."""
         if hasattr(self._parts[0], "iloc"):
             return pd.concat(self._parts, ignore_index=True)
-        return scipy.sparse.vstack(self._parts, format="csr") if scipy.sparse.issparse(self._parts[0]) else np.concatenate(self._parts)
+        return scipy.sparse.vstack(self._parts, format="csr") if scipy.sparse.issparse(self._parts[0]) else self._joined()
+
+    def _joined(self) -> np.ndarray:
+        """In the order of memory that the parts have: sums over it then round as in one table."""
+        whole = np.concatenate(self._parts)
+        return np.asfortranarray(whole) if self._parts[0].flags.fnc else whole
 
     @property
     def weight(self) -> np.ndarray | None:

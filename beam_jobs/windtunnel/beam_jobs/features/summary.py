@@ -82,6 +82,11 @@ class Summary:
             joined = np.concatenate([values, np.array(extra, dtype=values.dtype)])
         return joined, np.concatenate([counts, np.array(extra_counts, dtype=np.int64)])
 
+    @property
+    def has_times_missing(self) -> bool:
+        """Whether a column of times has nulls."""
+        return any(tally.nan > 0 and self._dtype(i).kind in "mM" for i, tally in enumerate(self.tallies))
+
     def _check_nulls(self, index: int) -> None:
         count = self.tallies[index].nan
         if count > self._each_null:
@@ -136,6 +141,9 @@ class Summary:
 
     def _null(self, index: int) -> Any:
         kind = self._dtype(index).kind
+        template = self.template
+        if isinstance(template.dtypes.iloc[index] if isinstance(template, pd.DataFrame) else template.dtype, pd.DatetimeTZDtype):
+            return pd.NaT
         return np.datetime64("NaT") if kind == "M" else np.timedelta64("NaT") if kind == "m" else np.nan
 
 

@@ -119,7 +119,8 @@ def _same_array(ours: Any, theirs: np.ndarray, tolerance: float, where: str) -> 
         for i, (a, b) in enumerate(zip(ours.ravel().tolist(), theirs.ravel().tolist(), strict=True)):
             assert_same_fit(a, b, tolerance=tolerance, where=f"{where}[{i}]")
     else:
-        _check(bool(np.array_equal(ours, theirs)), where, ours, theirs)
+        null = theirs.dtype.kind in "mM"  # NaT equals nothing
+        _check(bool(np.array_equal(ours.view(np.int64) if null else ours, theirs.view(np.int64) if null else theirs)), where, ours, theirs)
 
 
 def _close(a: float, b: float, tolerance: float) -> bool:

@@ -26,27 +26,32 @@ def _plain(values: Any) -> list[Any]:
     return [value.item() if hasattr(value, "item") else value for value in np.asarray(values)]
 
 
-def _fit_on_distinct(estimator: Any, summary: Summary) -> None:
+def _fit_on_distinct(estimator: Any, summary: Summary, *, applied: bool) -> None:
     """Fit on the distinct values, then group the infrequent ones by their true counts."""
     summary.need_complete()
     limits = {"min_frequency": estimator.min_frequency, "max_categories": estimator.max_categories}
     surrogate = summary.surrogate()
     with quiet():
-        estimator.set_params(min_frequency=None, max_categories=None).fit(surrogate)
+        if not summary.has_times_missing:  # where categories are counted, scikit-learn tells one NaT from another
+            estimator.set_params(min_frequency=None, max_categories=None)
+        estimator.fit(surrogate)
         estimator.set_params(**limits)
         estimator._check_infrequent_enabled()
         if estimator._infrequent_enabled:
             counts = [_counted(found, *summary.column(i)) for i, found in enumerate(estimator.categories_)]
             missing = getattr(estimator, "_missing_indices", {})
             estimator._fit_infrequent_category_mapping(summary.rows, counts, missing)
+        if applied and estimator.handle_unknown == "error" and summary.has_times_missing:
+            estimator.transform(surrogate)  # refuses: a missing time equals no category
 
 
 @family(OneHotEncoder)
 def one_hot(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Answers how many entries it stores, too: that decides whether a ColumnTransformer is sparse."""
     summary = yield from context.summary(stream)
-    summary = summary.each_null(context.options.distinct_limit)
-    _fit_on_distinct(estimator, summary)
+    if estimator.min_frequency is not None or estimator.max_categories is not None:
+        summary = summary.each_null(context.options.distinct_limit)
+    _fit_on_distinct(estimator, summary, applied=not context.alone)
     estimator._set_drop_idx()
     estimator._n_features_outs = estimator._compute_n_features_outs()
     if not estimator.sparse_output:
@@ -66,6 +71,7 @@ def one_hot(context: Context, estimator: Any, stream: Stream, where: str) -> Fit
 def ordinal(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Categories, and the infrequent ones grouped."""
     summary = yield from context.summary(stream)
-    summary = summary.each_null(context.options.distinct_limit)
-    _fit_on_distinct(estimator, summary)
+    if estimator.min_frequency is not None or estimator.max_categories is not None:
+        summary = summary.each_null(context.options.distinct_limit)
+    _fit_on_distinct(estimator, summary, applied=not context.alone)
     return estimator
