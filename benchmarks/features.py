@@ -2,6 +2,7 @@
 
 python benchmarks/features.py 10            # ours and scikit-learn on 3.37 million flights
 python benchmarks/features.py 100 fit       # ours alone, fit only, on 33.7 million
+python benchmarks/features.py 10 all polars duckdb   # these only
 """
 
 import itertools
@@ -52,8 +53,10 @@ def ours(path, what):
             transform(fitted, path, f"{folder}/out")
             marks.append(("transform", time.process_time()))
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            load_shards(f"{folder}/out")
+            x, _ = load_shards(f"{folder}/out")
             marks.append(("load", time.process_time()))
+            x.sum(axis=0)
+            marks.append(("read", time.process_time()))
             return marks, peak
     return marks, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
@@ -79,8 +82,19 @@ def sklearn(path, what):
     return marks, peak
 
 
+def peer(who):
+    def run(path, _what):
+        import features_peers
+
+        with tempfile.TemporaryDirectory() as folder:
+            marks = getattr(features_peers, who)(path, f"{folder}/x.arrow")
+        return marks, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    return run
+
+
 def child(who, times, what):
-    marks, peak = {"ours": ours, "sklearn": sklearn}[who](str(flights(times)), what)
+    marks, peak = {"ours": ours, "sklearn": sklearn, "polars": peer("polars"), "duckdb": peer("duckdb")}[who](str(flights(times)), what)
     spans = {name: round(end - start, 3) for (_, start), (name, end) in itertools.pairwise(marks)}
     print(json.dumps({**spans, "import": round(marks[0][1], 3), "peak_mb": round(peak / 1024)}))
 
@@ -88,7 +102,8 @@ def child(who, times, what):
 def main():
     times, what = int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "all"
     flights(times)
-    for who, runs in (("ours", 3 if times <= 10 else 1), *((("sklearn", 1),) if times <= 10 else ())):
+    asked = sys.argv[3:] or (["ours", "sklearn"] if times <= 10 else ["ours"])
+    for who, runs in ((who, 1 if who == "sklearn" or times > 10 else 3) for who in asked):
         found = []
         for _ in range(runs):
             command = [sys.executable, "-W", "ignore", __file__, "--child", who, str(times), what]

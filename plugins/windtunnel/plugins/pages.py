@@ -17,7 +17,7 @@ from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from markupsafe import Markup
 
-from windtunnel.lifecycle import page
+from windtunnel.lifecycle import freshness, page
 from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError, WindtunnelError
 from windtunnel.lifecycle.ledger import Entry, Ledger
 from windtunnel.lifecycle.settings import Settings
@@ -115,6 +115,7 @@ def model(dag_id: ProblemName) -> HTMLResponse:
         ),
         Markup('<p><a href="../lineage/{}">Lineage, both ways</a></p>').format(dag_id),
         *_would(airflow_settings(), name),
+        *_stale(name, payload),
         page.section(
             "Decisions, newest first",
             page.table(
@@ -138,6 +139,16 @@ def lineage(
 
     body = lineage_page.render(airflow_settings(), _problem(dag_id), version=version, key=key, snapshot=snapshot, day=day)
     return HTMLResponse(body, headers=_PLAIN)
+
+
+def _stale(name: str, payload: dict[str, Any]) -> list[Markup]:
+    """Why the champion is stale, if it is."""
+    reasons = freshness.stale(airflow_settings(), name, str(payload.get("uri") or "")) if payload.get("uri") else []
+    if not reasons:
+        return []
+    items = Markup("").join(Markup("<li>{}</li>").format(reason) for reason in reasons)
+    note = Markup("{} What it learnt from is not what its problem says now; a retraining run makes it anew from there on:<ul>{}</ul>")
+    return [page.section("Stale", note.format(page.badge("stale", "warn"), items))]
 
 
 def data_version(dag_id: ProblemName, snapshot_id: int, start: dt.date, end: dt.date) -> HTMLResponse:

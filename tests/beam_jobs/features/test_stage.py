@@ -2,6 +2,9 @@
 
 import datetime as dt
 import hashlib
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from windtunnel.beam_jobs.features import Options, load_manifest, load_shards, l
 from windtunnel.beam_jobs.features.stage import preprocess_files
 from windtunnel.beam_jobs.features.testing import assert_same_answer, assert_same_fit
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle import rows
+from windtunnel.lifecycle import freshness, rows
 from windtunnel.lifecycle.errors import ConfigurationError, EmptyWindowError
 from windtunnel.lifecycle.problem import parse
 from windtunnel.lifecycle.settings import Settings
@@ -160,3 +163,56 @@ def test_a_function_of_the_teams_own(tmp_path, monkeypatch):
     ):
         with pytest.raises(ConfigurationError, match=says):
             _run(_small(transformer=name)[0], frame, tmp_path / "w")
+
+
+SOURCE = """
+import numpy as np
+from sklearn.compose import make_column_transformer
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
+
+LIMIT = 1
+
+def clipped(x):
+    return np.array([[min(value, LIMIT) for value in row] for row in np.asarray(x)])
+
+def make():
+    return make_column_transformer((MinMaxScaler(feature_range=(0, 1)), ["x"]), (FunctionTransformer(clipped), ["x"]))
+"""
+
+
+def _recipe_in_a_process_of_its_own(folder, source):
+    (folder / "changing.py").write_text(source)
+    code = "import changing; from windtunnel.beam_jobs.features.stage import recipe; print(recipe(changing.make()))"
+    found = subprocess.run([sys.executable, "-W", "ignore", "-B", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return found.stdout.splitlines()[-1]
+
+
+def test_a_changed_step_is_another_recipe_and_an_unchanged_one_is_not(tmp_path):
+    first = _recipe_in_a_process_of_its_own(tmp_path, SOURCE)
+    assert first == _recipe_in_a_process_of_its_own(tmp_path, SOURCE)
+    assert first != _recipe_in_a_process_of_its_own(tmp_path, SOURCE.replace("LIMIT = 1", "LIMIT = 2"))
+    assert first != _recipe_in_a_process_of_its_own(tmp_path, SOURCE.replace("(0, 1)", "(0, 2)"))
+
+
+def test_what_changed_is_named_and_what_did_not_is_not_computed_again(tmp_path, monkeypatch):
+    problem, frame = _small()
+    settings = Settings(artifacts=str(tmp_path / "w" / "art"))
+    first = _run(problem, frame, tmp_path / "w")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.json").write_text(json.dumps({"lineage": {"features": first.fingerprint}}))
+    assert freshness.stale(settings, "p", str(model)) == []
+    built = Path(first.uri, "pipeline.skops").stat().st_mtime_ns
+    assert _run(problem, frame, tmp_path / "w") == first
+    assert Path(first.uri, "pipeline.skops").stat().st_mtime_ns == built
+    changed = problem.model_copy(update={"features": problem.features.model_copy(update={"impute": "mean"})})
+    second = _run(changed, frame, tmp_path / "w")
+    assert second.fingerprint != first.fingerprint
+    assert [reason.partition(" ")[0] for reason in freshness.stale(settings, "p", str(model))] == ["a", "the"]
+    _run(problem, frame.assign(y=frame["y"].to_numpy()[::-1]), tmp_path / "w")
+    assert any("other or newer data" in reason for reason in freshness.stale(settings, "p", str(model)))
+    _run(problem, frame, tmp_path / "w")
+    assert freshness.stale(settings, "p", str(model)) == []
+    monkeypatch.setattr(freshness, "libraries", lambda: {"scikit-learn": "0.1"})
+    assert any("scikit-learn was" in reason for reason in freshness.stale(settings, "p", str(model)))
+    assert _run(problem, frame, tmp_path / "w").fingerprint != first.fingerprint

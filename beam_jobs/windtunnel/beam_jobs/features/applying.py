@@ -21,7 +21,7 @@ from windtunnel.beam_jobs.features.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.columnwise import Columnwise
 from windtunnel.beam_jobs.features.data import Data
 from windtunnel.beam_jobs.features.options import Options
-from windtunnel.beam_jobs.features.passes import COMPLAINTS, NAME, gather, guard, run_bins
+from windtunnel.beam_jobs.features.passes import COMPLAINTS, NAME, gather, guard, on_disk, run_bins
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.rows import Rows
 from windtunnel.beam_jobs.features.streams import SOURCE, Chunk, Pick, Stream
@@ -266,6 +266,7 @@ class _Classes(Gatherer):
         ]
 
 
+@on_disk("writing features")
 def write_split(
     data: Data, stream: Stream, folder: Path, split: str, layout: str, names: list[str], options: Options, counts: list[int] | None = None
 ) -> dict[str, Any]:

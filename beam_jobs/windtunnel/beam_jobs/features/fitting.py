@@ -16,7 +16,7 @@ from windtunnel.beam_jobs.features.compose import fit_node
 from windtunnel.beam_jobs.features.data import Data, open_data
 from windtunnel.beam_jobs.features.engine import Context, run
 from windtunnel.beam_jobs.features.options import Options
-from windtunnel.beam_jobs.features.passes import NAME, gather, guard
+from windtunnel.beam_jobs.features.passes import NAME, gather, guard, on_disk
 from windtunnel.beam_jobs.features.registry import column_map
 from windtunnel.beam_jobs.features.rows import Rows
 from windtunnel.beam_jobs.features.streams import Stream
@@ -76,7 +76,7 @@ def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progr
     counts = data.counts()
     total = -1
 
-    with tempfile.TemporaryDirectory(prefix="features-", dir=options.work) as work:
+    with on_disk("fitting features"), tempfile.TemporaryDirectory(prefix="features-", dir=options.work) as work:
         context = Context(head, options, column_map, work, None if counts is None else data.rows)
         context.alone = not isinstance(transformer, ColumnTransformer | FeatureUnion | Pipeline)
 

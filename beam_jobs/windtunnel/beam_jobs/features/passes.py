@@ -5,12 +5,13 @@ into place, so a bundle that runs twice leaves the same file once. The driver me
 out the same with one worker or with many.
 """
 
+import contextlib
 import copy
 import os
 import pickle
 import tempfile
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from windtunnel.beam_jobs.features.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.data import Data
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.outcome import Outcomes
-from windtunnel.lifecycle.errors import DataError, JobError, WindtunnelError
+from windtunnel.lifecycle.errors import DataError, JobError, UnavailableError, WindtunnelError
 
-__all__ = ["COMPLAINTS", "gather", "guard", "run_bins"]
+__all__ = ["COMPLAINTS", "gather", "guard", "on_disk", "run_bins"]
 
 NAME = "features"
 COMPLAINTS = (ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RuntimeError)
@@ -100,6 +101,15 @@ def gather(data: Data, requests: Sequence[Request], spec: dict[str, Any], work: 
     return [*(merged if merged is not None else [copy.deepcopy(request.gatherer) for request in requests]), counts]
 
 
+@contextlib.contextmanager
+def on_disk(what: str) -> Iterator[None]:
+    """A disk that is full or out of reach, as an error of ours; a retry can help."""
+    try:
+        yield
+    except OSError as error:
+        raise UnavailableError(f"{what}: {error}", hint="is the disk full, or the place out of reach?") from error
+
+
 def run_bins(data: Data, spec: dict[str, Any], do: beam.DoFn, name: str) -> None:
     """A pipeline that hands each bin of the data to a step.
 
@@ -109,7 +119,7 @@ def run_bins(data: Data, spec: dict[str, Any], do: beam.DoFn, name: str) -> None
     try:
         with job.pipeline(spec) as pipeline:
             _ = pipeline | "Bins" >> beam.Create(data.bins()) | "Spread" >> beam.Reshuffle() | name >> beam.ParDo(do)
-    except WindtunnelError:
+    except (WindtunnelError, OSError):
         raise
     except Exception as error:
         raise JobError(

@@ -10,9 +10,10 @@ from windtunnel.beam_jobs.features.data import Data, ProblemRows, open_data
 from windtunnel.beam_jobs.features.fitting import Fitted, fit_data
 from windtunnel.beam_jobs.features.options import Options
 from windtunnel.beam_jobs.features.page import features_page
+from windtunnel.beam_jobs.features.passes import on_disk
 from windtunnel.beam_jobs.features.persist import describe, dump, inputs_of
 from windtunnel.beam_jobs.features.transforming import manifest_of, training_stream
-from windtunnel.lifecycle import shards
+from windtunnel.lifecycle import freshness, shards
 from windtunnel.lifecycle.artifacts import Stage
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.problem import Problem
@@ -43,7 +44,15 @@ def preprocess_files(
     """The stage over Parquet files, whose content has the fingerprint `content`."""
     transformer = transformer_of(problem)
     parts = problem.part_fingerprint("task", "label", "features", "splits", "keys", "columns")
-    key = fingerprint("preprocess", content, end, parts, problem.windows.train_days, recipe(transformer), code_version())
+    made_of = {
+        "content": content,
+        "end": end,
+        "declaration": fingerprint(parts, problem.windows.train_days),
+        "transformer": recipe(transformer),
+        "code": code_version(),
+        "libraries": freshness.libraries(),
+    }
+    key = fingerprint("preprocess", made_of)
     stage = Stage(settings, problem.name, "preprocess", key)
     found = stage.result()
     if found is None:
@@ -51,13 +60,14 @@ def preprocess_files(
         train = open_data(files, options, ProblemRows(problem, end, "train"), columns)
         test = dataclasses.replace(train, selection=ProblemRows(problem, end, "test"))
         fitted = fit_data(transformer, train, options, progress)
-        with stage.writing() as folder:
-            found = _write(folder, problem, fitted, train, test, options, key)
+        with on_disk(stage.uri), stage.writing() as folder:
+            found = _write(folder, problem, fitted, train, test, options, {"fingerprint": key, "made_of": made_of})
             stage.finish(folder, found)
+    freshness.note(settings, problem.name, made_of)
     return FeaturesRef(uri=stage.uri, fingerprint=key, rows=found["rows"], width=found["width"])
 
 
-def _write(folder: Any, problem: Problem, fitted: Fitted, train: Data, test: Data, options: Options, key: str) -> dict[str, Any]:
+def _write(folder: Any, problem: Problem, fitted: Fitted, train: Data, test: Data, options: Options, who: dict[str, Any]) -> dict[str, Any]:
     made = fitted.context.peek(fitted.out)
     layout, names = layout_of(made, options), names_of(fitted.transformer, made.shape[1])
     dump(fitted.transformer, folder)
@@ -65,7 +75,7 @@ def _write(folder: Any, problem: Problem, fitted: Fitted, train: Data, test: Dat
         "train": write_split(train, training_stream(fitted), folder, "train", layout, names, options, fitted.counts),
         "test": write_split(test, applied(fitted.transformer), folder, "test", layout, names, options),
     }
-    how = {"fingerprint": key, "passes": fitted.passes, "notes": fitted.notes}
+    how = {**who, "passes": fitted.passes, "notes": fitted.notes}
     manifest = manifest_of(layout, options.dtype, names, inputs_of(train.dtypes, problem), splits) | how
     text = features_page(f"Features of {problem.title or problem.name}", fitted.transformer, manifest)
     (folder / "features.html").write_text(text, encoding="utf-8")

@@ -18,7 +18,7 @@ from windtunnel.beam_jobs.features.data import AllRows, Data, open_data
 from windtunnel.beam_jobs.features.fitting import Fitted, fit_data
 from windtunnel.beam_jobs.features.options import Options
 from windtunnel.beam_jobs.features.page import features_page
-from windtunnel.beam_jobs.features.passes import COMPLAINTS, NAME, guard
+from windtunnel.beam_jobs.features.passes import COMPLAINTS, NAME, guard, on_disk
 from windtunnel.beam_jobs.features.persist import dump, inputs_of
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.streams import Stream
@@ -56,7 +56,7 @@ def transform(
             made = stream.evaluate(found.head())
     except COMPLAINTS as error:
         raise guard(error, "while transforming") from error
-    with output_folder(str(output)) as folder, job.reporting(NAME, job.Progress("transform features", found.rows)):
+    with on_disk(str(output)), output_folder(str(output)) as folder, job.reporting(NAME, job.Progress("transform features", found.rows)):
         return _write(folder, fitted, stream, made, found, chosen, None, {})
 
 
@@ -72,7 +72,7 @@ def fit_transform(
     found = open_data(data, chosen)
     fitted = fit_data(transformer, found, chosen)
     made = fitted.context.peek(fitted.out)
-    with output_folder(str(output)) as folder, job.reporting(NAME, job.Progress("transform features", found.rows)):
+    with on_disk(str(output)), output_folder(str(output)) as folder, job.reporting(NAME, job.Progress("transform features", found.rows)):
         dump(fitted.transformer, folder)
         how = {"passes": fitted.passes, "notes": fitted.notes}
         manifest = _write(folder, fitted.transformer, training_stream(fitted), made, found, chosen, fitted.counts, how)
