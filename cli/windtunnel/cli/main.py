@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("windtunnel.cli.validate", "run a Great Expectations suite over data of any size"),
     "features": ("windtunnel.cli.features", "fit and apply scikit-learn preprocessing over data of any size"),
     "serve": ("windtunnel.cli.serve", "run the model server"),
+    "routes": ("windtunnel.cli.routes", "show or change who answers a model's requests; say whether an experiment may be decided"),
     "predict": ("windtunnel.cli.predict", "score data of any size with a model"),
     "label": ("windtunnel.cli.label", "add labels that people gave"),
     "ledger": ("windtunnel.cli.ledger", "list, verify and question the record of decisions"),

@@ -3,10 +3,12 @@
 A target's `Target.push` is harmless when it is done twice.
 """
 
+import dataclasses
 import gzip
 import http.client
 import io
 import json
+import os
 import shutil
 import tarfile
 import tempfile
@@ -23,7 +25,16 @@ from windtunnel.lifecycle.artifacts import local_copy
 from windtunnel.lifecycle.errors import ConfigurationError, GateError, IntegrityError, UnavailableError, WindtunnelError
 from windtunnel.lifecycle.settings import Settings
 
-__all__ = ["DirectoryTarget", "EndpointTarget", "MlflowTarget", "ServerTarget", "Target", "target_of"]
+__all__ = [
+    "ARM_COLUMNS",
+    "DirectoryTarget",
+    "EndpointTarget",
+    "MlflowTarget",
+    "ServerTarget",
+    "Target",
+    "server_of_environment",
+    "target_of",
+]
 
 _ATTEMPTS = 4
 _PAUSE = 0.5
@@ -71,6 +82,20 @@ def target_of(settings: Settings, url: str = "") -> Target:
     )
 
 
+ARM_COLUMNS = ("version", "arm", "weight", "requests", "errors", "refused", "mean_ms", "judged", "worth", "low", "high", "p")
+"""What `ServerTarget.overview` says of an arm.
+
+``judged`` answers have a known truth, ``worth`` is their mean reward, which lies between ``low`` and ``high`` at all times with a
+probability of 95 % (or the experiment's own level), and ``p`` is an always-valid p-value of being worth the same as the reference.
+"""
+
+
+def server_of_environment(settings: Settings) -> Settings:
+    """Settings with the server that ``WINDTUNNEL_SERVER_URL`` and ``WINDTUNNEL_TOKEN`` name, as ``windtunnel env`` exports them."""
+    url, token = os.environ.get("WINDTUNNEL_SERVER_URL", ""), os.environ.get("WINDTUNNEL_TOKEN", "")
+    return dataclasses.replace(settings, server_url=url or settings.server_url, server_token=settings.server_token or token)
+
+
 class ServerTarget:
     """A Windtunnel model server.
 
@@ -78,12 +103,13 @@ class ServerTarget:
         url: its base URL.
         token: the bearer token of somebody who may change what is served.
         patience: seconds for one call.
+        attempts: how often a server that is out of reach is tried.
     """
 
-    def __init__(self, url: str, token: str = "", patience: float = 60.0) -> None:
+    def __init__(self, url: str, token: str = "", patience: float = 60.0, attempts: int = _ATTEMPTS) -> None:
         self.url = url.rstrip("/")
         self._token = token
-        self._patience = patience
+        self._patience, self._attempts = patience, attempts
 
     def push(
         self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, Any] | None = None
@@ -136,13 +162,45 @@ class ServerTarget:
         """Tell the experiment over a model's arms what they were worth: totals by ``version/arm``."""
         return self.call(f"/v2/models/{quote(model)}/rewards", {arm: dict(entry) for arm, entry in rewards.items()})
 
+    def models(self) -> list[str]:
+        """The models that are served."""
+        return sorted({entry["name"] for entry in self.call("/v2/repository/index", {})})
+
+    def set_route(self, model: str, route: Mapping[str, Any]) -> Any:
+        """Replace a model's route."""
+        return self.call(f"/v2/models/{quote(model)}/route", dict(route), method="PUT")
+
+    def overview(self, model: str) -> dict[str, Any]:
+        """Who answers, how each arm does and what may be said of an experiment.
+
+        Returns:
+            ``model``, ``labels``, ``route``, ``experiment``; ``arms``, one object with the fields `ARM_COLUMNS` each: all that answered
+            since the server started; ``text``, the verdict in words.
+        """
+        about, arms = self.call(f"/v2/models/{quote(model)}/route"), self.statistics(model)
+        experiment = about.get("experiment") or {}
+        weights = about["route"].get("arms", {})
+        for arm in weights:
+            arms.setdefault(f"{about['labels'].get(arm, arm)}/{arm}", {})
+        rows = []
+        for name, figures in sorted(arms.items()):
+            version, _, arm = name.partition("/")
+            worth = experiment.get("arms", {}).get(arm, {}) if about["labels"].get(arm, arm) == version else {}
+            requests = float(figures.get("requests", 0.0))
+            row = {"version": version, "arm": arm, "weight": weights.get(arm), "requests": requests}
+            row |= {name: float(figures.get(name, 0.0)) for name in ("errors", "refused")}
+            row["mean_ms"] = 1e3 * figures["seconds"] / requests if requests else None
+            row |= {"judged": worth.get("count"), "worth": worth.get("mean"), "low": worth.get("low"), "high": worth.get("high")}
+            rows.append(row | {"p": worth.get("p")})
+        return {"model": model, **about, "arms": rows, "text": experiment.get("text", "")}
+
     def predict(self, model: str, version: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answers of one version, whatever the route says."""
         headers = {"X-Windtunnel-Version": version}
         found: list[dict[str, Any]] = self.call(f"/v1/models/{quote(model)}/predict", {"rows": list(rows)}, headers)["predictions"]
         return found
 
-    def call(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+    def call(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None, *, method: str | None = None) -> Any:
         """One call; what is out of reach for a moment is tried again.
 
         Raises:
@@ -152,7 +210,7 @@ class ServerTarget:
         """
         given = {"Content-Type": "application/json", **(headers or {})}
         data = None if body is None else json.dumps(body).encode()
-        answer = _call(self.url + path, data, given, self._token, self._patience)
+        answer = _call(self.url + path, data, given, self._token, self._patience, method, self._attempts)
         try:
             return json.loads(answer)
         except ValueError as error:
@@ -288,7 +346,15 @@ def _archive(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _call(url: str, data: bytes | None, headers: Mapping[str, str], token: str, patience: float, method: str | None = None) -> bytes:
+def _call(
+    url: str,
+    data: bytes | None,
+    headers: Mapping[str, str],
+    token: str,
+    patience: float,
+    method: str | None = None,
+    attempts: int = _ATTEMPTS,
+) -> bytes:
     """One call; what is out of reach for a moment is tried again.
 
     Raises:
@@ -298,8 +364,8 @@ def _call(url: str, data: bytes | None, headers: Mapping[str, str], token: str, 
     """
     given = dict(headers) | ({"Authorization": f"Bearer {token}"} if token else {})
     request = urllib.request.Request(url, data=data, headers=given, method=method)  # noqa: S310 - of the settings or the problem file
-    for attempt in range(_ATTEMPTS):
-        last = attempt == _ATTEMPTS - 1
+    for attempt in range(attempts):
+        last = attempt == attempts - 1
         try:
             with urllib.request.urlopen(request, timeout=patience) as answer:  # noqa: S310
                 found: bytes = answer.read()

@@ -116,6 +116,7 @@ def model(dag_id: ProblemName) -> HTMLResponse:
         Markup('<p><a href="../lineage/{}">Lineage, both ways</a></p>').format(dag_id),
         *_would(airflow_settings(), name),
         *_stale(name, payload),
+        _traffic(name),
         page.section(
             "Decisions, newest first",
             page.table(
@@ -149,6 +150,29 @@ def _stale(name: str, payload: dict[str, Any]) -> list[Markup]:
     items = Markup("").join(Markup("<li>{}</li>").format(reason) for reason in reasons)
     note = Markup("{} What it learnt from is not what its problem says now; a retraining run makes it anew from there on:<ul>{}</ul>")
     return [page.section("Stale", note.format(page.badge("stale", "warn"), items))]
+
+
+def _traffic(name: str) -> Markup | str:
+    """Who answers now and how each arm does, as the model server says; a server that is down is said, and nothing waits for it long."""
+    from windtunnel.lifecycle.targets import ARM_COLUMNS, ServerTarget
+
+    settings = airflow_settings(server=True)
+    if not settings.server_url.startswith(("http://", "https://")):
+        return ""
+    target = ServerTarget(settings.server_url, settings.server_token, patience=2.0, attempts=1)
+    try:
+        if name not in target.models():
+            return page.section("Traffic", "The model server does not serve it.")
+        found = target.overview(name)
+    except WindtunnelError as error:
+        return page.section("Traffic", error.message)
+    heads = ["version", "arm", "weight", "requests", "errors", "refused", "mean ms", "judged", "worth", "from", "to", "p"]
+    rows = [[_rounded(arm[column]) for column in ARM_COLUMNS] for arm in found["arms"]]
+    return page.section("Traffic since the server started", page.table(heads, rows), found["text"])
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def data_version(dag_id: ProblemName, snapshot_id: int, start: dt.date, end: dt.date) -> HTMLResponse:
