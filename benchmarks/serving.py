@@ -1,18 +1,21 @@
 """Our server beside ``mlflow models serve``: the same pipeline, the same rows, the same clients, in one run.
 
-python benchmarks/serving.py [--seconds 5] [--clients 1,8,32] [--skip-mlflow]
+python benchmarks/serving.py [--seconds 5] [--clients 1,8,32] [--skip-mlflow] [--only compare|swaps|sync]
 
 Each server runs in processes of its own; CPU is what its process tree used (user and system), divided by the requests it answered.
 """
 
 import argparse
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -146,26 +149,72 @@ def wait(url, process, seconds=180):
     raise AssertionError(f"{url} does not answer")
 
 
-def ours(folder, rows, clients, seconds, name, root):
-    from windtunnel.lifecycle import bundle
-
+@contextlib.contextmanager
+def server(name, root, *arguments):
+    """One of ours, with a home of its own: its process, its port, and a call of its repository."""
     port = free()
     process = subprocess.Popen(
-        [sys.executable, "-m", "windtunnel.serving.server", "--home", str(root / name.replace(" ", "-")), "--port", str(port)],
+        [sys.executable, "-m", "windtunnel.serving.server", "--home", str(root / name.replace(" ", "-")), "--port", str(port), *arguments],
         env=ENVIRONMENT,
         stderr=subprocess.DEVNULL,
     )
+
+    def call(action, **parameters):
+        url = f"http://127.0.0.1:{port}/v2/repository/models/m/{action}"
+        body = json.dumps({"parameters": parameters}).encode()
+        with urllib.request.urlopen(urllib.request.Request(url, body, {"Authorization": "Bearer bench"})) as answer:
+            return json.loads(answer.read())
+
     try:
         wait(f"http://127.0.0.1:{port}/v2/health/ready", process)
-        body = {"parameters": {"uri": str(folder), "digest": bundle.read(folder).digest, "version": "1", "labels": ["champion"]}}
-        call = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v2/repository/models/m/load", json.dumps(body).encode(), {"Authorization": "Bearer bench"}
-        )
-        urllib.request.urlopen(call).read()
-        return measure(name, process, port, [request("/v1/models/m/predict", {"rows": [row]}) for row in rows], clients, seconds)
+        yield process, port, call
     finally:
         process.terminate()
         process.wait()
+
+
+def load_of(folder, version):
+    from windtunnel.lifecycle import bundle
+
+    return {"uri": str(folder), "digest": bundle.read(folder).digest, "version": version, "labels": ["champion"]}
+
+
+def ours(folder, rows, clients, seconds, name, root, *arguments):
+    with server(name, root, *arguments) as (process, port, call):
+        call("load", **load_of(folder, "1"))
+        return measure(name, process, port, [request("/v1/models/m/predict", {"rows": [row]}) for row in rows], clients, seconds)
+
+
+def swaps(folders, rows, root):
+    """Swaps of two kinds under the load of 8 clients: the label moves to a loaded version, and a version is loaded as champion."""
+    requests = [request("/v1/models/m/predict", {"rows": [row]}) for row in rows]
+    taken = {"label": [], "load": []}
+    with server("swaps", root, "--workers", "2") as (_, port, call):
+        both = [load_of(folder, str(number)) for number, folder in enumerate(folders)]
+        for one in both:
+            call("load", **one)
+        done = threading.Event()
+
+        def swap():
+            for number in itertools.count():
+                if done.wait(0.5):
+                    return
+                began = time.perf_counter()
+                if number % 4 == 3:
+                    call("load", **(both[number // 4 % 2] | {"version": f"new-{number}"}))
+                    taken["load"].append(time.perf_counter() - began)
+                else:
+                    call("label", version=str(number % 2), labels=["champion"])
+                    taken["label"].append(time.perf_counter() - began)
+
+        swapping = threading.Thread(target=swap)
+        swapping.start()
+        answered, failed = uvloop.run(load(port, requests, 8, 12))
+        done.set()
+        swapping.join()
+    for kind, seconds in taken.items():
+        print(f"{kind}: {len(seconds)} swaps, median {np.median(seconds):.3f} s, slowest {max(seconds):.3f} s")
+    print(f"{len(answered)} requests meanwhile, {len(failed)} failed, p99 {np.percentile(answered, 99) * 1000:.1f} ms")
 
 
 def theirs(pipeline, rows, clients, seconds, root):
@@ -223,6 +272,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--clients", default="1,8,32")
     parser.add_argument("--skip-mlflow", action="store_true")
+    parser.add_argument("--only", choices=["compare", "swaps", "sync"], help="a part of it")
     given = parser.parse_args()
     clients = [int(count) for count in given.clients.split(",")]
     root = Path(tempfile.mkdtemp(prefix="wt-serving-"))
@@ -233,10 +283,18 @@ def main():
     for name in ("plan", "pipeline"):
         serving_models.write(root / name, pipeline, frame)
     compile_bundle(root / "plan")
-    found = ours(root / "plan", rows, clients, given.seconds, "windtunnel plan", root)
-    found += ours(root / "pipeline", rows, clients, given.seconds, "windtunnel fallback", root)
-    if not given.skip_mlflow:
-        found += theirs(pipeline, rows, clients, given.seconds, root)
+    if given.only in {None, "swaps"}:
+        serving_models.flight_bundle(root / "other", "linear")
+        swaps([root / "plan", root / "other"], rows, root)
+    found = []
+    if given.only in {None, "compare"}:
+        found += ours(root / "plan", rows, clients, given.seconds, "windtunnel plan", root)
+        found += ours(root / "pipeline", rows, clients, given.seconds, "windtunnel fallback", root)
+        if not given.skip_mlflow:
+            found += theirs(pipeline, rows, clients, given.seconds, root)
+    if given.only in {None, "sync"}:
+        for policy in ("none", "line"):
+            found += ours(root / "plan", rows, clients, given.seconds, f"windtunnel --log-sync {policy}", root, "--log-sync", policy)
     print("| server | clients | requests | failed | CPU ms a request | p50 ms | p99 ms | memory MB |\n|---|---|---|---|---|---|---|---|")
     for row in found:
         print("| {server} | {clients} | {requests} | {failed} | {cpu_ms:.3f} | {p50_ms:.2f} | {p99_ms:.2f} | {rss_mb:.0f} |".format(**row))

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 
 import pyarrow.parquet as pq
 import pytest
@@ -40,7 +41,6 @@ def test_a_full_disk_leaves_whole_lines_only(tmp_path):
     log.append({**ENTRY, "id": "a"})
     size = (tmp_path / "active" / "0.jsonl").stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    import signal
 
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, before[1]))  # a write then stops in the middle, as on a full disk

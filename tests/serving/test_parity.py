@@ -10,9 +10,12 @@ import pytest
 import serving_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
+    BaggingClassifier,
     ExtraTreesRegressor,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
@@ -20,11 +23,21 @@ from sklearn.ensemble import (
     IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
+    VotingClassifier,
+    VotingRegressor,
 )
-from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.feature_selection import SelectKBest, VarianceThreshold
 from sklearn.impute import MissingIndicator, SimpleImputer
-from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge, SGDClassifier
+from sklearn.linear_model import (
+    LogisticRegression,
+    PoissonRegressor,
+    QuantileRegressor,
+    Ridge,
+    RidgeClassifier,
+    SGDClassifier,
+    TweedieRegressor,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -44,6 +57,8 @@ from sklearn.preprocessing import (
     StandardScaler,
     TargetEncoder,
 )
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from windtunnel.lifecycle import answers, bundle
 from windtunnel.lifecycle.errors import GateError, IntegrityError
@@ -95,10 +110,13 @@ NUMERIC = {
     "quantiles": make_pipeline(IMPUTE, QuantileTransformer(n_quantiles=100)),
     "quantiles normal": QuantileTransformer(n_quantiles=50, output_distribution="normal"),
     "power": make_pipeline(IMPUTE, PowerTransformer()),
+    "power box-cox": make_pipeline(IMPUTE, MinMaxScaler((1, 2)), PowerTransformer(method="box-cox")),
     "polynomial": make_pipeline(IMPUTE, StandardScaler(), PolynomialFeatures(2)),
     "interactions": make_pipeline(IMPUTE, StandardScaler(), PolynomialFeatures(3, interaction_only=True, include_bias=False)),
     "splines": make_pipeline(IMPUTE, SplineTransformer(n_knots=4, extrapolation="constant")),
     "splines linear": make_pipeline(IMPUTE, SplineTransformer(degree=2, extrapolation="linear", include_bias=False)),
+    "splines periodic": make_pipeline(IMPUTE, SplineTransformer(n_knots=4, extrapolation="periodic")),
+    "splines strict": make_pipeline(IMPUTE, SplineTransformer(n_knots=3, extrapolation="error")),
     "log": make_pipeline(IMPUTE, MinMaxScaler(clip=True), FunctionTransformer(np.log1p)),
     "identity": FunctionTransformer(),
     "union": FeatureUnion(
@@ -157,6 +175,25 @@ MODELS = {
     "forest": (RandomForestClassifier(8, random_state=0), "binary"),
     "logistic": (LogisticRegression(max_iter=300), "binary"),
     "sgd": (SGDClassifier(loss="log_loss"), "binary"),
+    "sgd three classes": (SGDClassifier(loss="log_loss"), "multiclass"),
+    "sgd huber": (SGDClassifier(loss="modified_huber"), "binary"),
+    "sgd huber three classes": (SGDClassifier(loss="modified_huber"), "multiclass"),
+    "tree": (DecisionTreeClassifier(max_depth=4, random_state=0), "binary"),
+    "calibrated distances": (CalibratedClassifierCV(LinearSVC(), cv=2), "binary"),
+    "calibrated steps": (CalibratedClassifierCV(HistGradientBoostingClassifier(max_iter=3), method="isotonic", cv=2), "binary"),
+    "calibrated classes": (CalibratedClassifierCV(RidgeClassifier(), cv=2), "multiclass"),
+    "bagging": (BaggingClassifier(DecisionTreeClassifier(max_depth=3), n_estimators=3, max_features=0.7, random_state=0), "binary"),
+    "voting": (
+        VotingClassifier(
+            [("a", LogisticRegression(max_iter=300)), ("b", HistGradientBoostingClassifier(max_iter=3))], voting="soft", weights=[2, 1]
+        ),
+        "multiclass",
+    ),
+    "dummy": (DummyClassifier(), "multiclass"),
+    "tree regression": (DecisionTreeRegressor(max_depth=4, random_state=0), "regression"),
+    "voting regression": (VotingRegressor([("a", Ridge()), ("b", HistGradientBoostingRegressor(max_iter=3))]), "regression"),
+    "quantile": (QuantileRegressor(alpha=0.1), "regression"),
+    "tweedie": (TweedieRegressor(power=1.5), "regression"),
     "three classes": (HistGradientBoostingClassifier(max_iter=5), "multiclass"),
     "three classes linear": (LogisticRegression(max_iter=300), "multiclass"),
     "three classes forest": (RandomForestClassifier(8, random_state=0), "multiclass"),
@@ -195,6 +232,9 @@ def test_models(name, tmp_path):
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, stop_words="english", strip_accents="unicode"),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 3), max_features=300),
         TfidfVectorizer(analyzer="char", ngram_range=(1, 2), norm="l1", strip_accents="ascii", use_idf=False),
+        HashingVectorizer(n_features=256, ngram_range=(1, 2)),
+        make_pipeline(HashingVectorizer(n_features=64, norm=None, alternate_sign=False), TfidfTransformer(sublinear_tf=True)),
+        make_pipeline(CountVectorizer(max_features=200), TfidfTransformer(norm="l1", use_idf=False)),
         CountVectorizer(lowercase=False, binary=True, token_pattern=r"\w+"),
     ],
 )
@@ -259,7 +299,7 @@ def test_what_has_no_compiler_is_left_to_scikit_learn(tmp_path):
 
 def test_hashing_is_left_to_scikit_learn(tmp_path):
     frame, y = flights(holes=False)
-    features = ColumnTransformer([("text", HashingVectorizer(n_features=64), "dest"), ("numbers", "passthrough", NUM)])
+    features = ColumnTransformer([("text", HashingVectorizer(), "dest"), ("numbers", "passthrough", NUM)])
     fit(features, LogisticRegression(max_iter=50), frame, y, tmp_path / "b")
     assert compile_bundle(tmp_path / "b")["engine"] == "pipeline"
 

@@ -96,7 +96,8 @@ class Linear(Step):
     Attributes:
         coefficients: outputs x features.
         intercept: one an output.
-        link: ``identity``, ``exp``, ``logistic`` (one output, two classes) or ``softmax``.
+        link: ``identity``, ``exp``, ``logistic`` (one output, two classes), ``softmax``, ``each`` (a logistic for each class, shared out)
+            or ``huber`` (SGDClassifier's modified_huber).
     """
 
     coefficients: np.ndarray
@@ -114,7 +115,12 @@ class Linear(Step):
         if self.link == "logistic":
             yes = _expit(z[0, 0]) if len(z) == 1 else _expit_many(z[:, 0])
             return np.array([[1.0 - yes, yes]]) if len(z) == 1 else np.column_stack([1.0 - yes, yes])
-        return _softmax(z)
+        if self.link == "softmax":
+            return _softmax(z)
+        found = _expit_many(z) if self.link == "each" else (np.clip(z, -1.0, 1.0) + 1.0) / 2.0
+        if found.shape[1] == 1:
+            return np.hstack([1.0 - found, found])
+        return _shared(found)
 
 
 @register
@@ -169,10 +175,8 @@ class Calibrate(Step):
         found = np.column_stack([self._mapped(margins[:, place], known) for place, known in enumerate(self.maps)])
         if found.shape[1] == 1:
             return np.hstack([1.0 - found, found])
-        total = found.sum(axis=1, keepdims=True)
-        even = np.full_like(found, 1.0 / found.shape[1])
-        # As scikit-learn has it: rows that no class wants are shared evenly, and rounding stays below one.
-        found = np.divide(found, total, out=even, where=total != 0)
+        found = _shared(found)
+        # As scikit-learn has it: rounding stays below one.
         found[(found > 1.0) & (found <= 1.0 + 1e-5)] = 1.0
         return found
 
@@ -181,6 +185,12 @@ class Calibrate(Step):
             return _expit_many(-(known[0] * margins + known[1]))
         low, high = known[0][0], known[0][-1]
         return np.asarray(np.interp(np.clip(margins, low, high), known[0], known[1]))
+
+
+def _shared(found: np.ndarray) -> np.ndarray:
+    """Weights of classes as shares; rows that no class wants are shared evenly."""
+    total = found.sum(axis=1, keepdims=True)
+    return np.divide(found, total, out=np.full_like(found, 1.0 / found.shape[1]), where=total != 0)
 
 
 def _softmax(z: np.ndarray) -> np.ndarray:

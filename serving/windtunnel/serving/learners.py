@@ -137,9 +137,9 @@ def _linear(part: Any, task: str) -> Step:
     if name in {"LogisticRegression", "LogisticRegressionCV"}:
         link = "logistic" if len(coefficients) == 1 else "softmax"
     elif name == "SGDClassifier":
-        if part.loss != "log_loss" or len(coefficients) != 1:
-            raise NotCompilableError(f"SGDClassifier with loss {part.loss!r} and {len(coefficients)} outputs has no compiler")
-        link = "logistic"
+        if part.loss not in {"log_loss", "modified_huber"}:
+            raise NotCompilableError(f"SGDClassifier with loss {part.loss!r} has no probabilities")
+        link = "huber" if part.loss == "modified_huber" else "logistic" if len(coefficients) == 1 else "each"
     elif name in {"PoissonRegressor", "GammaRegressor", "TweedieRegressor"}:
         link = "exp" if type(part._base_loss.link).__name__ == "LogLink" else "identity"  # noqa: SLF001 - where the link is kept
     if task == "regression" and len(coefficients) != 1:

@@ -2,10 +2,11 @@
 
 Each worker appends to a file of its own; a line is in the kernel's hands before the client sees the answer, so killing the worker, or all
 of the server, loses none that was answered. ``sync`` says what survives a crash of the machine too: ``none`` leaves it to the kernel
-(the default; about 10 microseconds a request), ``line`` waits for the disk with every request (0.1 to 10 milliseconds, by the disk).
+(the default; about 10 microseconds a request), ``line`` waits for the disk before every answer; requests that wait together share one wait.
 Full files are closed and turned into Parquet by `windtunnel.serving.ship`, outside of any request.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -40,7 +41,9 @@ class PredictionLog:
     def __init__(self, folder: Path, slot: int, sync: str = "none", max_bytes: int = 8_000_000, max_age: float = 10.0) -> None:
         self._folder = folder
         self._slot = slot
-        self._sync = sync == "line"
+        self.sync = sync == "line"
+        self._waiting: list[asyncio.Future[None]] = []
+        self._syncing: asyncio.Task[None] | None = None
         self._max_bytes, self._max_age = max_bytes, max_age
         for name in (_ACTIVE, _CLOSED):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -72,8 +75,6 @@ class PredictionLog:
                 os.ftruncate(self._handle, self._size)
                 self._torn = False
                 raise LogUnavailableError("the prediction log's disk is full", hint="free space; requests are refused until then")
-            if self._sync:
-                os.fdatasync(self._handle)
         except OSError as error:
             self._forget_if_gone()
             raise LogUnavailableError(
@@ -83,6 +84,38 @@ class PredictionLog:
         self._size += written
         if self._size >= self._max_bytes:
             self.rotate()
+
+    async def durable(self) -> None:
+        """Wait until the disk has every line that was appended so far; all that wait meanwhile share the next wait for the disk.
+
+        Raises:
+            LogUnavailableError: the disk did not take it.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        if self._syncing is None or self._syncing.done():
+            self._syncing = asyncio.get_running_loop().create_task(self._sync_all())
+        await future
+
+    async def _sync_all(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            failure: LogUnavailableError | None = None
+            if self._handle >= 0:  # a file that was closed is on the disk
+                copy = os.dup(self._handle)
+                try:
+                    await asyncio.to_thread(os.fdatasync, copy)
+                except OSError as error:
+                    failure = LogUnavailableError(f"the prediction log's disk failed: {error.strerror}")
+                finally:
+                    os.close(copy)
+            for future in waiting:
+                if future.done():
+                    continue
+                if failure is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(failure)
 
     def rotate(self, *, force: bool = False) -> None:
         """Close the file if it is large or old enough (or has any line, by force)."""
@@ -107,6 +140,8 @@ class PredictionLog:
     def _close_file(self) -> None:
         if not self._path.exists() or not self._path.stat().st_size:
             return
+        if self.sync and self._handle >= 0:
+            os.fdatasync(self._handle)
         self._path.rename(self._folder / _CLOSED / f"{time.time_ns()}-{self._slot}.jsonl")
         if self._handle >= 0:
             os.close(self._handle)

@@ -178,7 +178,7 @@ class Application:
         try:
             self._may(self._caller(headers, "POST", "POST"), model)
             served = self.service.models.served.get(model)
-            if served is None or served.queues or len(body) > self.max_body or self.tracer is not None:
+            if served is None or served.queues or len(body) > self.max_body or self.tracer is not None or self.service.log.sync:
                 return None
             self._not_behind()
             if route == "v1":

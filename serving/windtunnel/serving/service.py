@@ -100,10 +100,6 @@ class Service:
             key = str(rows[0][route.sticky])
         return served, *route.choose(key)
 
-    def at_once(self, found: tuple[Served, str, str]) -> bool:
-        """Whether the version that `find` chose answers without waiting for a queue."""
-        return found[2] not in found[0].queues
-
     def answer(
         self,
         found: tuple[Served, str, str],
@@ -113,7 +109,10 @@ class Service:
         protocol: str,
         began: float,
     ) -> Answer:
-        """Answer rows at once, where `at_once` says so; arguments and errors are those of `predict`."""
+        """Answer rows at once, by a version that waits for no queue; arguments and errors are those of `predict`.
+
+        The line is in the log's file, but where the log waits for the disk that is the caller's to do.
+        """
         engine = found[0].engines[found[2]]
         known = self._known(found, rows)
         if known is not None:
@@ -151,7 +150,10 @@ class Service:
         served, _, version = found
         queue = served.queues.get(version)
         if queue is None:
-            return self.answer(found, rows, columns, identity, protocol, began)
+            answer = self.answer(found, rows, columns, identity, protocol, began)
+            if self.log.sync:
+                await self.log.durable()
+            return answer
         known = self._known(found, rows)
         if known is not None:
             return self._answered(found, known, rows, identity, protocol, began)
