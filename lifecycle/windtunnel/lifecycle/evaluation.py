@@ -13,7 +13,7 @@ The result, ``evaluation.json``, is plain data:
     slices       declared: name, rows, figures, champion's figures
     found        slices that are worse than the rest, corrected for how many were looked at
     fairness     a sensitive column -> its differences and groups
-    unseen       values that the window has and the judged rows have not
+    unseen       values that the window has and the judged rows have not; unseen_live: that the model server was asked about
     gates        gate, passed, reason, value, bound
 """
 
@@ -39,7 +39,7 @@ from windtunnel.lifecycle.judging.weak import Weak, given_up, weak_spots
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import EvaluationRef
 
-__all__ = ["approval_body", "conclude", "load"]
+__all__ = ["approval_body", "conclude", "load", "unseen"]
 
 
 class Counted(Protocol):
@@ -156,7 +156,7 @@ def conclude(
         },
         "pictures": _pictures(problem, mine),
         "explanations": dict(explanations or {}),
-        "unseen": _unseen(count),
+        "unseen": unseen(count.domains),
         "uses": uses,
         "left_out": list(left_out),
     }
@@ -313,8 +313,12 @@ def _spot(problem: Problem, spot: Weak) -> dict[str, Any]:
         "rest": spot.rest,
         "p_value": spot.p_value,
         "figures": _brief(spot.figures),
-        "reason": f"{what} {spot.loss:.4g} against {spot.rest:.4g} elsewhere (p {spot.p_value:.2g} after correction)",
+        "reason": f"{what} {spot.loss:.4g} against {spot.rest:.4g} elsewhere (p {_p_value(spot.p_value)} after correction)",
     }
+
+
+def _p_value(value: float) -> str:
+    return f"{value:.2g}" if value > 1e-15 else "below 1e-15"  # noqa: PLR2004 - as far as a float's tail reaches
 
 
 def _pictures(problem: Problem, counted: Tally) -> dict[str, Any]:
@@ -371,14 +375,21 @@ def _is(value: str) -> str:
     return value if value.startswith(("<", ">=")) or " to < " in value else f"= {value}"
 
 
-def _unseen(count: Counted) -> list[dict[str, Any]]:
+def unseen(domains: Mapping[str, Mapping[str, Sequence[int]]], live: Mapping[str, Mapping[str, int]] | None = None) -> list[dict[str, Any]]:
+    """Values without a judged row, by column, the most frequent first.
+
+    Args:
+        domains: column -> value -> rows of the window, and judged rows among them.
+        live: column -> value -> requests, to look at these values instead of the window's.
+    """
     found = []
-    for column, values in count.domains.items():
-        missing = sorted(((rows, value) for value, (rows, judged) in values.items() if not judged), reverse=True)
+    for column, values in domains.items():
+        judged = {value for value, (_, rows) in values.items() if rows}
+        looked = {value: rows for value, (rows, _) in values.items()} if live is None else live.get(column, {})
+        missing = sorted(((rows, value) for value, rows in looked.items() if value not in judged), reverse=True)
         if missing:
-            found.append(
-                {"column": column, "values": [{"value": value, "rows": rows} for rows, value in missing[:20]], "count": len(missing)}
-            )
+            listed = [{"value": value, "rows": rows} for rows, value in missing[:20]]
+            found.append({"column": column, "values": listed, "count": len(missing)})
     return found
 
 

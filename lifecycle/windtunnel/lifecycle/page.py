@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
-__all__ = ["badge", "bars", "details", "line", "render", "section", "table", "tiles"]
+__all__ = ["badge", "bars", "details", "line", "meter", "render", "section", "table", "tiles"]
 
 _CSS = """
 :root{--ink:#1c2430;--soft:#5c6675;--line:#e3e7ed;--paper:#fff;--ground:#f6f7f9;
@@ -106,12 +106,32 @@ def bars(values: Sequence[float], other: Sequence[float] | None = None, *, width
     )
 
 
-def line(points: Sequence[tuple[float, float]], *, width: int = 260, height: int = 180, diagonal: bool = False, title: str = "") -> Markup:
-    """A line through (x, y) points, both scaled to their ranges; with the diagonal for ROC and calibration curves."""
+def meter(share: float, *, width: int = 160, height: int = 12, title: str = "") -> Markup:
+    """A bar across, as long as a share of the width.
+
+    Example:
+        >>> 'width="80.0"' in meter(0.5)
+        True
+    """
+    return Markup(
+        '<svg width="{0}" height="{1}" role="img"><title>{2}</title><rect class="bar" x="0" y="0" width="{3:.1f}" height="{1}"/></svg>'
+    ).format(width, height, title, min(max(share, 0.0), 1.0) * width)
+
+
+def line(
+    points: Sequence[tuple[float, float]],
+    *,
+    width: int = 260,
+    height: int = 180,
+    diagonal: bool = False,
+    unit: bool = False,
+    title: str = "",
+) -> Markup:
+    """A line through (x, y) points, both scaled to their ranges, or to 0 to 1 (`unit`); with the diagonal for ROC and calibration curves."""
     if not points:
         return Markup("")
     xs, ys = [p[0] for p in points], [p[1] for p in points]
-    x0, x1, y0, y1 = (0.0, 1.0, 0.0, 1.0) if diagonal else (min(xs), max(xs), min(ys), max(ys))
+    x0, x1, y0, y1 = (0.0, 1.0, 0.0, 1.0) if diagonal or unit else (min(xs), max(xs), min(ys), max(ys))
     place = " ".join(f"{(x - x0) / ((x1 - x0) or 1) * width:.1f},{height - (y - y0) / ((y1 - y0) or 1) * height:.1f}" for x, y in points)
     guide = Markup('<line class="axis" x1="0" y1="{}" x2="{}" y2="0"/>').format(height, width) if diagonal else ""
     return Markup(

@@ -96,10 +96,7 @@ def _user(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
     if explained.get("importance"):
         top = [entry for entry in explained["importance"] if entry["mean"] > 0][:10]
         most = max((entry["mean"] for entry in top), default=0.0) or 1.0
-        rows = [
-            (entry["column"], entry["mean"], page.bars([entry["mean"] / most, 0.0], width=160, height=14, title=entry["column"]))
-            for entry in top
-        ]
+        rows = [(entry["column"], entry["mean"], page.meter(entry["mean"] / most, title=entry["column"])) for entry in top]
         text = f"How much worse it gets when a column is shuffled ({explained['rows']:,} sampled rows, loss per row)."
         sections.append(page.section("To use: what its answers rest on", _paragraph(text), page.table(["column", "loss added", ""], rows)))
     if explained.get("shap"):
@@ -109,6 +106,12 @@ def _user(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
             page.section("To use: where it was surely wrong, and what would have changed its mind", *_examples(explained["examples"]))
         )
     return sections
+
+
+def _live(evaluation: Mapping[str, Any]) -> Iterable[Markup]:
+    for entry in evaluation.get("unseen_live", []):
+        shown = ", ".join(f"{value['value']} ({value['rows']:,} requests)" for value in entry["values"][:8])
+        yield _paragraph(f"Asked about live, but not judged: {entry['count']} values of {entry['column']}: {shown}.")
 
 
 def _shap(found: Mapping[str, Any]) -> Iterable[Markup]:
@@ -123,7 +126,7 @@ def _shap(found: Mapping[str, Any]) -> Iterable[Markup]:
     yield page.table(
         ["column", "mean |SHAP|", ""],
         [
-            (entry["column"], entry["mean_abs"], page.bars([entry["mean_abs"] / most, 0.0], width=160, height=14, title=entry["column"]))
+            (entry["column"], entry["mean_abs"], page.meter(entry["mean_abs"] / most, title=entry["column"]))
             for entry in found["columns"][:15]
         ],
     )
@@ -142,6 +145,7 @@ def _reliance(problem: Problem, evaluation: Mapping[str, Any]) -> Iterable[Marku
         yield _paragraph(
             f"Not judged: {entry['count']} values of {entry['column']} are in the window but not among the held-out rows: {shown}."
         )
+    yield from _live(evaluation)
 
 
 def _examples(examples: Sequence[Mapping[str, Any]]) -> Iterable[Markup]:
@@ -186,22 +190,24 @@ def _developer(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
 
 
 def _metrics(evaluation: Mapping[str, Any]) -> Markup:
-    champion, newest = evaluation["champion_figures"] or {}, evaluation["newest"].get("candidate", {})
+    newest = evaluation["newest"].get("candidate", {})
+    last = f"newest days ({newest['rows']:,} rows)" if newest.get("rows") else "newest days"
+    others = [
+        (kind, evaluation[f"{kind}_figures"], evaluation["differences" if kind == "champion" else "baseline_differences"])
+        for kind in ("champion", "baseline")
+        if evaluation[f"{kind}_figures"]
+    ]
+    headers = ["metric", "candidate", "95 % interval", *(name for kind, _, _ in others for name in (kind, "difference")), last]
     rows = [
         (
             name,
             value,
             _between(evaluation["intervals"].get(name)),
-            champion.get(name),
-            _gain(evaluation["differences"].get(name)),
-            evaluation["baseline_figures"].get(name),
+            *(cell for _, figures, gains in others for cell in (figures.get(name), _gain(gains.get(name)))),
             newest.get(name),
         )
         for name, value in evaluation["candidate"].items()
     ]
-    held = newest.get("rows")
-    last = f"newest days ({held:,} rows)" if held else "newest days"
-    headers = ["metric", "candidate", "95 % interval", "champion", "difference", "baseline", last]
     return page.section("To develop: every metric", page.table(headers, rows))
 
 
@@ -212,7 +218,7 @@ def _pictures(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
         roc = [(0.0, 0.0), *[(fpr, tpr) for _, fpr, tpr, _ in reversed(pictures["curve"])], (1.0, 1.0)]
         recall = [(tpr, precision) for _, _, tpr, precision in reversed(pictures["curve"])]
         charts = [("ROC: true against false positive rate", page.line(roc, diagonal=True, title="ROC"))]
-        charts.append(("precision against recall", page.line(recall, diagonal=True, title="precision against recall")))
+        charts.append(("precision against recall", page.line(recall, unit=True, title="precision against recall")))
         if pictures.get("calibration"):
             points = [(score, share) for score, share, _ in pictures["calibration"]]
             charts.append(("calibration: share of yes against score", page.line(points, diagonal=True, title="calibration")))
@@ -248,20 +254,21 @@ def _pictures(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
 def _slices(evaluation: Mapping[str, Any]) -> Markup:
     metric = evaluation["metric"]
     metric = metric if any(entry["figures"].get(metric) is not None for entry in evaluation["slices"]) else "loss"
+    others = [name for name in ("champion", "baseline") if any(entry.get(name) for entry in evaluation["slices"])]
     rows = [
         (
             entry["name"],
             entry["rows"],
             entry["figures"].get(metric),
             _between(entry["figures"].get(f"{metric}_interval")),
-            (entry.get("champion") or {}).get(metric),
+            *((entry.get(other) or {}).get(metric) for other in others),
             entry["figures"].get("precision", entry["figures"].get("accuracy")),
             entry["figures"].get("recall", entry["figures"].get("mae")),
         )
         for entry in evaluation["slices"]
     ]
     numbers = evaluation["task"] == "regression"
-    headers = ["slice", "rows", metric, "95 % interval", "champion", "accuracy" if numbers else "precision", "mae" if numbers else "recall"]
+    headers = ["slice", "rows", metric, "95 % interval", *others, "accuracy" if numbers else "precision", "mae" if numbers else "recall"]
     return page.section("To develop: declared slices", page.table(headers, rows))
 
 

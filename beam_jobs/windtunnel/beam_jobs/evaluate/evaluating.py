@@ -20,7 +20,7 @@ from windtunnel.lifecycle import bundle as bundles
 from windtunnel.lifecycle import problem as problems
 from windtunnel.lifecycle.artifacts import Stage, local_copy
 from windtunnel.lifecycle.errors import ConfigurationError, EmptyWindowError, IntegrityError
-from windtunnel.lifecycle.evaluation import conclude
+from windtunnel.lifecycle.evaluation import conclude, unseen
 from windtunnel.lifecycle.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.judging.explaining import TRUTH, explain
 from windtunnel.lifecycle.judging.slices import Cuts
@@ -30,6 +30,7 @@ from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import CandidateRef, EvaluationRef, SnapshotRef
 from windtunnel.lifecycle.registry import Champion, champion, judged_against
 from windtunnel.lifecycle.rows import DAY, first_unknown_day
+from windtunnel.lifecycle.seen_live import seen_live
 from windtunnel.lifecycle.settings import Settings
 
 __all__ = ["evaluate", "run"]
@@ -96,6 +97,7 @@ def evaluate(
         data = snapshots.files(settings, snapshot)
         count, plan, left_out = _pass(problem, candidate.uri, candidate.digest, present, data, snapshot, settings.to_dict(), progress)
         body = _conclude(problem, plan, count, present, times, left_out)
+        body["unseen_live"] = unseen(count.domains, seen_live(settings, problem.name, plan.domains))
         body |= {"heldout": heldout, "snapshot": snapshot.to_dict(), "reference": candidate.to_dict(), "fingerprint": identity}
         found = _publish(stage, problem, body)
     evaluation = EvaluationRef.from_dict(found)
