@@ -31,7 +31,8 @@ def test_the_page_of_a_stale_champion(place, tmp_path):
     features.mkdir(parents=True)
     (bundle / "model.json").write_text(json.dumps({"lineage": {"features": "f1"}}))
     (features / "manifest.json").write_text(json.dumps({"made_of": made_of()}))
-    Ledger(settings).append("taxi", "promotion", {"version": "3", "semantic": "1.0.2", "cutoff": "2024-03-01", "uri": str(bundle)})
+    known = {"version": "3", "semantic": "1.0.2", "cutoff": "2024-03-01", "uri": str(bundle), "digest": "0", "metric": "auc", "value": 0.9}
+    Ledger(settings).append("taxi", "promotion", {**known, "fingerprint": "c1", "run_id": "r1", "approved_by": "", "reason": "better"})
     freshness.note(settings, "taxi", made_of())
     assert "Stale" not in pages.model("taxi").body.decode()
     freshness.note(settings, "taxi", made_of(transformer="t2", content="c2", end="2024-04-01"))
