@@ -47,6 +47,10 @@ def wait(condition, seconds=120.0):
     raise AssertionError("it did not happen in time")
 
 
+def _logged(world, column):
+    return any(f'"{column}"' in text for text in world.contents("predictions")["inputs"].to_pylist())
+
+
 @pytest.mark.slow
 def test_from_learning_to_looking(world, server):
     from windtunnel.beam_jobs.evaluate import evaluate
@@ -71,7 +75,7 @@ def test_from_learning_to_looking(world, server):
         tracking_uri=f"sqlite:///{Path(world.settings.artifacts).parent}/mlflow.db",
     )
     # The figures of ten days; a loaded machine must not fail the smoke test on latency.
-    relaxed = {"gates": [], "serving": world.problem.serving.model_dump() | {"latency_p99_ms": 5000.0}}
+    relaxed = {"gates": [], "sensitive": ["dest"], "serving": world.problem.serving.model_dump() | {"latency_p99_ms": 5000.0}}
     world = dataclasses.replace(world, settings=settings, problem=Problem.model_validate(world.problem.model_dump() | relaxed))
     problem = world.problem
 
@@ -102,6 +106,7 @@ def test_from_learning_to_looking(world, server):
     assert (found.figures["answers"] - probes, found.joined, found.waiting - probes) == (150, landed, 150 - landed)
     assert found.figures["champion.auc"] > 0.7
     assert not any(name.startswith("differs.") for name in found.figures)
+    assert (_logged(world, "tailnum"), _logged(world, "dest")) == (True, False), "dest is sensitive"
 
     seen = monitor(problem, window, settings, RUN, Progress("monitor"))
     assert seen.figures["live.auc"] == found.figures["champion.auc"]

@@ -117,3 +117,4 @@ def test_asked_for_over_every_protocol(serve, explained, bundles, rows):
     status, body = server.call("/v1/models/flight_delays/explain", {"rows": rows[:1]}, X_Windtunnel_Version="2")
     assert (status, body["problems"][0]["field"]) == (422, "explain")
     assert server.call("/v1/models/flight_delays/explain", {"rows": rows[:1]}, token="no")[0] == 401
+    assert "/v1/models/flight_delays/explain" in server.call("/openapi.json")[1]["paths"]

@@ -84,3 +84,31 @@ def test_what_is_redacted_is_not_written(serve, bundles, rows, tmp_path):
     )
     assert b"N14228" not in found
     assert list((server.home / "predictions" / "flight_delays").iterdir())
+
+
+def test_sampled_and_redacted_all_the_way_into_the_table(serve, rows, tmp_path):
+    import serving_models
+
+    from windtunnel.lifecycle.collecting import collect
+    from windtunnel.lifecycle.settings import Settings
+    from windtunnel.lifecycle.snapshots import day_files
+    from windtunnel.lifecycle.tables import batches, existing
+
+    serving_models.flight_bundle(tmp_path / "b", "linear", redact=["carrier", "tailnum"], log_sample=0.5)
+    server = serve("--workers", "2")
+    server.load(tmp_path / "b", "1", ["champion"])
+    ids = [server.predict([{**rows[number % 16], "tailnum": f"SECRET-{number}"}])["id"] for number in range(200)]
+    server.stop()
+    catalog = {"catalog_uri": f"sqlite:///{tmp_path}/catalog.db", "warehouse": str(tmp_path / "w"), "artifacts": str(tmp_path / "a")}
+    settings = Settings(**catalog, server_log=str(server.home / "predictions"))
+    kept = collect("flight_delays", settings)
+    assert 60 < kept < 140, "half of 200 requests, give or take six standard deviations"
+    table = existing(settings, "flight_delays.predictions")
+    found = [row for batch in batches([entry.path for entry in day_files(table)]) for row in batch.to_pylist()]
+    assert len({row["request_id"] for row in found}) == len(found) == kept
+    assert {row["request_id"] for row in found} < set(ids)
+    for row in found:
+        assert not {"carrier", "tailnum"} & set(json.loads(row["inputs"]))
+        assert "SECRET" not in str(row)
+        assert json.loads(row["inputs"])["origin"] in {"EWR", "JFK", "LGA"}
+    assert not any(b"SECRET" in path.read_bytes() for path in (tmp_path / "w").rglob("*") if path.is_file())

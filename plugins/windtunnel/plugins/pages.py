@@ -168,7 +168,7 @@ def _traffic(name: str) -> Markup | str:
         return page.section("Traffic", error.message)
     heads = ["version", "arm", "weight", "requests", "errors", "refused", "mean ms", "judged", "worth", "from", "to", "p"]
     rows = [[_rounded(arm[column]) for column in ARM_COLUMNS] for arm in found["arms"]]
-    return page.section("Traffic since the server started", page.table(heads, rows), found["text"])
+    return page.section("Traffic since the server started", page.table(heads, rows), Markup("<p>{}</p>").format(found["text"]))
 
 
 def _rounded(value: Any) -> Any:

@@ -87,6 +87,16 @@ def document(served: Mapping[str, Served]) -> dict[str, Any]:
                 headers=True,
             )
         }
+        if engine.bundle.options.get("explain"):
+            paths[f"/v1/models/{name}/explain"] = {
+                "post": _operation(
+                    f"explain_{name}",
+                    f"Answers of {name} with what each column contributed",
+                    {"type": "object", "required": ["id", "model", "version", "route", "predictions"]},
+                    body=_rows_schema(inputs),
+                    headers=True,
+                )
+            }
         infer = _operation(
             f"infer_{name}", f"Answers of {name} for tensors, one a column", {"type": "object"}, body=_tensors_schema(inputs), headers=True
         )
