@@ -127,7 +127,7 @@ def line(
     unit: bool = False,
     title: str = "",
 ) -> Markup:
-    """A line through (x, y) points, both scaled to their ranges, or to 0 to 1 (`unit`); with the diagonal for ROC and calibration curves."""
+    """A line through (x, y) points, both scaled to their ranges, or to 0 to 1 (`unit`); `diagonal` adds a guide."""
     if not points:
         return Markup("")
     xs, ys = [p[0] for p in points], [p[1] for p in points]
