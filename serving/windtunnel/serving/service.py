@@ -147,13 +147,24 @@ class Service:
         Raises:
             WindtunnelError: the request cannot be answered; its kind says why.
         """
+        answer = await self._predicted(found, rows, columns, identity, protocol, began)
+        if self.log.sync:
+            await self.log.durable()
+        return answer
+
+    async def _predicted(
+        self,
+        found: tuple[Served, str, str],
+        rows: Sequence[Mapping[str, Any]],
+        columns: Columns | None,
+        identity: str,
+        protocol: str,
+        began: float,
+    ) -> Answer:
         served, _, version = found
         queue = served.queues.get(version)
         if queue is None:
-            answer = self.answer(found, rows, columns, identity, protocol, began)
-            if self.log.sync:
-                await self.log.durable()
-            return answer
+            return self.answer(found, rows, columns, identity, protocol, began)
         known = self._known(found, rows)
         if known is not None:
             return self._answered(found, known, rows, identity, protocol, began)
