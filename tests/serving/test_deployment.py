@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from windtunnel.lifecycle import bundle
 from windtunnel.lifecycle.deployment import deploy, package, serve_champion
-from windtunnel.lifecycle.errors import GateError, IntegrityError, UnavailableError
+from windtunnel.lifecycle.errors import ConfigurationError, GateError, IntegrityError, UnavailableError
 from windtunnel.lifecycle.fingerprint import fingerprint
 from windtunnel.lifecycle.ledger import Ledger
 from windtunnel.lifecycle.problem import parse
@@ -380,3 +380,46 @@ def test_a_directory_is_a_place_to_push_to(settings, stages, tmp_path):
     pushed = tmp_path / "target" / "flight_delays"
     assert json.loads((pushed / "labels.json").read_text())["labels"]["champion"] == version.version
     assert bundle.read(pushed / version.version).files["plan/plan.json"]
+
+
+def test_further_places_and_manifests_follow_the_promotion(settings, stages, tmp_path):
+    settings = dataclasses.replace(settings, server_url=str(tmp_path / "one"))
+    parts = {
+        "targets": [str(tmp_path / "two"), "mlflow:"],
+        "manifests": {"image": "registry.example.org/server:1", "role": "arn:aws:iam::1:role/m"},
+    }
+    problem = problem_of(serving={"latency_p99_ms": 5000} | parts)
+    candidate = stages.candidate(0)
+    version = stages.version(problem, candidate, settings)
+    for _ in range(2):
+        assert deploy(problem, candidate, version, settings, RUN).deployed
+    for place in ("one", "two"):
+        assert json.loads((tmp_path / place / "flight_delays" / "labels.json").read_text())["labels"]["champion"] == version.version
+    said = steps(settings)
+    assert said == [
+        "smoke test passed",
+        "deployed",
+        f"pushed to {tmp_path / 'two'}",
+        f"pushed to {settings.tracking_uri}",
+        "manifests written",
+    ]
+    written = tmp_path / "artifacts" / "flight_delays" / "manifests" / version.version
+    assert sorted(path.name for path in written.iterdir()) == ["kserve.yaml", "sagemaker.json"]
+
+
+def test_a_place_that_is_none_is_named_first_and_one_that_is_down_is_tried_again(settings, stages, tmp_path, monkeypatch):
+    monkeypatch.setattr("windtunnel.lifecycle.targets._PAUSE", 0.01)
+    settings = dataclasses.replace(settings, server_url=str(tmp_path / "one"))
+    candidate = stages.candidate(0)
+    problems = [
+        problem_of(serving={"latency_p99_ms": 5000, "targets": [url]}) for url in ("ftp://x", "put+http://127.0.0.1:9", str(tmp_path))
+    ]
+    version = stages.version(problems[0], candidate, settings)
+    with pytest.raises(ConfigurationError, match="ftp://x"):
+        deploy(problems[0], candidate, version, settings, RUN)
+    assert champion(settings, "flight_delays") is None
+    with pytest.raises(UnavailableError, match="does not answer"):
+        deploy(problems[1], candidate, version, settings, RUN)
+    assert champion(settings, "flight_delays").version == version.version
+    assert deploy(problems[2], candidate, version, settings, RUN).deployed
+    assert (tmp_path / "flight_delays" / version.version).is_dir()

@@ -59,6 +59,8 @@ def deploy(problem: Problem, candidate: CandidateRef, version: VersionRef, setti
         steps.note("refused", reason=refusal)
         return _reference(version, settings.server_url, refusal)
     target = target_of(settings)
+    for url in problem.serving.targets:
+        target_of(settings, url)  # what is no place is said before anything is done
     try:
         ready = package(problem, candidate, settings)
     except (GateError, IntegrityError, ConfigurationError) as error:
