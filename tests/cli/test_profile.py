@@ -201,6 +201,22 @@ def test_types_widen_as_values_come(tmp_path, capsys):
     assert "1 rows" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "columns"),
+    [
+        ("x.tsv", "a, b, c\td\n1\t2\n", ["a, b, c", "d"]),
+        ("x.csv", "id;text\n1;a, b, c, d\n2;e, f\n", ["id", "text"]),
+        ("x.csv", "id|a,b|c\n1|2|3\n", ["id", "a,b", "c"]),
+        ("x.csv", "id,a;b;c,d\n1,2,3\n2,3,4\n", ["id", "a;b;c", "d"]),
+        ("x.txt", "only\none\ncolumn, says who\n", ["only"]),
+    ],
+)
+def test_what_stands_between_cells_is_found(tmp_path, name, text, columns):
+    (tmp_path / name).write_text(text)
+    assert main(["profile", str(tmp_path / name), "--json", str(tmp_path / "s.json")]) == 0
+    assert list(json.loads((tmp_path / "s.json").read_text())["columns"]) == columns
+
+
 def test_json_lines(tmp_path, capsys):
     (tmp_path / "x.jsonl").write_text('{"a": 1, "b": "x"}\n{"a": 2.5}\n')
     assert main(["profile", str(tmp_path / "x.jsonl")]) == 0

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, help="more than one reads Parquet in a Beam pipeline of so many processes")
     parser.add_argument("--delimiter", help="of CSV; guessed from the header if not given")
     parser.add_argument("--encoding", help="of CSV; utf-8 if not given")
+    parser.add_argument("--quote", help="of CSV: the character around cells; '' for none; \" if not given")
     parser.add_argument("--nulls", help="texts of CSV that mean no value, comma-separated")
     parser.add_argument("--no-header", action="store_true", help="the CSV has no header")
     parser.add_argument("--start", help="of a table: the first day, such as 2013-01-01")
@@ -48,6 +49,8 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {name: getattr(arguments, name) for name in ("delimiter", "encoding") if getattr(arguments, name)}
     if options.get("delimiter") in {"\\t", "tab"}:
         options["delimiter"] = "\t"
+    if arguments.quote is not None:
+        options["quote"] = arguments.quote
     if arguments.nulls is not None:
         options["nulls"] = arguments.nulls.split(",")
     if arguments.no_header:

@@ -1,4 +1,8 @@
-"""``windtunnel schema``: the JSON Schema of a problem file, for editors and for checks in CI; or its reference as Markdown."""
+"""``windtunnel schema``: the JSON Schema of a problem file, for editors and for checks in CI; or its reference as Markdown.
+
+``windtunnel schema --infer DATA`` finds the columns of data and prints them as a problem file has them. Put there, they are pinned: a later
+run stops at a column that is gone or of another type, instead of finding other types.
+"""
 
 import argparse
 import inspect
@@ -9,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from windtunnel.cli import reading
 from windtunnel.lifecycle.problem import Problem, json_schema
 
 __all__ = ["add_arguments", "reference", "run"]
@@ -26,12 +31,39 @@ Unknown fields are refused. This page is what `windtunnel schema --markdown` pri
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The form."""
     parser.add_argument("--markdown", action="store_true", help="print the reference for people instead")
+    parser.add_argument("--infer", nargs="+", metavar="DATA", help="print the columns of data (paths, globs, a table) for a problem file")
+    reading.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it."""
+    if arguments.infer:
+        print(_inferred(arguments), end="")
+        return 0
     print(reference() if arguments.markdown else json.dumps(json_schema(), indent=2))
     return 0
+
+
+def _inferred(arguments: argparse.Namespace) -> str:
+    """The part ``columns`` of a problem file, and as comments what a person should look at.
+
+    Raises:
+        UnsupportedError: no column can be one of a problem.
+    """
+    import yaml
+
+    from windtunnel.lifecycle.errors import UnsupportedError
+    from windtunnel.lifecycle.schema import pinnable
+
+    statistics = reading.load(arguments.infer, arguments).profiled.table
+    found = {name: pinnable(column.type) for name, column in statistics.columns.items()}
+    columns = {name: kind for name, kind in found.items() if kind is not None}
+    if not columns:
+        raise UnsupportedError(f"{', '.join(arguments.infer)}: has no column that a problem can have", hint="numbers, texts, dates, times")
+    notes = [f"# found in {', '.join(arguments.infer)}, {statistics.rows:,} rows\n"]
+    notes += [f"# left out: {name}, {statistics.columns[name].type}\n" for name, kind in found.items() if kind is None]
+    notes += [f"# no value in: {name}\n" for name, column in statistics.columns.items() if name in columns and not column.count]
+    return "".join(notes) + yaml.safe_dump({"columns": columns}, sort_keys=False, allow_unicode=True)
 
 
 def reference() -> str:

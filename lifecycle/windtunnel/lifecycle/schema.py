@@ -9,7 +9,7 @@ from windtunnel.lifecycle.errors import SchemaMismatchError
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.rows import DAY
 
-__all__ = ["QUARANTINE_SCHEMA", "arrow_schema", "arrow_type", "check_columns", "evolve", "missing_columns"]
+__all__ = ["QUARANTINE_SCHEMA", "arrow_schema", "arrow_type", "check_columns", "evolve", "missing_columns", "pinnable"]
 
 _TYPES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
@@ -46,6 +46,30 @@ def arrow_type(kind: str) -> pa.DataType:
         TimestampType(timestamp[us])
     """
     return _TYPES[kind]
+
+
+def pinnable(kind: pa.DataType) -> str | None:
+    """The problem file's name for a type that was found in data; None if a problem cannot have such a column.
+
+    Example:
+        >>> pinnable(pa.int16()), pinnable(pa.timestamp("ns")), pinnable(pa.list_(pa.int8()))
+        ('int32', 'timestamp', None)
+    """
+    if pa.types.is_dictionary(kind):
+        return pinnable(kind.value_type)
+    small = pa.types.is_integer(kind) and (kind.bit_width < 32 or kind == pa.int32())  # noqa: PLR2004 - bits
+    names = {
+        "bool": pa.types.is_boolean(kind),
+        "int32": small,
+        "int64": pa.types.is_integer(kind) and not small and kind != pa.uint64(),
+        "float32": kind == pa.float32() or pa.types.is_float16(kind),
+        "float64": kind == pa.float64(),
+        "string": pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind),
+        "date": pa.types.is_date(kind),
+        "timestamp": pa.types.is_timestamp(kind),
+        "decimal": pa.types.is_decimal(kind) or kind == pa.uint64(),
+    }
+    return next((name for name, fits in names.items() if fits), None)
 
 
 def arrow_schema(problem: Problem, *, day: bool = True) -> pa.Schema:

@@ -20,6 +20,9 @@ __all__ = ["Skipped", "format_of", "read_untyped"]
 log = logging.getLogger("windtunnel.sources")
 
 _NULLS = ("", "NA", "N/A", "n/a", "NULL", "null", "NaN", "nan", "#N/A", "None")
+_RECORDS = 20
+"""That are looked at to tell what stands between cells."""
+_OPEN_QUOTE = "a quote is never closed"
 _BLOCKS = (8 << 20, 64 << 20, 512 << 20)
 _SUFFIXES = {
     "parquet": ("parquet", "pq"),
@@ -112,7 +115,9 @@ class _Csv:
         """What must change for reading to get further."""
         log.info("%s: read anew, because: %s", self.path, message[:200])
         found = re.search(r"In CSV column #(\d+)", message)
-        if "straddl" in message and self.block < len(_BLOCKS) - 1:
+        if message == _OPEN_QUOTE:  # it would swallow all rows that follow: quotes mean nothing here
+            self.given = {**self.given, "quote": ""}
+        elif "straddl" in message and self.block < len(_BLOCKS) - 1:
             self.block += 1
         elif found and self.names[int(found[1])] not in self.wider:
             name = self.names[int(found[1])]
@@ -174,6 +179,8 @@ class _Csv:
             if not lenient and any(pa.types.is_binary(field.type) for field in batch.schema):
                 raise pa.ArrowInvalid("undecodable text")
             yield batch
+        if options.quote and source.quotes % 2 and "quote" not in self.given:
+            raise pa.ArrowInvalid(_OPEN_QUOTE)
 
     def _columns(self, head: list[str], options: TextOptions, where: str) -> list[str]:
         if options.names:
@@ -184,19 +191,25 @@ class _Csv:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise SourceFormatError(
-                f"{where}: column {twice[0]!r} is there {names.count(twice[0])} times", hint="give each column its own name", path=where
+                f"{where}: column {twice[0]!r} is there {names.count(twice[0])} times",
+                hint="give each column its own name; or is there no header (--no-header)?",
+                path=where,
             )
         return names
 
 
 def _delimiter(source: TextStream, options: TextOptions, where: str) -> str:
-    """The one that the header has most of."""
+    """The one that the file's name tells, or that the first records agree on, or that the header has most of."""
+    name = re.sub(r"\.(gz|bz2|xz|zst|zip)$", "", where.lower())
+    if name.endswith((".tsv", ".tab")):
+        return "\t"
     candidates = {mark: TextOptions.of({"delimiter": mark, "quote": options.quote}, where) for mark in (",", ";", "\t", "|")}
     widths = {}
     for mark, tried in candidates.items():
         try:
-            records = source.peek_records(tried, 2, where)
+            records = source.peek_records(tried, _RECORDS, where)
         except csv.Error:
             continue
-        widths[mark] = len(records[0]) if records else 0
+        width = len(records[0]) if records else 0
+        widths[mark] = (width > 1 and all(len(record) == width for record in records), width)
     return max(widths, key=lambda mark: widths[mark])
