@@ -44,7 +44,8 @@ def summarize_column(column: ColumnStatistics) -> dict[str, Any]:
         "null_share": column.nulls / column.rows if column.rows else 0.0,
     }
     if column.family == "other":
-        return {**found, "distinct": None, "min": None, "max": None, "mean": None, "std": None, "quantiles": {}, "top": []}
+        distinct = 0 if pa.types.is_null(column.type) else None  # of lists and the like nobody counts
+        return {**found, "distinct": distinct, "min": None, "max": None, "mean": None, "std": None, "quantiles": {}, "top": []}
     moments = column.measured()
     exact = column.exact
     found["distinct"] = len(column.values) if exact else round(column.distinct.estimate) if column.distinct else None
