@@ -63,6 +63,8 @@ def test_a_bandit_s_weights_follow_the_rewards_and_keys_stick(server, rows):
     ("experiment", "why"),
     [
         ({"reference": "nobody"}, "reference must be one of the arms"),
+        ({"reference": []}, "reference must be one of the arms"),
+        ({"alpha": 10**400}, "alpha must be above 0"),
         ({"alpha": 0}, "alpha must be above 0"),
         ({"alpha": True}, "alpha must be above 0"),
         ({"floor": 0.9}, "floor must be above 0"),
@@ -89,6 +91,8 @@ def test_a_wrong_experiment_says_what_is_wrong(experiment, why):
         [],
         {"a": 3},
         {"a": {"count": 1}},
+        {"a": {"count": 10**400, "total": 0}},
+        {"a": {"count": 1, "total": 1, "kpi": "high"}},
         {"a": {"count": 1, "total": 2}},
         {"a": {"count": float("nan"), "total": 0}},
         {"a": {"count": 1, "total": 1, "x": 1}},

@@ -6,14 +6,14 @@ the arms follow them there, so a request costs nothing more, and a key keeps its
 """
 
 import datetime as dt
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from windtunnel.lifecycle.errors import ConfigurationError
 from windtunnel.lifecycle.experiment import ALPHA, Rewards, shares, verdict
 
-__all__ = ["check_experiment", "reward", "start", "told"]
+__all__ = ["check_experiment", "is_number", "reward", "start", "told"]
 
 _FIELDS: dict[str, Any] = {"reference": "champion", "alpha": ALPHA, "bandit": False, "floor": 0.05, "seed": 0}
 _OURS = {"started", "decided"}
@@ -30,11 +30,11 @@ def check_experiment(arms: Mapping[str, Any], given: Any) -> dict[str, Any]:
     found = {name: given.get(name, default) for name, default in _FIELDS.items()}
     if len(arms) < 2:  # noqa: PLR2004 - nothing to compare
         raise ConfigurationError(f"an experiment needs at least two arms but route.arms is {dict(arms)!r}")
-    if found["reference"] not in arms:
+    if not isinstance(found["reference"], str) or found["reference"] not in arms:
         raise ConfigurationError(f"route.experiment.reference must be one of the arms {sorted(arms)} but is {found['reference']!r}")
     for name, high in (("alpha", 0.5), ("floor", 0.5)):
         value = found[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= high:
+        if not is_number(value) or not 0 < value <= high:
             raise ConfigurationError(f"route.experiment.{name} must be above 0 and at most {high} but is {value!r}")
     if not isinstance(found["bandit"], bool):
         raise ConfigurationError(f"route.experiment.bandit must be true or false but is {found['bandit']!r}")
@@ -113,9 +113,19 @@ def _are_totals(entry: Any) -> bool:
     if not isinstance(entry, Mapping):
         return False
     figures: list[Any] = [entry.get(name) for name in ("count", "total")]
-    if not all(isinstance(figure, int | float) and not isinstance(figure, bool) and math.isfinite(figure) for figure in figures):
+    if not all(is_number(figure) for figure in (*figures, *entry.values())):
         return False
     return bool(0 <= figures[1] <= figures[0])
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a finite number that a float can hold.
+
+    Example:
+        >>> is_number(1), is_number(True), is_number(float("nan")), is_number(10**400)
+        (True, False, False, False)
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _rewards(model: Mapping[str, Any]) -> dict[str, Rewards]:

@@ -26,6 +26,7 @@ MAX_ROWS = 100
 
 _EXACT = 7
 _ORDERS = 8
+_CLOSE = 1e-6
 
 
 def explain(engine: Engine, rows: Sequence[Mapping[str, Any]], scores: np.ndarray) -> list[dict[str, Any]]:
@@ -56,6 +57,8 @@ def explain(engine: Engine, rows: Sequence[Mapping[str, Any]], scores: np.ndarra
         mixed = [{name: row.get(name) if inside else typical.get(name) for name, inside in zip(names, mask, strict=True)} for mask in masks]
         worth = engine.scores(from_rows(engine.bundle.inputs, mixed))[:, place]
         contributions = weights @ worth
+        if abs(worth[0] + contributions.sum() - score[place]) > _CLOSE * max(1.0, abs(float(score[place]))):
+            raise _refused("this answer was computed beforehand and looked up by key: send the whole row, with another key or none")
         found.append({"base": float(worth[0]), "contributions": dict(zip(names, contributions.tolist(), strict=True))})
     return found
 

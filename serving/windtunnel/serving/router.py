@@ -13,13 +13,12 @@ Without arms the label ``champion`` answers, then ``stable``, then the version t
 
 import dataclasses
 import hashlib
-import math
 import random
 from collections.abc import Mapping
 from typing import Any
 
 from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError
-from windtunnel.serving.arms import check_experiment
+from windtunnel.serving.arms import check_experiment, is_number
 
 __all__ = ["Route", "Unknown", "check_route"]
 
@@ -122,9 +121,7 @@ def check_route(model: Mapping[str, Any], route: Any) -> dict[str, Any]:
         raise ConfigurationError(f"a route has the fields {sorted(_FIELDS)} but got {route!r}")
     known = {*model["labels"], *model["versions"]}
     arms = route.get("arms", {})
-    if not isinstance(arms, Mapping) or not all(
-        isinstance(w, int | float) and not isinstance(w, bool) and math.isfinite(w) and w >= 0 for w in arms.values()
-    ):
+    if not isinstance(arms, Mapping) or not all(is_number(weight) and weight >= 0 for weight in arms.values()):
         raise ConfigurationError(f"route.arms must map a label or version to a weight of at least 0 but is {arms!r}")
     shadow = route.get("shadow", [])
     if not isinstance(shadow, list) or not all(isinstance(arm, str) for arm in shadow):
