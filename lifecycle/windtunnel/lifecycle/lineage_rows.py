@@ -32,7 +32,8 @@ class RowLineage:
     Attributes:
         problem: whose.
         key: column -> value, as asked for.
-        rows: the rows with this key in the newest version of the table, at most 50: ``day``, ``row`` (its columns).
+        rows: the rows with this key in the newest version of the table, at most 50: ``day``, ``row`` (the columns that were
+            asked for and the problem's keys: other columns may be nobody's business).
         snapshots: ids of the snapshots that hold such a row, among those that a version was made from and the newest.
         models: the versions it had to do with: ``version``, ``semantic``, ``cutoff``, ``snapshot_id``, ``day``, and ``role``: ``learnt
             from``, ``judged by``, or ``in its window, without a label``.
@@ -78,11 +79,13 @@ def of_row(settings: Settings, problem: str, key: Mapping[str, str]) -> RowLinea
     models = [
         row for version, entry in sorted(by_version.items(), key=_number) for row in _roles(settings, problem, version, entry, holding)
     ]
+    described = next((then for entry in reversed(registrations) if (then := _problem_then(settings, problem, entry))), None)
+    columns = list(dict.fromkeys([*key, *(described.keys if described else [])]))
     shown = [row for found in holding.get(newest.snapshot_id if newest else 0, {}).values() for row in found.to_pylist()][:_MOST]
     return RowLineage(
         problem=problem,
         key=dict(key),
-        rows=[{"day": _text(row.get(DAY)), "row": {name: _text(value) for name, value in row.items() if name != DAY}} for row in shown],
+        rows=[{"day": _text(row.get(DAY)), "row": {name: _text(row[name]) for name in columns if name in row}} for row in shown],
         snapshots=sorted(holding),
         models=models,
     )

@@ -10,6 +10,7 @@ from windtunnel.lifecycle.errors import ConfigurationError
 from windtunnel.lifecycle.lineage import Lineage, models_of, of_version
 from windtunnel.lifecycle.lineage_rows import of_row
 from windtunnel.lifecycle.settings import Settings
+from windtunnel.operators.links import artifact_url
 
 __all__ = ["render"]
 
@@ -29,7 +30,7 @@ def render(settings: Settings, problem: str, *, version: str = "", key: str = ""
     if key:
         body.append(_row(settings, problem, key))
     try:
-        body += _version(of_version(settings, problem, version))
+        body += _version(settings, of_version(settings, problem, version))
     except ConfigurationError as error:
         body.append(page.section("Version", str(error)))
     models = models_of(settings, problem, snapshot=snapshot, day=day)
@@ -68,13 +69,19 @@ def _row(settings: Settings, problem: str, key: str) -> Markup:
         found = of_row(settings, problem, {column: value for column, _, value in pairs})
     except ConfigurationError as error:
         return page.section("Row", str(error))
-    rows = [[row["day"], ", ".join(f"{name} {value}" for name, value in row["row"].items() if value is not None)] for row in found.rows]
+    rows = [
+        [
+            Markup("<span class=w>{}</span>").format(row["day"]),
+            ", ".join(f"{name} {value}" for name, value in row["row"].items() if value is not None),
+        ]
+        for row in found.rows
+    ]
     models = [
         [
             model["role"],
             _link(f"?version={model['version']}", f"version {model['version']}"),
             model["cutoff"],
-            model["snapshot_id"],
+            str(model["snapshot_id"]),
             model["day"],
         ]
         for model in found.models
@@ -88,7 +95,7 @@ def _row(settings: Settings, problem: str, key: str) -> Markup:
     )
 
 
-def _version(lineage: Lineage) -> list[Markup]:
+def _version(settings: Settings, lineage: Lineage) -> list[Markup]:
     parts: Sequence[tuple[str, Mapping[str, Any]]] = [
         ("people", lineage.people),
         ("run", lineage.run),
@@ -97,10 +104,10 @@ def _version(lineage: Lineage) -> list[Markup]:
         ("sources", lineage.sources),
         ("suite", lineage.suite),
     ]
-    tables = [
-        Markup("<h3>{}</h3>{}").format(title, page.table(["", ""], [[name, _text(value)] for name, value in values.items()]))
+    rows = [
+        [title if not index else "", name, _linked(settings, lineage, name, value)]
         for title, values in parts
-        if values
+        for index, (name, value) in enumerate(values.items())
     ]
     periods = [[since, until or "now"] for since, until in lineage.periods]
     shown = page.table(["in production since", "until"], periods) if periods else Markup("<p>Never in production.</p>")
@@ -108,9 +115,19 @@ def _version(lineage: Lineage) -> list[Markup]:
         [entry.at[:19].replace("T", " "), entry.kind, entry.payload.get("reason") or "", entry.hash[:12]] for entry in lineage.evidence
     ]
     return [
-        page.section(f"Version {lineage.version}, {lineage.semantic}, data up to {lineage.cutoff}", shown, *tables),
+        page.section(f"Version {lineage.version}, {lineage.semantic}, data up to {lineage.cutoff}", shown, page.table(["", "", ""], rows)),
         page.section("In the ledger", page.table(["when (UTC)", "what", "why", "entry"], evidence)),
     ]
+
+
+def _linked(settings: Settings, lineage: Lineage, name: str, value: Any) -> Markup | str:
+    """A value, as a link where there is something to look at."""
+    data = lineage.data
+    if name == "docs" and value:
+        return _link(artifact_url(settings, str(value)), "Data Docs")
+    if name == "snapshot_id" and value:
+        return _link(f"../data/{lineage.problem}/{value}/{data['start']}/{data['end']}", value)
+    return _text(value)
 
 
 def _link(url: str, text: object) -> Markup:
