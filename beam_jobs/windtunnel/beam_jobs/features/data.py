@@ -126,12 +126,12 @@ class Data:
         """Rows of each bin, where the files alone tell."""
         return None if self.selection.filters else [sum(group.rows for group in groups) for _, _, groups in self.bins()]
 
-    def chunks(self, groups: Sequence[RowGroup], columns: Sequence[str], start: int = 0) -> Iterator[Chunk]:
-        """The chunks of some row groups; `start` is the position of the first selected row."""
+    def chunks(self, groups: Sequence[RowGroup], columns: Sequence[str], start: int = 0, rows: int = 0) -> Iterator[Chunk]:
+        """The chunks of some row groups; `start` is the position of the first selected row, `rows` the most in one."""
         names = list(dict.fromkeys([*columns, *self.selection.columns])) or list(self.dtypes)[:1]
         for group in groups:
             strings = [name for name in self.strings if name in names]
-            for read in read_row_group(group, names, dictionary=strings, rows=CHUNK_ROWS, threads=False):
+            for read in read_row_group(group, names, dictionary=strings, rows=rows or CHUNK_ROWS, threads=False):
                 batch, y, weight = self.selection.select(read)
                 chunk = Chunk(batch, self.dtypes, y, weight, start)
                 start += chunk.rows

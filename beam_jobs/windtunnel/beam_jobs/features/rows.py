@@ -9,7 +9,7 @@ import scipy.sparse
 from windtunnel.beam_jobs.features.accumulator import Gatherer
 from windtunnel.beam_jobs.features.streams import Chunk, Stream
 
-__all__ = ["Gathered", "Labels", "Rows", "fits_in_memory"]
+__all__ = ["Gathered", "Labels", "Rows", "Weights", "fits_in_memory"]
 
 GATHER_BYTES = 64 << 20
 """An iterative algorithm is given the rows themselves while they take no more than this."""
@@ -86,6 +86,26 @@ class Gathered(Gatherer):
     def label(self) -> np.ndarray | None:
         """Their labels."""
         return np.concatenate(self._labels) if self._labels else None
+
+
+class Weights(Gatherer):
+    """The weights of all rows, in order: eight bytes a row."""
+
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = []
+
+    def gather(self, stream: Stream, chunk: Chunk) -> None:
+        """Take a chunk's."""
+        self._parts.append(np.asarray(chunk.weight))
+
+    def merge(self, other: "Weights") -> None:
+        """Later rows follow."""
+        self._parts += other._parts
+
+    @property
+    def weights(self) -> np.ndarray:
+        """All of them."""
+        return np.concatenate(self._parts)
 
 
 class Labels(Gatherer):

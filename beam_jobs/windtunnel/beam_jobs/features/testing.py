@@ -29,8 +29,8 @@ from windtunnel.beam_jobs.features.accumulator import Accumulator
 __all__ = ["AccumulatorConformance", "assert_same_answer", "assert_same_fit"]
 
 TOLERANCE = 1e-9
-_ADDRESSES = ("_stop_words_id",)
-"""Attributes that hold a place in memory, which is never the same."""
+_ADDRESSES = ("_stop_words_id", "_metadata_request")
+"""Attributes that hold a place in memory, which is never the same, or the estimator itself."""
 
 
 def assert_same_fit(ours: Any, theirs: Any, *, tolerance: float = TOLERANCE, where: str = "fitted") -> None:  # noqa: PLR0911, PLR0912 - one branch a kind of value

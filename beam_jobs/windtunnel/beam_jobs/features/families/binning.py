@@ -14,7 +14,7 @@ from windtunnel.beam_jobs.features.kmeans import centers_of
 from windtunnel.beam_jobs.features.order import column_quantiles, quantiles
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.registry import family, identity_map, maps
-from windtunnel.beam_jobs.features.rows import Gathered, fits_in_memory
+from windtunnel.beam_jobs.features.rows import Gathered, Weights, fits_in_memory
 from windtunnel.beam_jobs.features.streams import Stream
 from windtunnel.beam_jobs.features.summary import Summary
 from windtunnel.lifecycle.errors import UnsupportedError
@@ -47,8 +47,12 @@ def bins(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Every strategy; more rows than `subsample` are sampled at the same places as scikit-learn's."""
     rows = yield from context.rows()
     weighted = context.weighted(estimator)
-    if estimator.subsample is not None and rows > estimator.subsample and not weighted:
-        chosen = seeded(estimator.random_state).choice(rows, size=estimator.subsample, p=None, replace=True)
+    if estimator.subsample is not None and rows > estimator.subsample:
+        shares = None
+        if weighted:
+            (held,) = yield from context.need(Request("weights", context.nothing, Weights()))
+            shares = held.weights / np.sum(held.weights)
+        chosen = seeded(estimator.random_state).choice(rows, size=estimator.subsample, p=shares, replace=True)
         sample = yield from rows_at(context, stream, chosen)
         return _fit_on_all(estimator, sample, None)
     width = np.shape(context.peek(stream))[1]
