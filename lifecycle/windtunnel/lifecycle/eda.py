@@ -20,6 +20,7 @@ _SKEWED = 3.0
 _MANY = 0.9
 _ENOUGH = 100
 _BARS = 20
+_CELL = 24
 
 
 def warnings_of(
@@ -110,12 +111,12 @@ def profile_page(title: str, subtitle: str, profile: Mapping[str, Any]) -> str:
             Markup("").join(flagged.get(name, [])),
             f"{column['null_share']:.1%}",
             column["distinct"],
-            column["min"],
-            column["mean"],
-            column["quantiles"].get("0.5"),
-            column["max"],
-            column["std"],
-            strength.get(name),
+            _shown(column, column["min"]),
+            _shown(column, column["mean"]),
+            _shown(column, column["quantiles"].get("0.5")),
+            _shown(column, column["max"]),
+            _spread(column),
+            None if strength.get(name) is None else round(strength[name], 3),
             _more(column),
         ]
         for name, column in columns.items()
@@ -145,12 +146,12 @@ def comparison_page(title: str, subtitle: str, drift: Mapping[str, Any], referen
                 entry["ks"] if entry["ks"] is not None else entry["l_infinity"],
                 entry["wasserstein"],
                 entry["q_value"],
-                f"{entry['missing']['before']:.1%} → {entry['missing']['after']:.1%}",
+                _missing(entry["missing"]),
                 _change(left, right, "mean"),
-                "; ".join(entry["reasons"]) or _news(entry),
+                _news(entry),
             ]
         )
-    heads = ["column", "before, after", "", "PSI", "KS or L∞", "distance (sd)", "q", "null", "mean", "why"]
+    heads = ["column", "before, after", "", "PSI", "KS or L∞", "distance (sd)", "q", "null", "mean", "new and lost"]
     tiles = page.tiles([("rows before", drift["rows"][0]), ("rows now", drift["rows"][1]), ("columns that drifted", len(drift["drifted"]))])
     gone = [*(f"new: {name}" for name in drift["new_columns"]), *(f"lost: {name}" for name in drift["lost_columns"])]
     notes = Markup("<p>{}</p>").format("; ".join(gone)) if gone else Markup("")
@@ -163,6 +164,23 @@ def comparison_page(title: str, subtitle: str, drift: Mapping[str, Any], referen
     body.append(_warnings(warnings))
     body.append(page.section("Columns", page.table(heads, rows)))
     return page.render(title, body, subtitle)
+
+
+def _shown(column: Mapping[str, Any], value: Any) -> Any:
+    """A value in a narrow cell: texts cut, times without what nobody reads."""
+    if not isinstance(value, str):
+        return value
+    if column["dtype"].startswith("timestamp"):
+        value = value.replace("T", " ").partition(".")[0].removesuffix(" 00:00:00")
+    return value if len(value) <= _CELL else f"{value[:_CELL]}…"
+
+
+def _spread(column: Mapping[str, Any]) -> Any:
+    """The standard deviation; of times, which are counted in seconds, in days where those are the better measure."""
+    if column["std"] is None or not column["dtype"].startswith(("timestamp", "date")):
+        return column["std"]
+    days = column["std"] / (86_400 if column["dtype"].startswith("timestamp") else 1)
+    return f"{days:,.1f} days" if days >= 1 else f"{column['std']:,.0f} s"
 
 
 def _share(columns: Mapping[str, Any]) -> str:
@@ -226,7 +244,7 @@ def _drift(drift: Mapping[str, Any]) -> Markup:
             entry["l_infinity"],
             entry["wasserstein"],
             entry["q_value"],
-            f"{entry['missing']['before']:.1%} → {entry['missing']['after']:.1%}",
+            _missing(entry["missing"]),
             "; ".join(entry["reasons"]) or _news(entry),
         ]
         for name, entry in order
@@ -234,6 +252,11 @@ def _drift(drift: Mapping[str, Any]) -> Markup:
     return page.section(
         "Drift against the reference", page.table(["column", "", "PSI", "KS", "L∞", "distance (sd)", "q", "null", "why"], rows)
     )
+
+
+def _missing(missing: Mapping[str, float]) -> Markup:
+    before, after = f"{missing['before']:.1%}", f"{missing['after']:.1%}"
+    return Markup("<span class=w>{}</span>").format(before if before == after else f"{before} → {after}")
 
 
 def _news(entry: Mapping[str, Any]) -> str:

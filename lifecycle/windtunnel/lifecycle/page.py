@@ -21,14 +21,18 @@ main{max-width:1180px;margin:0 auto;padding:24px}h1{font-size:24px;margin:0 0 4p
 margin:0 0 18px;overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th{color:var(--soft);font-weight:600;font-size:13px;text-align:left}th,td{padding:6px 12px 6px 0;border-bottom:1px solid var(--line);
 vertical-align:middle}
-.w{white-space:nowrap}td.n,th.n{text-align:right}tr:last-child td{border-bottom:0}.tiles{display:flex;flex-wrap:wrap;gap:12px}
+.w{white-space:nowrap}td.n,th.n{text-align:right;white-space:nowrap}tr:last-child td{border-bottom:0}
+.tiles{display:flex;flex-wrap:wrap;gap:12px}
 .tile{border:1px solid var(--line);border-radius:8px;padding:10px 16px;min-width:130px}.tile b{display:block;font-size:20px}
-.tile span{color:var(--soft);font-size:13px}.badge{display:inline-block;border-radius:99px;padding:1px 9px;font-size:12px;font-weight:600;
+.tile span{color:var(--soft);font-size:13px}
+.badge{display:inline-block;white-space:nowrap;border-radius:99px;padding:1px 9px;font-size:12px;
+font-weight:600;
 border:1px solid currentColor;
 margin-right:4px}.good{color:var(--green)}.warn{color:var(--amber)}.bad{color:var(--red)}.info{color:var(--blue)}
 svg{display:block}svg .bar{fill:var(--blue)}svg .bar2{fill:var(--amber);opacity:.65}svg .stroke{stroke:var(--blue);fill:none;
 stroke-width:1.5}
-svg .axis{stroke:var(--line)}svg text{fill:var(--soft);font-size:10px}code{font-size:13px}summary{cursor:pointer;color:var(--soft)}
+svg .axis{stroke:var(--line)}svg text{fill:var(--soft);font-size:10px}code{font-size:13px}
+summary{cursor:pointer;color:var(--soft);white-space:nowrap}
 """
 
 
