@@ -11,7 +11,7 @@ with warnings.catch_warnings():
     import fairlearn.metrics as fairlearn
 
 from windtunnel.lifecycle.judging.fairness import compare_groups, worst_groups
-from windtunnel.lifecycle.judging.slices import LIMIT, Cuts, Slicing, cell_stats, encode
+from windtunnel.lifecycle.judging.slices import LIMIT, Codes, Cuts, Slicing, cell_stats, encode
 from windtunnel.lifecycle.judging.weak import weak_spots
 
 
@@ -60,6 +60,27 @@ def test_intervals_hold_the_difference_and_small_groups_are_left_out():
     low, high = found["intervals"]["demographic_parity_difference"]
     assert low < found["figures"]["demographic_parity_difference"] < high
     assert compare_groups("binary", {"a": cells["a"]})["figures"] == {}
+    low, high = found["intervals"]["demographic_parity_ratio"]
+    assert low < found["figures"]["demographic_parity_ratio"] < high <= 1
+
+
+def test_intervals_of_differences_of_errors_are_those_of_repeated_samples():
+    """How far the differences of 200 samples scatter is what one sample's interval says."""
+    rng = np.random.default_rng(1)
+    drawn, reaches = {name: [] for name in ("rmse", "mae", "bias")}, {name: [] for name in ("rmse", "mae", "bias")}
+    for _ in range(200):
+        errors = {"a": rng.normal(0.5, 3.0, 400), "b": rng.normal(0.0, 1.0, 300)}
+        stats = {name: cell_stats("regression", np.zeros(len(error)), error, 0.5, []) for name, error in errors.items()}
+        slicing = Slicing(("g",), "regression")
+        for name, rows in stats.items():
+            slicing.add({"g": Codes(np.zeros(len(rows), dtype=np.int64), [name])}, rows)
+        found = compare_groups("regression", {key[0]: value for key, value in slicing.cells().items()})
+        for name in ("rmse", "mae", "bias"):
+            value, (_, high) = found["figures"][f"{name}_difference"], found["intervals"][f"{name}_difference"]
+            drawn[name].append(value)
+            reaches[name].append((high - value) / 1.96)
+    for name in ("rmse", "mae", "bias"):
+        assert np.mean(reaches[name]) == pytest.approx(np.std(drawn[name]), rel=0.25), name
 
 
 def test_the_worst_group_is_the_worst():

@@ -73,6 +73,14 @@ def test_a_small_slice_does_not_block_by_chance():
     assert not verdict(gate, slices=narrow).passed
 
 
+def test_better_overall_and_worse_for_the_worst_group_is_blocked():
+    figures = {"candidate": {"auc": 0.85, "worst_group_auc": 0.61}, "champion_figures": {"auc": 0.80, "worst_group_auc": 0.66}}
+    assert verdict({"metric": "auc", "above_champion_by": 0}, **figures).passed
+    blocked = verdict({"metric": "worst_group_auc", "above_champion_by": 0}, **figures)
+    assert not blocked.passed
+    assert blocked.reason == "worst_group_auc is 0.61, the champion's 0.66: better by -0.05"
+
+
 def test_without_a_champion_there_is_nobody_to_beat():
     found = verdict({"metric": "auc", "above_champion_by": 0.5}, champion=None, champion_figures=None)
     assert found.passed

@@ -59,8 +59,11 @@ def compare_groups(task: str, groups: Mapping[str, Mapping[str, Any]], *, enough
         _spread("accuracy", {name: (f["accuracy"], float(f["rows"])) for name, f in held.items()}, figures, intervals)
     elif len(held) > 1:
         for metric in ("rmse", "mae", "bias"):
-            values = [f[metric] for f in held.values()]
-            figures[f"{metric}_difference"] = max(values) - min(values)
+            errors = [(f[metric], _error(metric, f)) for f in held.values()]
+            (low, low_error), (high, high_error) = min(errors), max(errors)
+            reach = _Z * math.hypot(low_error, high_error)
+            figures[f"{metric}_difference"] = high - low
+            intervals[f"{metric}_difference"] = [max(high - low - reach, 0.0), high - low + reach]
     return {"figures": figures, "intervals": intervals, "left_out": left_out}
 
 
@@ -81,6 +84,14 @@ def worst_groups(columns: Sequence[Mapping[str, Mapping[str, Any]]], *, enough: 
     return found
 
 
+def _error(metric: str, figures: Mapping[str, Any]) -> float:
+    """The standard error of a group's rmse, mae or bias, from its mean squared error and the error of that."""
+    rows, squared = float(figures["rows"]), float(figures["mse"])
+    if metric == "rmse":
+        return float(figures["loss_error"]) / (2 * math.sqrt(squared)) if squared > 0 else 0.0
+    return math.sqrt(max(squared - float(figures[metric]) ** 2, 0.0) / rows)
+
+
 def _spread(metric: str, rates: Mapping[str, tuple[float, float]], figures: dict[str, float], intervals: dict[str, list[float]]) -> None:
     known = {name: (rate, rows) for name, (rate, rows) in rates.items() if math.isfinite(rate) and rows}
     if len(known) < 2:  # noqa: PLR2004 - a difference needs two
@@ -91,3 +102,6 @@ def _spread(metric: str, rates: Mapping[str, tuple[float, float]], figures: dict
     intervals[f"{metric}_difference"] = [max(high - low - reach, 0.0), min(high - low + reach, 1.0)]
     if high > 0:
         figures[f"{metric}_ratio"] = low / high
+    if low > 0:  # by the logarithm of the ratio, of which the error is known
+        reach = _Z * math.sqrt((1 - low) / (low * low_rows) + (1 - high) / (high * high_rows))
+        intervals[f"{metric}_ratio"] = [low / high * math.exp(-reach), min(low / high * math.exp(reach), 1.0)]
