@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from windtunnel.beam_jobs.expectations.distinct import Counter, Store
+from windtunnel.beam_jobs.expectations.aggregates import _quantiles_of
+from windtunnel.beam_jobs.expectations.distinct import Counter, Store, Weighted
 from windtunnel.beam_jobs.expectations.source import Source
 from windtunnel.beam_jobs.expectations.sums import BlockSum, PairwiseSum
 
@@ -149,3 +150,16 @@ def test_a_source_has_pandas_types_index_and_missing_columns(tmp_path):
     source = Source([str(tmp_path / "3.parquet"), str(tmp_path / "4.parquet")])
     assert [chunk.batch.column("c").to_pylist() for chunk in source.chunks(["c"])] == [[None, None], ["new"]]
     assert source.nulls["c"] == 2
+
+
+@pytest.mark.parametrize("method", ["linear", "lower", "higher", "midpoint", "nearest"])
+def test_quantiles_are_pandas_quantiles(method):
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        values = pd.Series(np.round(random.normal(size=random.integers(1, 40)) * 10) / random.choice([1, 3, 7]))
+        wanted = random.choice([0, 0.05, 0.1, 1 / 3, 0.33, 0.5, 2 / 3, 0.77, 0.9, 1], 3).tolist()
+        counts = values.value_counts(sort=False)
+        store = Store(1000)
+        store.add(Weighted(pd.DataFrame({"a": counts.index}), counts.to_numpy().astype("i8"), np.arange(len(counts))))
+        assert _quantiles_of(store, values.iloc[:0], wanted, method) == values.quantile(wanted, interpolation=method).tolist()
+        store.close()

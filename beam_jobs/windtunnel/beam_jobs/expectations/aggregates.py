@@ -167,7 +167,7 @@ def _quantiles_of(store: Store, empty: pd.Series, quantiles: Sequence[float], me
     ranked = _Ranked(store)
     if not ranked.total:
         return empty.quantile(list(quantiles), interpolation=method).tolist()  # type: ignore[call-overload]
-    places = (ranked.total - 1) * np.true_divide(np.asarray(quantiles, dtype=np.float64) * 100, 100)
+    places = (ranked.total - 1) * np.asarray(quantiles, dtype=np.float64)
     below, above = np.floor(places).astype(np.intp), np.ceil(places).astype(np.intp)
     if method == "nearest":
         below = above = np.around(places).astype(np.intp)

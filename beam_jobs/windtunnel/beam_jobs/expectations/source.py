@@ -124,7 +124,9 @@ class Source:
             yield pa.RecordBatch.from_arrays(columns, names=wanted) if wanted else empty
             return
         same = names == wanted and all(present.field(name).type == self.schema.field(name).type for name in names)
-        for batch in read_row_group(group, names, dictionary=[name for name in text if pa.types.is_string(present.field(name).type)]):
+        for batch in read_row_group(
+            group, names, dictionary=[name for name in text if pa.types.is_string(present.field(name).type)], threads=False
+        ):
             yield batch if same else pa.RecordBatch.from_arrays([self._fitted(batch, name, group.path) for name in wanted], names=wanted)
 
     def _fitted(self, batch: pa.RecordBatch, name: str, path: str) -> pa.Array:
