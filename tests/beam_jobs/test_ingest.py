@@ -454,6 +454,38 @@ def test_parts_of_a_database_are_read_at_one_version(place, postgres, monkeypatc
         run(whole({**source, "options": {"partition_column": "k", "driver": "sqlite"}}), window(2, 2), place)
 
 
+def test_a_database_is_let_go_when_its_rows_cannot_be_written(place, postgres, monkeypatch):
+    import gc
+
+    import psycopg2
+
+    from windtunnel.beam_jobs.ingest_write import PieceWriter
+
+    uri = postgres.get_uri()
+    connection = psycopg2.connect(uri)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT i::bigint k, i::float8 x, 'a' t, date '2013-01-02' w "
+            "FROM generate_series(1, 1000) i"
+        )
+    monkeypatch.setenv("AIRFLOW_CONN_SOURCE", uri)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(PieceWriter, "add", full)
+    gc.disable()  # a connection that only the collector closes would still be there below
+    try:
+        with pytest.raises(UnavailableError, match="No space left"):
+            run(whole({"format": "sql", "path": "", "table": "kept", "connection": "source"}), window(2, 2), place)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%kept%' AND pid <> pg_backend_pid()")
+            assert cursor.fetchone() == (0,)
+    finally:
+        gc.enable()
+        connection.close()
+
+
 def test_an_iceberg_table_is_pinned_or_copied(place):
     for day in DAYS:
         land(place, day)

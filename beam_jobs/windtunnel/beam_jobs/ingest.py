@@ -9,10 +9,11 @@ with a spec of ``{"problem": {...}, "window": {"start": ..., "end": ...}, "setti
 """
 
 import collections
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, cast
 
 import apache_beam as beam
 import fsspec
@@ -27,7 +28,7 @@ from windtunnel.lifecycle.rows import DAY
 from windtunnel.lifecycle.schema import QUARANTINE_SCHEMA, arrow_schema
 from windtunnel.lifecycle.settings import Settings
 from windtunnel.lifecycle.snapshots import UNKNOWN_DAY, day_files, open_table, pin, replace_days, table_name
-from windtunnel.lifecycle.sources import Piece, Unit, plan, read
+from windtunnel.lifecycle.sources import Chunk, Piece, Unit, plan, read
 from windtunnel.lifecycle.sources.database import one_version
 from windtunnel.lifecycle.sources.lake import pinned
 from windtunnel.lifecycle.sources.plan import version_of
@@ -120,9 +121,11 @@ class _IngestPiece(beam.DoFn):
             progress = progress_of("ingest")
             writer = PieceWriter(problem, element.piece, self._places, element.digest, element.days, element.day)
             try:
-                for chunk in read(problem, element.piece, self._settings):
-                    writer.add(chunk)
-                    progress.add(chunk.rows)
+                # Closed here and not whenever the collector comes by: a source that is given up half-way holds connections and files.
+                with contextlib.closing(cast("Generator[Chunk]", read(problem, element.piece, self._settings))) as chunks:
+                    for chunk in chunks:
+                        writer.add(chunk)
+                        progress.add(chunk.rows)
                 result = writer.finish()
             except BaseException:
                 writer.abandon()
