@@ -98,6 +98,8 @@ def test_spoilt_requests(application):
     load = {"parameters": {"uri": "/nowhere", "digest": "ab", "version": "1", "labels": ["a"], "route": {"arms": {"a": 1}, "shadow": []}}}
     bodies = {
         "/v1/models/flight_delays/predict": {"rows": rows[:2]},
+        "/v1/models/flight_delays/explain": {"rows": rows[:1]},
+        "/v2/models/flight_delays/rewards": {"rewards": {"1/champion": [3, 1.0, 1.0]}},
         "/v2/models/flight_delays/infer": tensors,
         "/v2/models/flight_delays/versions/1/infer": tensors,
         "/v2/repository/models/flight_delays/label": {"parameters": {"version": "2", "labels": ["a"], "route": {"arms": {"champion": 1}}}},

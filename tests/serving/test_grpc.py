@@ -49,6 +49,13 @@ def test_grpc(serve, bundles, rows):
         "flight_delays", tensors(triton, rows), model_version="stable", outputs=[triton.InferRequestedOutput("score")], headers=headers
     )
     assert some.as_numpy("prediction") is None
+    figures = client.get_inference_statistics("flight_delays", headers=headers).model_stats[0]
+    assert (figures.version, figures.inference_count, figures.execution_count) == ("1", 2 * len(rows), 2)
+    assert figures.inference_stats.success.count == 2
+    assert 0 < figures.inference_stats.success.ns < 20e9
+    assert len(client.get_inference_statistics(headers=headers).model_stats) == 1
+    with pytest.raises(InferenceServerException, match="no version"):
+        client.get_inference_statistics("flight_delays", "9", headers=headers)
     # Types are checked: bytes that are no text, text where a number belongs, a number where text belongs.
     for name, kind, value in (("carrier", "BYTES", [b"\xff\xfe"]), ("dep_delay", "BYTES", ["soon"]), ("carrier", "INT64", [7])):
         with pytest.raises(InferenceServerException, match=name) as caught:
@@ -72,6 +79,13 @@ def test_http_with_raw_bytes(serve, bundles, rows):
     found = client.infer("flight_delays", tensors(triton_http, rows), headers=headers)
     assert found.as_numpy("score").tolist() == [row["score"] for row in wanted]
     assert [value.decode() for value in found.as_numpy("prediction")] == [row["prediction"] for row in wanted]
+    assert [entry["version"] for entry in client.get_model_repository_index(headers=headers)] == ["7"]
+    described = client.get_model_metadata("flight_delays", "champion", headers=headers)
+    assert described["parameters"]["version"] == "7"
+    assert client.is_model_ready("flight_delays", "7", headers=headers)
+    assert not client.is_model_ready("flight_delays", "8", headers=headers)
+    figures = client.get_inference_statistics("flight_delays", "champion", headers=headers)["model_stats"][0]
+    assert (figures["version"], figures["inference_count"]) == ("7", len(rows))
     outputs = [triton_http.InferRequestedOutput("score", binary_data=False)]
     assert (
         client.infer("flight_delays", tensors(triton_http, rows), outputs=outputs, headers=headers).get_response()["model_version"] == "7"

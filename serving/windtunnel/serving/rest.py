@@ -252,9 +252,10 @@ class Application:
                 return 200, {"name": model, "ready": True}, ()
             case ["v2", "models", model, "stats"] | ["v2", "models", model, "versions", _, "stats"]:
                 self._may(self._caller(headers, method, "GET"), model)
-                served = service.models.get(model)
+                served, totals = service.models.get(model), await asyncio.to_thread(service.metrics.totals, model)
+                stats = v2.statistics(served, totals, parts[4] if len(parts) > 4 else "")  # noqa: PLR2004
                 state = service.models.store.read()["models"].get(model, {})
-                return 200, {"name": served.name, "arms": service.metrics.totals(model), "experiment": told(state)}, ()
+                return 200, {"name": served.name, "arms": totals, "experiment": told(state), "model_stats": stats}, ()
             case ["v2", "models", model, "route"]:
                 caller = self._caller(headers, method, "GET", "PUT")
                 return await self._route(caller, method, model, receive, headers)

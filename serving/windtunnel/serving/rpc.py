@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from grpc import aio
 
@@ -176,6 +177,18 @@ class _Servicer:
             return pb.RepositoryIndexResponse(models=entries)
 
         return await self._guarded(context, "", work)
+
+    async def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Rows, requests and seconds of each version of a model, or of one; of all models where none is named."""
+
+        async def work(caller: Caller) -> Any:
+            service, found = self._service, []
+            for name in [request.name] if request.name else [name for name in service.models.served if caller.may(name)]:
+                totals = await asyncio.to_thread(service.metrics.totals, name)
+                found += v2.statistics(service.models.get(name), totals, request.version)
+            return json_format.ParseDict({"model_stats": found}, pb.ModelStatisticsResponse())
+
+        return await self._guarded(context, request.name, work)
 
     async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Load a version by ``uri``, ``digest``, ``version`` and ``labels`` (separated by commas)."""

@@ -18,7 +18,18 @@ from windtunnel.serving.models import Served
 from windtunnel.serving.service import Answer
 from windtunnel.serving.values import Columns, from_lists, invalid
 
-__all__ = ["Request", "Tensor", "bytes_tensor", "index", "model_metadata", "parse_http", "response_http", "server_metadata", "tensors"]
+__all__ = [
+    "Request",
+    "Tensor",
+    "bytes_tensor",
+    "index",
+    "model_metadata",
+    "parse_http",
+    "response_http",
+    "server_metadata",
+    "statistics",
+    "tensors",
+]
 
 DATATYPES: dict[str, str] = {
     "BOOL": "?",
@@ -298,6 +309,30 @@ def model_metadata(served: Served, wanted: str = "") -> dict[str, Any]:
             "required": [column.name for column in bundle.inputs if column.required],
         },
     }
+
+
+def statistics(served: Served, totals: Mapping[str, Mapping[str, Any]], wanted: str = "") -> list[dict[str, Any]]:
+    """The protocol's statistics of each version, or of one: inferences are rows, executions requests.
+
+    Args:
+        served: the model.
+        totals: ``version/route`` -> figures, from `windtunnel.serving.metrics`.
+        wanted: a version or a label.
+
+    Raises:
+        Unknown: there is no such version.
+    """
+    versions = [served.route.named(wanted)[1]] if wanted else list(served.engines)
+    found = []
+    for version in versions:
+        figures = [entry for arm, entry in totals.items() if arm.rpartition("/")[0] == version]
+        requests, rows, errors = (int(sum(entry[name] for entry in figures)) for name in ("requests", "rows", "errors"))
+        success = {"count": requests, "ns": int(sum(entry["seconds"] for entry in figures) * 1e9)}
+        stats = {"success": success, "fail": {"count": errors, "ns": 0}}
+        found.append(
+            {"name": served.name, "version": version, "inference_count": rows, "execution_count": requests, "inference_stats": stats}
+        )
+    return found
 
 
 def datatype_of(column: Input) -> str:
