@@ -11,6 +11,7 @@ import serving_models
 from hypothesis import HealthCheck, given, settings
 
 from windtunnel.lifecycle import bundle
+from windtunnel.serving import rest
 from windtunnel.serving.access import Access
 from windtunnel.serving.log import PredictionLog
 from windtunnel.serving.metrics import Metrics
@@ -123,6 +124,41 @@ def test_spoilt_requests(application):
     assert {200, 400, 422} <= seen
     status, answer = call(app, runner, "POST", "/v1/models/flight_delays/predict", json.dumps({"rows": rows}).encode())
     assert status == 200
+
+
+def test_what_all_requests_hold_together_is_bounded(application, monkeypatch):
+    app, runner, rows = application
+    monkeypatch.setattr(rest, "_MOST_HELD", 1000)
+    body = json.dumps({"rows": rows[:1]}).encode()
+
+    async def both():
+        go_on = asyncio.Event()
+        sent = {"slow": [], "next": []}
+
+        async def ask(name):
+            async def receive():
+                if name == "slow":
+                    await go_on.wait()
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            async def send(message):
+                sent[name].append(message)
+
+            scope = {"type": "http", "method": "POST", "path": "/v1/models/flight_delays/predict", "headers": [(b"content-length", b"900")]}
+            await app(scope, receive, send)
+
+        slow = asyncio.create_task(ask("slow"))
+        await asyncio.sleep(0)
+        await ask("next")
+        go_on.set()
+        await slow
+        await ask("next")
+        return sent
+
+    sent = runner.run(both())
+    assert sent["slow"][0]["status"] == 200
+    assert [message["status"] for message in sent["next"][::2]] == [503, 200]
+    assert (b"retry-after", b"1") in sent["next"][0]["headers"]
 
 
 def test_odd_paths_and_methods(application):

@@ -11,6 +11,10 @@ from windtunnel.lifecycle.errors import ConfigurationError
 __all__ = ["Access", "Caller"]
 
 
+_MOST_SEEN = 10_000
+"""Headers of known callers that are remembered, so that their hash is not computed with every request."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Caller:
     """A caller that is known.
@@ -68,7 +72,7 @@ class Access:
         known = self._seen.get(header)
         if known is None and header[:7].lower() == b"bearer ":
             known = self._callers.get(_digest(header[7:].strip()))
-            if known is not None:
+            if known is not None and len(self._seen) < _MOST_SEEN:
                 self._seen[header] = known
         return known
 
