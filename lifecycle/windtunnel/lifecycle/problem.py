@@ -299,14 +299,10 @@ class Serving(_Part):
     canary_drift: float = Field(0.25, gt=0, description="largest population stability index of its answers against the champion's")
     sticky: str | None = Field(None, description="the column whose value always gets the same arm")
     bandit: bool = Field(False, description="the canary's share follows what its answers turn out to be worth (Thompson sampling)")
-    reward: DottedName | None = Field(
-        None, description="module:function(truth, prediction) -> rewards from 0 to 1, one an answer; None: whether the class was right"
-    )
+    reward: DottedName | None = Field(None, description="module:function(truth, prediction) -> rewards, 0 to 1; None: whether it was right")
     explain: bool = Field(False, description="answers can be asked for what each column contributed")
     lookup: Lookup | None = Field(None, description="answer from precomputed answers where there are any")
-    targets: list[str] = Field(
-        default_factory=list, description="further places that a promoted version is pushed to: a directory, mlflow:, put+https://..."
-    )
+    targets: list[str] = Field(default_factory=list, description="further places for the champion: a directory, mlflow:, put+https://...")
     manifests: Manifests | None = Field(None, description="write manifests for KServe and SageMaker")
     redact: list[str] = Field(default_factory=list, description="columns that the prediction log leaves out, beside the sensitive ones")
     log_sample: Share = Field(1.0, description="share of requests that the prediction log keeps")
@@ -405,9 +401,7 @@ class Problem(_Part):
                 if column not in known:
                     raise ValueError(f"{field} names column {column!r}, which columns does not declare; declared: {sorted(known)}")
         if self.serving.bandit and self.task == "regression" and self.serving.reward is None:
-            raise ValueError(
-                "serving.bandit of a regression needs serving.reward: a function that says what an answer is worth, from 0 to 1"
-            )
+            raise ValueError("serving.bandit of a regression needs serving.reward: a function that gives rewards from 0 to 1")
         if self.serving.lookup is not None and not (self.serving.lookup.key or self.keys):
             raise ValueError("serving.lookup needs a key: the columns that name a row, in serving.lookup.key or keys")
         if not self.features.columns and self.features.transformer is None:
