@@ -32,9 +32,14 @@ def stacked(parts):
     return pd.concat(parts, ignore_index=True) if hasattr(parts[0], "iloc") else np.concatenate(parts)
 
 
+def shown(transformer):
+    """The whole of it; scikit-learn shortens what it prints."""
+    return transformer.__repr__(N_CHAR_MAX=1_000_000)
+
+
 def stable(transformer, inputs, y, theirs, tolerance):
     """Whether scikit-learn's own fit is the same for numbers that differ in their last bits."""
-    if not any(name in repr(transformer) for name in ("PCA", "SVD", "PowerTransformer", "SelectKBest")):
+    if not any(name in shown(transformer) for name in ("PCA", "SVD", "PowerTransformer", "SelectKBest")):
         return True
     moved = inputs.copy()
     for name in moved.columns:
@@ -64,7 +69,7 @@ def compare(case, ours, theirs, transformer, inputs, y, loose):
         assert (refusal is None) == (failure is None), f"{which} transform: {failure!r} {refusal!r}"
         if refusal is None:
             assert_same_answer(got, expected, where=which, tolerance=loose)
-    crossed = "TargetEncoder" in repr(transformer)  # else a PCA of constants answers otherwise in fit_transform than in transform
+    crossed = "TargetEncoder" in shown(transformer)  # else a PCA of constants answers otherwise in fit_transform than in transform
     expected, refusal = attempt(lambda: clone(transformer).fit_transform(inputs, y) if crossed else theirs.transform(inputs))
     if refusal is None:
         parts, failure = attempt(lambda: [ours.out.evaluate(chunk) for chunk in case.chunks])
@@ -99,7 +104,7 @@ def run_case(seed, options=None, *, shards=False):
         path = case.write(case.table, Path(folder, "in"))
         frame = pd.read_parquet(path)
         inputs, y = frame[case.inputs], None if label is None else frame[label].to_numpy()
-        before = repr(transformer)
+        before = shown(transformer)
         theirs, refusal = attempt(lambda: clone(transformer).fit(inputs, y))
         data = open_data(path, options)
         case.chunks = [chunk for _, start, groups in data.bins() for chunk in data.chunks(groups, list(data.dtypes), start)]
@@ -113,7 +118,7 @@ def run_case(seed, options=None, *, shards=False):
             return "both refuse"
         if refusal is not None:
             raise AssertionError(f"only theirs refuses: {type(refusal).__name__}: {refusal}")
-        assert repr(transformer) == before
+        assert shown(transformer) == before
         loose = 1e-5 if case.single else 1e-9  # scikit-learn sums float32 columns in single precision
         try:
             compare(case, ours, theirs, transformer, inputs, y, loose)
@@ -152,7 +157,7 @@ def check_shards(case, fitted, theirs, options, folder):
             assert len(a) == len(b)
         return
     plain = [table.toarray() if scipy.sparse.issparse(table) else np.asarray(table, dtype=np.float64) for table in (x, expected)]
-    np.testing.assert_allclose(plain[0], plain[1], rtol=1e-6 if "float32" in repr(theirs) else 1e-9, atol=1e-9)
+    np.testing.assert_allclose(plain[0], plain[1], rtol=1e-6 if "float32" in shown(theirs) else 1e-9, atol=1e-9)
 
 
 def without_beam():
