@@ -1,6 +1,6 @@
 """Random ColumnTransformers and models, fitted on flights: what compiles answers as scikit-learn does, what does not says why.
 
-``WINDTUNNEL_SWEEP=500`` tries so many; each is named by its number, which is its seed.
+``WINDTUNNEL_SERVING_SWEEP=500`` tries so many; each is named by its number, which is its seed.
 """
 
 import os
@@ -52,7 +52,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from windtunnel.serving import compile as compiler
 from windtunnel.serving.gate import adversarial_rows, parity
 
-COUNT = int(os.environ.get("WINDTUNNEL_SWEEP", "10"))
+COUNT = int(os.environ.get("WINDTUNNEL_SERVING_SWEEP", "10"))
 NUM, CAT = serving_models.NUMERIC, serving_models.CATEGORICAL
 IMPUTERS = [
     SimpleImputer(),

@@ -6,7 +6,7 @@ WINDTUNNEL_SWEEP=5000 runs so many cases instead of a few.
 import os
 
 import pytest
-from sweep import run_case
+from features_sweep import run_case
 
 SHARE = 20
 CASES = int(os.environ.get("WINDTUNNEL_SWEEP", "120"))

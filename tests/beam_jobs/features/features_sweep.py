@@ -1,6 +1,6 @@
 """Random transformers over random tables: each case is its seed, so that a failure can be looked at again.
 
-python tests/beam_jobs/features/sweep.py 0 1000    # cases 0 to 999; prints what differs from scikit-learn
+python tests/beam_jobs/features/features_sweep.py 0 1000    # cases 0 to 999; prints what differs from scikit-learn
 """
 
 import collections
