@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from windtunnel.lifecycle.alert import Alert
 from windtunnel.lifecycle.errors import ProblemError
 from windtunnel.lifecycle.fingerprint import fingerprint
 from windtunnel.lifecycle.problem_errors import explain
@@ -235,18 +236,6 @@ class Explanations(_Part):
 
     shap: bool = Field(False, description="SHAP values by the library shap, which the extra 'explain' installs")
     rows: int = Field(200, ge=10, le=2000, description="held-out rows that they are computed for")
-
-
-class Alert(_Part):
-    """Who is told (when data stops a run, when a decision waits): a notifier of Airflow's."""
-
-    notifier: str = Field(
-        pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_]\w*)+$",
-        description="import path of a BaseNotifier, such as airflow.providers.slack.notifications.slack.SlackNotifier",
-    )
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="its arguments; its templated ones may use {{ exception }}, {{ dag_run.run_id }}, ..."
-    )
 
 
 class Approval(_Part):

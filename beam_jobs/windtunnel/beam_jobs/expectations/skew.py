@@ -5,7 +5,6 @@ from typing import Any
 
 import fsspec
 
-from windtunnel.beam_jobs.profile import STATE
 from windtunnel.lifecycle.checks import Finding
 from windtunnel.lifecycle.drift import compare
 from windtunnel.lifecycle.feedback import horizon, inputs_of
@@ -48,6 +47,8 @@ def skew_findings(problem: Problem, statistics: StatisticsRef, files: list[DayFi
         files: of `asked_files`.
         limit: from the suite's notes, ``meta.windtunnel.checks.skew``: the largest population stability index; then critical.
     """
+    from windtunnel.beam_jobs.profile import STATE  # Beam: validating alone does not need it
+
     asked = _asked(problem, files)
     if asked.rows < _LEAST:
         return []

@@ -125,7 +125,7 @@ class Source:
             return
         same = names == wanted and all(present.field(name).type == self.schema.field(name).type for name in names)
         for batch in read_row_group(
-            group, names, dictionary=[name for name in text if pa.types.is_string(present.field(name).type)], threads=False
+            group, names, dictionary=[name for name in text if pa.types.is_string(present.field(name).type)], threads=True
         ):
             yield batch if same else pa.RecordBatch.from_arrays([self._fitted(batch, name, group.path) for name in wanted], names=wanted)
 
