@@ -138,20 +138,31 @@ def _compare(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str,
             f"{ours[worst].tolist()} instead of {theirs[worst].tolist()}"
         )
     if plan.width <= WIDEST_ROW:
-        _compare_single(plan, Reader(plan_inputs(bundle, plan)), rows, ours)
+        _compare_single(plan, pipeline, bundle, rows, ours)
     found.rows += len(rows)
     found.difference = max(found.difference, float(difference.max()))
 
 
-def _compare_single(plan: Plan, reader: Reader, rows: Sequence[dict[str, Any]], ours: np.ndarray) -> None:
-    """The short way for single rows must say what the plan says of the batch."""
+def _compare_single(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str, Any]], ours: np.ndarray) -> None:
+    """The short way for single rows must say what the plan says of the batch, or what scikit-learn says of that row alone.
+
+    The two differ where BLAS, which sums one row in another order than many, stands before a tree with a threshold within that last bit.
+    """
+    reader = Reader(plan_inputs(bundle, plan))
     for row, wanted in zip(rows, ours, strict=True):
         values = reader.read(row)
         if values is None:  # `from_rows` reads this row
             continue
         found = _try(lambda values=values: np.array(plan.one(values)))
-        if found is None or found.shape != wanted.shape or not np.all(_difference(found, wanted) <= TOLERANCE):
+        if _agree(found, wanted):
+            continue
+        alone = _try(lambda row=row: _score(pipeline, bundle, from_rows(bundle.inputs, [row])))
+        if alone is None or not _agree(found, alone[0]):
             raise GateError(f"the plan answers {found} for the row {row!r} by itself and {wanted.tolist()} among others")
+
+
+def _agree(found: np.ndarray | None, wanted: np.ndarray) -> bool:
+    return found is not None and found.shape == wanted.shape and bool(np.all(_difference(found, wanted) <= TOLERANCE))
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
