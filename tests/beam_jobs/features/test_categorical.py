@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from parity import check
+from parity import check, write
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -18,8 +19,11 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 
-from windtunnel.beam_jobs.features import fit
+from windtunnel.beam_jobs.features import Options, fit
+from windtunnel.beam_jobs.features.data import open_data
+from windtunnel.beam_jobs.features.fitting import fit_data
 from windtunnel.beam_jobs.features.testing import assert_same_fit
+from windtunnel.lifecycle.errors import DataError
 
 N = 211
 RANDOM = np.random.default_rng(3)
@@ -105,6 +109,36 @@ def test_target_with_given_categories():
     check(TargetEncoder(categories=categories, cv=KFold(3)), FRAME.assign(y=TRUTH["two"]), y="y")
 
 
+def test_a_target_encoder_at_the_end_of_a_fit_needs_no_folds(tmp_path):
+    row = FRAME[["c", "rare"]].head(1).assign(y=1.0, n=2.0)
+    scaled = ColumnTransformer([("n", StandardScaler(), ["n"]), ("c", OrdinalEncoder(), ["c", "rare"])])
+    for last in (
+        TargetEncoder(target_type="continuous"),
+        make_pipeline(OrdinalEncoder(), TargetEncoder(target_type="continuous")),
+        make_pipeline(scaled, make_pipeline("passthrough", TargetEncoder(target_type="continuous", cv=2))),
+    ):
+        check(last, row if "StandardScaler" in repr(last) else row.drop(columns="n"), y="y", files=1)
+    path = write(row.drop(columns="n"), tmp_path)
+    for applied in (
+        make_pipeline(TargetEncoder(target_type="continuous"), StandardScaler()),
+        make_pipeline(TargetEncoder(target_type="continuous"), "passthrough"),
+        ColumnTransformer([("t", TargetEncoder(target_type="continuous"), ["c"])]),
+    ):
+        with pytest.raises(DataError, match="n_splits=5 greater than the number of samples"):
+            fit(applied, path, {"label": "y"})
+        with pytest.raises(ValueError, match="n_splits=5 greater than the number of samples"):
+            applied.fit(row[["c", "rare"]], row["y"])
+
+
+def test_training_rows_of_an_encoder_without_folds_are_refused(tmp_path):
+    path = write(FRAME[["c", "rare"]].head(1).assign(y=1.0), tmp_path)
+    options = Options(label="y")
+    data = open_data(path, options)
+    fitted = fit_data(TargetEncoder(target_type="continuous"), data, options)
+    with pytest.raises(ValueError, match="greater than the number of samples"):
+        fitted.out.evaluate(data.head())
+
+
 def test_steps_after_a_target_encoder_see_cross_fitted_values():
     inner = TargetEncoder(cv=KFold(5, shuffle=True, random_state=2)).set_output(transform="pandas")
     union = ColumnTransformer(
@@ -116,9 +150,6 @@ def test_steps_after_a_target_encoder_see_cross_fitted_values():
 @pytest.mark.parametrize("encoder", [LabelBinarizer(), LabelBinarizer(sparse_output=True), LabelEncoder()], ids=repr)
 @pytest.mark.parametrize("column", ["c", "i", "shard"])
 def test_labels(encoder, column, tmp_path):
-    from parity import write
-    from sklearn.base import clone
-
     ours = fit(encoder, write(FRAME, tmp_path), {"columns": [column]})
     assert_same_fit(ours, clone(encoder).fit(FRAME[column]))
 

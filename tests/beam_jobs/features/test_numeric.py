@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from parity import check, numbers
+from parity import check, numbers, write
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_selection import (
     GenericUnivariateSelect,
@@ -28,6 +28,8 @@ from sklearn.preprocessing import (
     SplineTransformer,
     StandardScaler,
 )
+
+from windtunnel.beam_jobs.features import fit
 
 ALL = numbers()
 FULL = ALL.drop(columns="gaps")
@@ -158,8 +160,19 @@ def test_selection(select, score, label):
     check(select(score, k=2) if select is SelectKBest else select(score, percentile=50), frame, y="y")
 
 
-def test_generic_selection():
-    check(GenericUnivariateSelect(f_classif, mode="fwe"), SOLID.assign(y=ALL["normal"] > 3), y="y")
+@pytest.mark.parametrize(("mode", "param"), [("fwe", 1e-5), ("fdr", 0.1), ("fpr", 0.1), ("percentile", 50), ("k_best", 2)])
+def test_generic_selection(mode, param):
+    for score in (f_classif, chi2, f_regression):
+        check(GenericUnivariateSelect(score, mode=mode, param=param), SOLID.abs().assign(y=ALL["normal"] > 3), y="y")
+
+
+def test_a_constant_column_is_never_the_best(tmp_path):
+    frame = SOLID.assign(fixed=-5.199337582, y=ALL["normal"] > 3)  # scikit-learn scores what rounding leaves of it: 0 or more
+    fitted = fit(SelectKBest(f_classif, k=2), write(frame, tmp_path), {"label": "y"})
+    theirs = SelectKBest(f_classif, k=2).fit(SOLID, frame["y"])
+    assert np.isnan(fitted.scores_[-1])
+    np.testing.assert_allclose(fitted.scores_[:-1], theirs.scores_, rtol=1e-9)
+    assert list(fitted.get_feature_names_out()) == list(theirs.get_feature_names_out())
 
 
 BEYOND = numbers(1500)

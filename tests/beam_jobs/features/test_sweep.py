@@ -5,8 +5,12 @@ WINDTUNNEL_SWEEP=5000 runs so many cases instead of a few.
 
 import os
 
+import numpy as np
+import pandas as pd
 import pytest
-from features_sweep import run_case
+from features_sweep import run_case, same_name, stable
+from sklearn.feature_selection import SelectKBest
+from sklearn.preprocessing import StandardScaler
 
 SHARE = 20
 CASES = int(os.environ.get("WINDTUNNEL_SWEEP", "120"))
@@ -34,3 +38,20 @@ def test_every_bundle_twice(first):
 def test_two_workers():
     for seed in range(200_000, 200_000 + max(1, CASES // 500)):  # each pass starts processes anew
         run_case(seed, {"workers": 2}, shards=True)
+
+
+def test_names_are_the_same_but_for_last_digits():
+    assert same_name("n_1.7212615313705133", "n_1.7212615313705135", 1e-9)
+    assert same_name("n_-1.5e-12_x1.0", "n_-1.5e-12_x1.0", 1e-9)
+    for other in ("n_1.7212615", "m_1.7212615313705135", "n_-1.7212615313705135", "n_1.7212615313705135_b", "n_1"):
+        assert not same_name("n_1.7212615313705135", other, 1e-9)
+
+
+def test_what_rounding_alone_decides_is_told_from_what_is_wrong():
+    y = np.arange(60) % 2
+    noise = pd.DataFrame({"fixed": np.full(60, -5.199337582), "good": np.sin(np.arange(60.0)) + y})
+    for names, expected in ((["fixed", "good"], False), (["good"], True)):
+        step = SelectKBest(k=1)
+        assert stable(step, noise[names], y, SelectKBest(k=1).fit(noise[names], y), 1e-9) is expected
+    wrong = StandardScaler().fit(noise * 2)
+    assert stable(StandardScaler(), noise, y, wrong, 1e-9)  # no rounding excuses it

@@ -161,6 +161,8 @@ class Context:
         return bool(wanted) or self.alone
 
     alone = False
+    last = ""
+    """The place of the one step that is fitted and not applied to the training rows: the last of a Pipeline; empty if none."""
 
     def countable(self, stream: Stream) -> bool:
         """Whether a stream's values can be had from the tallies of raw columns."""

@@ -68,6 +68,16 @@ def fit(transformer: Any, data: str | Sequence[str] | SnapshotRef, options: Opti
     return fit_data(transformer, open_data(data, chosen), chosen).transformer
 
 
+def _last(transformer: Any) -> str:
+    """The place of the step that `fit` does not apply: the last of a Pipeline, or one that stands alone."""
+    where = type(transformer).__name__
+    while isinstance(transformer, Pipeline) and transformer.steps:
+        name, transformer = transformer.steps[-1]
+        where = f"{where}.{name}"
+    applied = transformer is None or transformer == "passthrough" or isinstance(transformer, ColumnTransformer | FeatureUnion)
+    return "" if applied else where
+
+
 def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progress | None = None) -> Fitted:
     """Fit over rows that were opened already; answers how it went, too."""
     head = data.head()
@@ -79,6 +89,7 @@ def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progr
     with on_disk("fitting features"), tempfile.TemporaryDirectory(prefix="features-", dir=options.work) as work:
         context = Context(head, options, column_map, work, None if counts is None else data.rows)
         context.alone = not isinstance(transformer, ColumnTransformer | FeatureUnion | Pipeline)
+        context.last = _last(transformer)
 
         def ask(requests: list[Request]) -> list[Any]:
             nonlocal counts, total

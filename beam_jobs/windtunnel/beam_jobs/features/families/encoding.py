@@ -51,7 +51,7 @@ def one_hot(context: Context, estimator: Any, stream: Stream, where: str) -> Fit
     summary = yield from context.summary(stream)
     if estimator.min_frequency is not None or estimator.max_categories is not None:
         summary = summary.each_null(context.options.distinct_limit)
-    _fit_on_distinct(estimator, summary, applied=not context.alone)
+    _fit_on_distinct(estimator, summary, applied=where != context.last)
     estimator._set_drop_idx()
     estimator._n_features_outs = estimator._compute_n_features_outs()
     if not estimator.sparse_output:
@@ -73,5 +73,5 @@ def ordinal(context: Context, estimator: Any, stream: Stream, where: str) -> Fit
     summary = yield from context.summary(stream)
     if estimator.min_frequency is not None or estimator.max_categories is not None:
         summary = summary.each_null(context.options.distinct_limit)
-    _fit_on_distinct(estimator, summary, applied=not context.alone)
+    _fit_on_distinct(estimator, summary, applied=where != context.last)
     return estimator

@@ -180,9 +180,11 @@ def _f_classif(found: ByClass) -> tuple[np.ndarray, np.ndarray]:
     parts = [found.classes[label] for label in _ordered(found)]
     rows = sum(part.rows for part in parts)
     n = np.array([part.rows for part in parts], dtype=np.float64)[:, None]
-    means = np.array([part.mean for part in parts])
-    within = np.sum([part.m2 for part in parts], axis=0)
-    mean = (n * means).sum(axis=0) / rows
+    low, high = np.array([part.low for part in parts]), np.array([part.high for part in parts])
+    single = low == high  # of one value: its mean and deviations are known without rounding
+    means = np.where(single, low, np.array([part.mean for part in parts]))
+    within = np.where(single, 0.0, np.array([part.m2 for part in parts])).sum(axis=0)
+    mean = np.where(low.min(axis=0) == high.max(axis=0), low[0], (n * means).sum(axis=0) / rows)
     between = (n * (means - mean) ** 2).sum(axis=0)
     free, left = len(parts) - 1, rows - len(parts)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -88,13 +88,17 @@ def _encodings(encoder: Any, cells: list[tuple[np.ndarray, np.ndarray, np.ndarra
 class CrossFitted(Step):
     """What ``fit_transform`` answers: each row by the encodings of the other folds."""
 
-    def __init__(self, encoder: Any, folds: np.ndarray, encodings: list[list[np.ndarray]], means: list[Any]) -> None:
-        self.encoder, self.folds, self.encodings, self.means = encoder, folds, encodings, means
+    def __init__(
+        self, encoder: Any, folds: np.ndarray, encodings: list[list[np.ndarray]], means: list[Any], refusal: str | None = None
+    ) -> None:
+        self.encoder, self.folds, self.encodings, self.means, self.refusal = encoder, folds, encodings, means, refusal
 
     def evaluate(self, parent: Stream | None, chunk: Chunk) -> Any:
         """A chunk's cross-fitted encodings, in the container that was asked for."""
         from sklearn.utils._set_output import _wrap_data_with_container
 
+        if self.refusal is not None:
+            raise ValueError(self.refusal)
         given = parent.evaluate(chunk)  # type: ignore[union-attr]
         encoder = self.encoder
         ordinal, known = encoder._transform(given, handle_unknown="ignore", ensure_all_finite="allow-nan")
@@ -120,7 +124,17 @@ def target(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     with quiet():
         estimator._fit(summary.surrogate(), handle_unknown="ignore", ensure_all_finite="allow-nan")
         targets = _targets(estimator, y)
-        folds, count = _folds(estimator, y, where)
+        refusal = None
+        try:
+            folds, count = _folds(estimator, y, where)
+        except (ValueError, UnsupportedError) as error:
+            if where != context.last:
+                raise
+            folds, count, refusal = (
+                np.zeros(len(y), dtype=np.int16),
+                1,
+                str(error),
+            )  # a plain fit makes no folds: only training rows need them
     flat = targets if targets.ndim == 2 else targets[:, None]  # noqa: PLR2004 - a column a class
     key = ("encoded", stream.key)
     (cells,) = yield from context.need(Request(key, stream, Encoded(estimator, folds, count, flat), positions=True))
@@ -129,12 +143,12 @@ def target(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     estimator.encodings_ = _encodings(estimator, whole, estimator.target_mean_, np.var(targets, axis=0))
     encodings: list[list[np.ndarray]] = []
     means: list[Any] = []
-    for fold in range(count):
+    for fold in range(count if refusal is None else 0):
         rest = [_fold_sum(cells, i, [other for other in range(count) if other != fold]) for i in range(len(cells.n))]
         kept = targets[folds != fold]
         means.append(np.mean(kept, axis=0))
         encodings.append(_encodings(estimator, rest, means[-1], np.var(kept, axis=0)))
-    return estimator, stream.then(CrossFitted(estimator, folds, encodings, means)), None
+    return estimator, stream.then(CrossFitted(estimator, folds, encodings, means, refusal)), None
 
 
 def _fold_sum(cells: Encoded, i: int, folds: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
