@@ -166,3 +166,17 @@ def test_empty_strings_nulls_and_constants():
         ),
         frame,
     )
+
+
+@pytest.mark.parametrize("kind", ["timedelta64[us]", "datetime64[us]", "timedelta64[ns]"])
+def test_missing_times_are_as_many_categories_as_scikit_learn_makes_of_them(kind):
+    times = np.array([1, 2, "NaT", "NaT", 1, 5, "NaT"] * 9, dtype=kind)
+    frame = pd.DataFrame({"z": times, "n": np.arange(len(times)) % 4, "y": np.arange(len(times)) % 2})
+    for step in (
+        OneHotEncoder(handle_unknown="ignore"),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+        OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=2),
+        OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1),
+        TargetEncoder(cv=KFold(3)),
+    ):
+        check(ColumnTransformer([("z", step, ["z"]), ("n", "passthrough", ["n"])]), frame, y="y")

@@ -8,9 +8,12 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from features_sweep import run_case, same_name, stable
+from features_sweep import attempt, run_case, same_name, stable
+from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.feature_selection import SelectKBest
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 SHARE = 20
 CASES = int(os.environ.get("WINDTUNNEL_SWEEP", "120"))
@@ -53,5 +56,12 @@ def test_what_rounding_alone_decides_is_told_from_what_is_wrong():
     for names, expected in ((["fixed", "good"], False), (["good"], True)):
         step = SelectKBest(k=1)
         assert stable(step, noise[names], y, SelectKBest(k=1).fit(noise[names], y), 1e-9) is expected
+    row, whole = pd.DataFrame({"a": [1.0], "b": [2.0]}), pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [2.0, 0.0, 1.0]})
+    for table, expected in (
+        (row, False),
+        (whole, True),
+    ):  # a whitened PCA of one row: 0 in fit_transform, NaN in transform
+        chain = make_pipeline(PCA(1, whiten=True), MaxAbsScaler())
+        assert stable(chain, table, None, attempt(clone(chain).fit, table)[0], 1e-9) is expected
     wrong = StandardScaler().fit(noise * 2)
     assert stable(StandardScaler(), noise, y, wrong, 1e-9)  # no rounding excuses it

@@ -23,16 +23,17 @@ class Summary:
 
     def __init__(self, template: Any, tallies: Sequence[Tally]) -> None:
         self.template, self.tallies = template, list(tallies)
-        self._each_null = 0
+        self._each_null, self._each_kinds = 0, ""
 
-    def each_null(self, limit: int) -> "Summary":
+    def each_null(self, limit: int, kinds: str = "mM") -> "Summary":
         """The same, but with each NaT of times as an entry of its own, as scikit-learn's encoders see them: NaT equals nothing.
 
         Args:
             limit: nulls of a column that are still shown so; more are refused.
+            kinds: the kinds of NumPy's types for which it is so: ``m`` for spans of time, ``M`` for times.
         """
         made = Summary(self.template, self.tallies)
-        made._each_null = limit
+        made._each_null, made._each_kinds = limit, kinds
         return made
 
     @property
@@ -65,7 +66,7 @@ class Summary:
             extra_counts.append(self.tallies[index].none)
         if self.tallies[index].nan:
             null, count = self._null(index), self.tallies[index].nan
-            if self._each_null and self._dtype(index).kind in "mM":
+            if self._dtype(index).kind in self._each_kinds:
                 self._check_nulls(index)
                 extra += [null] * count
                 extra_counts += [1] * count
