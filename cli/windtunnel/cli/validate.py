@@ -16,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--result-format", default="SUMMARY", choices=["BOOLEAN_ONLY", "BASIC", "SUMMARY", "COMPLETE"], help="how much the result says"
     )
+    parser.add_argument(
+        "--statistics", metavar="FILE", help="statistics of this very data (`windtunnel profile DATA --state FILE`): reused, not read again"
+    )
     parser.add_argument("--quiet", action="store_true", help="only what was not met")
 
 
@@ -29,9 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"--json {arguments.json}: there is no such folder")
 
     from windtunnel.beam_jobs.expectations import run_suite
+    from windtunnel.beam_jobs.expectations.known import load_statistics
     from windtunnel.beam_jobs.expectations.run import failures_of
 
-    result = run_suite(suite, arguments.data, result_format=arguments.result_format)
+    known = load_statistics(arguments.statistics) if arguments.statistics else None
+    result = run_suite(suite, arguments.data, result_format=arguments.result_format, statistics=known)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     _print(result, quiet=arguments.quiet)

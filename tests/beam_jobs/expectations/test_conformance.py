@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -86,3 +87,27 @@ def test_result_formats_agree(path, form):
         {"type": "expect_compound_columns_to_be_unique", "kwargs": {"column_list": ["whole", "flag"]}},
     ]
     assert both.differences(path, chosen, 2, [form]) == []
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"result_format": "COMPLETE", "include_unexpected_rows": True},
+        {"result_format": "SUMMARY", "partial_unexpected_count": 230},
+        {"result_format": "COMPLETE", "unexpected_index_column_names": ["n"]},
+    ],
+)
+def test_lists_of_hundreds_of_rows_end_where_those_of_pandas_end(tmp_path, form):
+    path = tmp_path / "many.parquet"
+    n = list(range(500))
+    pq.write_table(pa.table({"n": n, "half": [i // 2 for i in n], "word": [f"w{i % 300}" for i in n], "down": n[::-1]}), path)
+    chosen = [
+        {"type": "expect_column_values_to_be_between", "kwargs": {"column": "n", "max_value": 100}},
+        {"type": "expect_column_values_to_be_null", "kwargs": {"column": "word"}},
+        {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "word"}},
+        {"type": "expect_column_values_to_be_increasing", "kwargs": {"column": "down"}},
+        {"type": "expect_column_pair_values_to_be_equal", "kwargs": {"column_A": "n", "column_B": "half"}},
+        {"type": "expect_compound_columns_to_be_unique", "kwargs": {"column_list": ["half", "half"]}},
+        {"type": "expect_multicolumn_sum_to_equal", "kwargs": {"column_list": ["n", "half"], "sum_total": 3}},
+    ]
+    assert both.differences(path, chosen, 64, [form]) == []

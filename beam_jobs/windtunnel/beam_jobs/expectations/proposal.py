@@ -6,10 +6,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from windtunnel.beam_jobs.expectations.calls import FrameEngine
 from windtunnel.beam_jobs.expectations.distinct import Counter, Weighted
+from windtunnel.beam_jobs.expectations.known import Known
 from windtunnel.beam_jobs.expectations.source import Source
 from windtunnel.lifecycle import suites
 from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.statistics.table import TableStatistics
 
 __all__ = ["columns_of", "infer"]
 
@@ -17,17 +20,21 @@ _COUNTED = 20_000  # distinct values that are counted; beyond, only range and nu
 _FEW = 200
 
 
-def infer(source: Source, name: str, problem: Problem | None = None) -> suites.Suite:
+def infer(source: Source, name: str, problem: Problem | None = None, statistics: TableStatistics | None = None) -> suites.Suite:
     """A suite that a source would pass, with slack; each expectation says why in its notes."""
-    return suites.propose(name, columns_of(source), problem)
+    return suites.propose(name, columns_of(source, statistics), problem)
 
 
-def columns_of(source: Source) -> list[suites.Column]:
-    """What is in each column, in one pass."""
-    counters = {name: Counter(source, [name], _COUNTED) for name in source.columns if name in source.keyed}
-    ranges: dict[str, tuple[Any, Any]] = {}
-    many: set[str] = set()
-    for chunk in source.chunks(list(counters)):
+def columns_of(source: Source, statistics: TableStatistics | None = None) -> list[suites.Column]:
+    """What is in each column, in one pass over those that the statistics of these rows do not tell about."""
+    known = Known(source, statistics or TableStatistics(), FrameEngine())
+    keyed = [name for name in source.columns if name in source.keyed]
+    counted_before = {name: rows for name in keyed if (rows := known.rows_of(name)) is not None}
+    outlines = {name: rows for name in keyed if name not in counted_before and (rows := known.outline_of(name)) is not None}
+    ranges: dict[str, tuple[Any, Any]] = {name: _range_of(rows) for name, rows in outlines.items()}
+    many: set[str] = set(outlines)
+    counters = {name: Counter(source, [name], _COUNTED) for name in keyed if name not in counted_before and name not in outlines}
+    for chunk in source.chunks(list(counters)) if counters else ():
         for name, counter in counters.items():
             if name in many:
                 ranges[name] = _wider(ranges.get(name), chunk.batch.column(name))
@@ -37,10 +44,10 @@ def columns_of(source: Source) -> list[suites.Column]:
     found = []
     for name in source.columns:
         kind = _kind(source.schema.field(name).type)
-        if name not in counters:
+        if name not in keyed:
             found.append(suites.Column(name, "other", source.rows, source.nulls.get(name, 0), None))
             continue
-        counted = None if name in many else counters[name].take()
+        counted = None if name in many else counted_before[name] if name in counted_before else counters[name].take()
         low, high = ranges[name] if name in many else _range_of(counted)
         nulls = source.nulls.get(name, 0)
         values = None

@@ -18,6 +18,7 @@ from windtunnel.beam_jobs.expectations.aggregates import OF_COUNTS, OF_THE_SET, 
 from windtunnel.beam_jobs.expectations.calls import Calls, FrameEngine, Later, MetricFailure, domain_columns, mentions_index
 from windtunnel.beam_jobs.expectations.distinct import LIMIT, Counter, Store, Weighted
 from windtunnel.beam_jobs.expectations.kinds import ALONE, COUNT, FILTERED, IN_ORDER, LISTS, MOMENTS, ONE_ROW_AT_A_TIME, SCHEMA
+from windtunnel.beam_jobs.expectations.known import STATISTICS, Known
 from windtunnel.beam_jobs.expectations.moments import Moments
 from windtunnel.beam_jobs.expectations.source import Source, is_number
 from windtunnel.beam_jobs.expectations.tasks import (
@@ -45,6 +46,9 @@ COUNTING: contextvars.ContextVar[Counting | None] = contextvars.ContextVar("coun
 """Counts the distinct rows of several sets of columns in another way than chunk by chunk here (a Beam job, see `route`)."""
 
 
+_REUSED = {"table.row_count", *MOMENTS, *OF_THE_SET}
+
+
 class Questions:
     """Answers metrics about one source.
 
@@ -64,6 +68,8 @@ class Questions:
         self.passes = 0
         self._progress = PROGRESS.get()
         self._count = COUNTING.get()
+        statistics = STATISTICS.get()
+        self.known = None if statistics is None else Known(source, statistics, engine)
         self._known: dict[tuple[str, ...], Weighted] = {}
         self.empty = source.empty()
         self.blank = _blank(source, self.empty) if source.rows else self.empty
@@ -228,6 +234,8 @@ class _Round:
         elif name in SCHEMA:
             seen = self._domain(metric, columns, [])
             self._finish.append((asked, lambda: _checked(seen, None) or self._questions.now(metric, needs)))
+        elif self._reused(metric, needs, columns):
+            pass
         elif name == "table.row_count":
             task = self._domain(metric, columns, [])
             self._finish.append((asked, lambda: _checked(task, task.rows)))
@@ -238,14 +246,20 @@ class _Round:
         elif name in OF_THE_SET or (name in OF_COUNTS and self._counts_do(metric)):
             column = metric.metric_domain_kwargs["column"]
             task = self._domain(metric, columns, [column])
-            self._finish.append(
-                (
-                    asked,
-                    lambda: _checked(task, None) or aggregate(metric, needs, task.store, self._questions.empty[[column]], self._engine),
-                )
-            )
+            empty = self._questions.empty[[column]]
+            self._finish.append((asked, lambda: _checked(task, None) or aggregate(metric, needs, task.store, empty, self._engine)))
         else:
             self._whole.append(asked)
+
+    def _reused(self, metric: MetricConfiguration, needs: dict[str, Any], columns: list[str]) -> bool:
+        """Whether statistics of the rows answer a metric."""
+        known, name = self._questions.known, metric.metric_name
+        if known is None or not (name in _REUSED or (name in OF_COUNTS and self._counts_do(metric))):
+            return False
+        found = known.value(metric, needs, columns, self._questions.empty)
+        if found is not None:
+            self._answers[metric.id] = found
+        return found is not None
 
     def _place_map(self, metric: MetricConfiguration, needs: dict[str, Any], columns: list[str]) -> None:
         name = metric.metric_name
@@ -260,7 +274,7 @@ class _Round:
             self._whole.append(asked)  # GX looks rows up by their index, and finds them all
             return
         if kind in ONE_ROW_AT_A_TIME:
-            condition = self._conditions.setdefault(later.metric.id, Condition(later, columns))
+            condition = self._condition(later, columns)
             if not lists:
                 self._finish.append((asked, lambda: _count_of(condition, name)))
         elif kind in ALONE:
@@ -283,6 +297,13 @@ class _Round:
         if lists:
             self._lists.setdefault(later.metric.id, []).append(asked)
             self._finish.append((asked, lambda: self._found(later, metric)))
+
+    def _condition(self, later: Later, columns: list[str]) -> Condition:
+        if later.metric.id not in self._conditions:
+            known = self._questions.known
+            found = None if known is None else known.condition(later, columns)
+            self._conditions[later.metric.id] = found or Condition(later, columns)
+        return self._conditions[later.metric.id]
 
     def _place_moment(self, metric: MetricConfiguration, needs: dict[str, Any], columns: list[str]) -> None:
         key = metric.metric_domain_kwargs_id
@@ -334,7 +355,8 @@ class _Round:
         return Calls(self._engine, frame).value(metric, needs)
 
     def _read(self) -> None:
-        tasks: list[OfDistinct] = [*self._conditions.values(), *self._domains.values()]
+        conditions = [condition for condition in self._conditions.values() if not condition.known]
+        tasks: list[OfDistinct] = [*conditions, *self._domains.values()]
         by_columns: dict[tuple[str, ...], list[OfDistinct]] = {}
         for task in tasks:
             by_columns.setdefault(task.columns, []).append(task)

@@ -12,9 +12,11 @@ import great_expectations as gx
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
 from windtunnel.beam_jobs.expectations.distinct import LIMIT
+from windtunnel.beam_jobs.expectations.known import STATISTICS
 from windtunnel.beam_jobs.expectations.questions import COUNTING, PROGRESS, Counting
 from windtunnel.lifecycle.errors import ConfigurationError
 from windtunnel.lifecycle.parquet import BATCH_ROWS
+from windtunnel.lifecycle.statistics.table import TableStatistics
 from windtunnel.lifecycle.suites import describe, normal
 
 __all__ = ["Failure", "failures_of", "run_suite", "suite_of"]
@@ -73,6 +75,7 @@ def run_suite(
     distinct_limit: int = LIMIT,
     progress: Callable[[int], None] | None = None,
     counting: Counting | None = None,
+    statistics: TableStatistics | None = None,
 ) -> dict[str, Any]:
     """Validate Parquet files.
 
@@ -84,6 +87,7 @@ def run_suite(
         distinct_limit: distinct values held in memory, a column.
         progress: told the rows of every chunk.
         counting: another way of counting distinct rows: `route.beam_counting` gives one that runs on any Beam runner.
+        statistics: of these very rows: what they answer exactly is not read again.
 
     Returns:
         GX's result (``ExpectationSuiteValidationResult.to_json_dict()``).
@@ -93,26 +97,27 @@ def run_suite(
         SourceFormatError: a file is damaged, or none is there.
     """
     suite = suite_of(values)
-    source = _context().data_sources.add_or_update_arrow("windtunnel")
-    path = data if isinstance(data, str) else list(data)
-    asset = source.add_parquet_asset("data", path=path, batch_rows=batch_rows, distinct_limit=distinct_limit)
-    batch = asset.add_batch_definition_whole_dataframe("all")
-    tokens = PROGRESS.set(progress), COUNTING.set(counting)
+    asset, batch = _asset()
+    asset.path = data if isinstance(data, str) else list(data)
+    asset.batch_rows, asset.distinct_limit = batch_rows, distinct_limit
+    tokens = PROGRESS.set(progress), COUNTING.set(counting), STATISTICS.set(statistics)
     try:
         form = dict(result_format) if isinstance(result_format, Mapping) else result_format
         result = batch.get_batch().validate(suite, result_format=form)
     finally:
         PROGRESS.reset(tokens[0])
         COUNTING.reset(tokens[1])
+        STATISTICS.reset(tokens[2])
     return json.loads(json.dumps(result.to_json_dict(), default=str))
 
 
 @functools.cache
-def _context() -> Any:
-    """One context a process: each makes a folder of its own."""
+def _asset() -> tuple[Any, Any]:
+    """One context a process, with one asset that is given other files each time: adding either writes the whole configuration anew."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    return context
+    asset = context.data_sources.add_arrow("windtunnel").add_parquet_asset("data", path=[])
+    return asset, asset.add_batch_definition_whole_dataframe("all")
 
 
 def failures_of(result: Mapping[str, Any]) -> list[Failure]:

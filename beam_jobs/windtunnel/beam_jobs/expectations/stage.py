@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.beam_jobs.expectations.docs import page
 from windtunnel.beam_jobs.expectations.figures import count_figures
+from windtunnel.beam_jobs.expectations.known import load_statistics
 from windtunnel.beam_jobs.expectations.proposal import infer
 from windtunnel.beam_jobs.expectations.quarantine import set_aside
 from windtunnel.beam_jobs.expectations.run import Failure, failures_of, run_suite
@@ -23,6 +24,7 @@ from windtunnel.lifecycle.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.problem import Problem
 from windtunnel.lifecycle.references import SnapshotRef, StatisticsRef, ValidationRef
 from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.statistics.table import TableStatistics
 
 if TYPE_CHECKING:
     from windtunnel.beam_jobs.job import Progress
@@ -148,13 +150,14 @@ def _compute(given: _Given, stage: Stage, settings: Settings, progress: "Progres
     problem, snapshot = given.problem, given.snapshot
     files = _files(problem, snapshot, settings)
     source = Source(files)
-    proposal = infer(source, f"{problem.name}.proposal", problem)
+    known = _statistics(given)
+    proposal = infer(source, f"{problem.name}.proposal", problem, known)
     suite = given.reviewed if given.reviewed is not None else proposal
     left, aside = set_aside(problem, snapshot, suite, settings)
     if left != snapshot:
         files = _files(problem, left, settings)
-        source = Source(files)
-    outcome = _look(given, left, suite, source, files, progress)
+        source, known = Source(files), None
+    outcome = _look(given, left, suite, source, known, progress)
     outcome.findings += aside
     failures = outcome.failures()
     bad_findings = [finding for finding in outcome.findings if not finding.ok]
@@ -192,6 +195,15 @@ def _compute(given: _Given, stage: Stage, settings: Settings, progress: "Progres
     return result
 
 
+def _statistics(given: _Given) -> TableStatistics | None:
+    """The statistics of the snapshot's columns; None if there are none of these very rows."""
+    if given.statistics is None:
+        return None
+    described = json.loads(read_text(f"{given.statistics.uri}/statistics.json"))
+    same = SnapshotRef.from_dict(described["snapshot"]) == given.snapshot if described.get("snapshot") else False
+    return load_statistics(f"{given.statistics.uri}/statistics.arrow") if same else None
+
+
 def _files(problem: Problem, snapshot: SnapshotRef, settings: Settings) -> list[str]:
     files = snapshots.files(settings, snapshot)
     if not files:
@@ -223,14 +235,14 @@ def _told(changes: Sequence[str], given: _Given, proposal: suites.Suite, stage: 
 
 
 def _look(
-    given: _Given, snapshot: SnapshotRef, suite: suites.Suite, source: Source, files: Sequence[str], progress: "Progress"
+    given: _Given, snapshot: SnapshotRef, suite: suites.Suite, source: Source, known: TableStatistics | None, progress: "Progress"
 ) -> _Outcome:
     problem, statistics = given.problem, given.statistics
     whole, daily = suites.split_by_day(suite)
-    result = run_suite(whole, list(files), result_format=_FORM, progress=progress.add)
+    result = run_suite(whole, source.files, result_format=_FORM, progress=progress.add, statistics=known)
     by_day: dict[str, dict[str, Any]] = {}
     if daily["expectations"]:
-        for day, paths in _days(files).items():
+        for day, paths in _days(source.files).items():
             by_day[day] = run_suite(daily, paths, result_format=_FORM)
     figures = count_figures(problem, source, snapshot.end)
     if statistics is not None:

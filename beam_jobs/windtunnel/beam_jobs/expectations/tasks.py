@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from great_expectations.constants import MAX_RESULT_RECORDS
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
 from windtunnel.beam_jobs.expectations.calls import Calls, FrameEngine, Later, MetricFailure
@@ -79,6 +80,7 @@ class Condition(OfDistinct):
         self.first_chunk: int | None = None
         self.bad: list[Any] | None = [] if "column" in later.metric.metric_domain_kwargs else None
         self.failure: MetricFailure | None = None
+        self.known = False  # answered, by statistics: no pass needs to bring it rows
         self._looked = False
         self._pending: MetricFailure | None = None
 
@@ -338,11 +340,10 @@ def _by_column(metric: MetricConfiguration) -> bool:
 def wanted(metric: MetricConfiguration) -> int:
     """How many rows a listing metric gives at most."""
     form = metric.metric_value_kwargs.get("result_format") or {}
-    if form.get("result_format") == "COMPLETE" or _by_column(metric):
-        return LISTED
-    if metric.metric_name.endswith(".unexpected_index_query"):
-        return LISTED
-    return int(form.get("partial_unexpected_count", 20))
+    every = form.get("result_format") == "COMPLETE" or _by_column(metric) or metric.metric_name.endswith(".unexpected_index_query")
+    limit = LISTED if every else int(form.get("partial_unexpected_count", 20))
+    # GX lists places without end, and cuts values and rows off
+    return min(limit, MAX_RESULT_RECORDS) if metric.metric_name.endswith((".unexpected_values", ".unexpected_rows")) else limit
 
 
 class InOrder(OfRows):

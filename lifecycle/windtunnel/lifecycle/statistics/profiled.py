@@ -164,6 +164,19 @@ class Profiled:
             writer.write_batch(batch)
         return bytes(sink.getvalue())
 
+    @staticmethod
+    def table_of(data: bytes) -> TableStatistics:
+        """The statistics of the whole table alone, of what `to_bytes` wrote.
+
+        Raises:
+            SchemaMismatchError: it is something else.
+        """
+        try:
+            with pyarrow.ipc.open_file(pa.py_buffer(data)) as file:
+                return TableStatistics.from_bytes(file.read_all()["blob"][1].as_py())
+        except (pa.ArrowInvalid, KeyError, ValueError, IndexError) as error:
+            raise SchemaMismatchError(f"these are no statistics of ours: {error}") from error
+
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """What `to_bytes` wrote.
