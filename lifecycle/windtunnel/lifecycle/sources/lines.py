@@ -66,7 +66,9 @@ def read_untyped_lines(path: str) -> Iterator[pa.RecordBatch | None]:
                             continue
                         row = _object(line)
                         if isinstance(row, str):
-                            raise SourceFormatError(f"{name} line {first + i}: {row}", path=path)
+                            raise SourceFormatError(
+                                f"{name} line {first + i}: {row}", hint="JSON lines have one whole object a line", path=path
+                            )
                         rows.append(row)
                     before = dict(kinds)
                     _widen(kinds, rows)
