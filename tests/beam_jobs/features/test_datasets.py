@@ -125,7 +125,7 @@ def nsmc(folder):
         ColumnTransformer(
             [
                 ("review", TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 3), min_df=10, dtype=np.float32), "review"),
-                ("movie", OneHotEncoder(**RARE), ["movie_id"]),
+                ("movie", OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=5), ["movie_id"]),
                 ("date", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["date"]),
             ]
         ),

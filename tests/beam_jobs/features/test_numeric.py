@@ -166,6 +166,12 @@ def test_generic_selection(mode, param):
         check(GenericUnivariateSelect(score, mode=mode, param=param), SOLID.abs().assign(y=ALL["normal"] > 3), y="y")
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_regression_scores_of_next_to_no_rows(rows):
+    frame = SOLID[["whole", "few"]].assign(fixed=2.0, y=np.array([1, 4, 2] * 71)[: len(SOLID)]).head(rows)
+    check(SelectKBest(f_regression, k="all"), frame, y="y", files=1, groups=1)
+
+
 def test_a_constant_column_is_never_the_best(tmp_path):
     frame = SOLID.assign(fixed=-5.199337582, y=ALL["normal"] > 3)  # scikit-learn scores what rounding leaves of it: 0 or more
     fitted = fit(SelectKBest(f_classif, k=2), write(frame, tmp_path), {"label": "y"})

@@ -12,8 +12,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from sklearn.base import clone
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.pipeline import make_union
+from sklearn.preprocessing import OneHotEncoder
 
 from windtunnel.beam_jobs.features import Options, load_manifest, load_shards, load_transformer
+from windtunnel.beam_jobs.features.page import features_page
 from windtunnel.beam_jobs.features.stage import preprocess_files
 from windtunnel.beam_jobs.features.testing import assert_same_answer, assert_same_fit
 from windtunnel.beam_jobs.job import Progress
@@ -216,3 +220,11 @@ def test_what_changed_is_named_and_what_did_not_is_not_computed_again(tmp_path, 
     monkeypatch.setattr(freshness, "libraries", lambda: {"scikit-learn": "0.1"})
     assert any("scikit-learn was" in reason for reason in freshness.stale(settings, "p", str(model)))
     assert _run(problem, frame, tmp_path / "w").fingerprint != first.fingerprint
+
+
+def test_the_page_shows_blanks_at_the_ends_of_terms_and_days_as_days():
+    letters = CountVectorizer(analyzer="char_wb", ngram_range=(2, 2)).fit(["ab 안녕"])
+    days = OneHotEncoder().fit(pd.DataFrame({"d": pd.to_datetime(["2024-05-01", "2024-05-02T03:00:00"], format="ISO8601")}))
+    html = features_page("t", make_union(letters, days), {"splits": {}, "layout": "dense", "dtype": "float32", "width": 1, "names": ["n"]})
+    assert "␣a, ␣안, ab, b␣, 녕␣, 안녕" in html
+    assert "2024-05-01, 2024-05-02T03:00:00" in html

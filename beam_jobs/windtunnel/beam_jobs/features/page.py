@@ -102,5 +102,16 @@ def _vocabulary(where: str, step: Any) -> Iterator[Markup]:
 
 
 def _some(values: Any) -> str:
-    shown = [str(value) for value in list(values)[:_HEAD]]
+    shown = [_plainly(value) for value in list(values)[:_HEAD]]
     return ", ".join(shown) + (f" and {len(values) - _HEAD:,} more" if len(values) > _HEAD else "")
+
+
+def _plainly(value: Any) -> str:
+    """A value as it can be read: blanks at its ends are seen, a day is told without its midnight."""
+    text = str(value)
+    if isinstance(value, np.datetime64):
+        return text.removesuffix(".000000000").removesuffix(".000000").removesuffix("T00:00:00")
+    inner = text.strip(" ")
+    if not inner:
+        return "␣" * len(text) or "(empty)"
+    return "␣" * (len(text) - len(text.lstrip(" "))) + inner + "␣" * (len(text) - len(text.rstrip(" ")))

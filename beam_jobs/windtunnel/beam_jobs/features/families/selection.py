@@ -197,11 +197,11 @@ def _f_regression(found: WithTarget) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(invalid="ignore", divide="ignore"):
         r = found.product / np.sqrt(found.m2) / np.sqrt(found.y_m2)
         constant = (found.greatest == found.least) | (found.y_m2 == 0)
-        r = np.where(constant, np.nan, r)
+        r = np.where(constant, 0.0, r)
         free = found.n - 2
         squared = r**2
         value = squared / (1 - squared) * free
     p = stats.f.sf(value, 1, free)
-    value, p = np.where(np.isnan(value), 0.0, value), np.where(np.isnan(p), 1.0, p)
+    value, p = np.where(np.isnan(value), 0.0, value), np.where(np.isnan(value), 1.0, p)
     perfect = np.isinf(value)
     return np.where(perfect, np.finfo(value.dtype).max, value), np.where(perfect, 0.0, p)
