@@ -15,7 +15,7 @@ def place(tmp_path, monkeypatch):
     settings = Settings(artifacts=str(tmp_path / "art"), ledger_uri=f"sqlite:///{tmp_path}/ledger.db")
     from windtunnel.plugins import pages
 
-    monkeypatch.setattr(pages, "airflow_settings", lambda: settings)
+    monkeypatch.setattr(pages, "airflow_settings", lambda **_: settings)
     return settings, pages
 
 
