@@ -54,18 +54,10 @@ class Words(Step):
 
     def run(self, value: Value) -> Value:
         """The weights of each row."""
-        column = value[0]
-        if not isinstance(column, Texts):
-            raise refuse("a number where the model needs text")
         split, get = self.terms, self.vocabulary.get
-        used = range(len(column.values)) if column.codes is None else np.unique(column.codes).tolist()
-        out = np.zeros((len(column.values), self.width))
-        for row in used:
-            text = column.values[row]
-            if text is None:
-                raise refuse("null where the model needs text")
-            self._weigh(out[row], [place for term in split(text) if (place := get(term)) is not None])
-        return out if column.codes is None else out[column.codes]
+        return _each_text(
+            value, self.width, lambda row, text: self._weigh(row, [place for term in split(text) if (place := get(term)) is not None])
+        )
 
     def terms(self, text: str) -> list[str]:
         """The terms of a text, in order, as often as they are there."""
@@ -150,17 +142,7 @@ class Hashed(Step):
 
     def run(self, value: Value) -> Value:
         """The weights of each row."""
-        column = value[0]
-        if not isinstance(column, Texts):
-            raise refuse("a number where the model needs text")
-        used = range(len(column.values)) if column.codes is None else np.unique(column.codes).tolist()
-        out = np.zeros((len(column.values), self.width))
-        for row in used:
-            text = column.values[row]
-            if text is None:
-                raise refuse("null where the model needs text")
-            self._weigh(out[row], text)
-        return out if column.codes is None else out[column.codes]
+        return _each_text(value, self.width, self._weigh)
 
     def _weigh(self, row: np.ndarray, text: str) -> None:
         from sklearn.utils import murmurhash3_32
@@ -253,3 +235,18 @@ def _char_wb_terms(text: str, shortest: int, longest: int) -> list[str]:
             if n >= len(padded):  # a short word counts once
                 break
     return found
+
+
+def _each_text(value: Value, width: int, weigh: Callable[[np.ndarray, str], None]) -> np.ndarray:
+    """A row of weights for each text, found once for each distinct one."""
+    column = value[0]
+    if not isinstance(column, Texts):
+        raise refuse("a number where the model needs text")
+    used = range(len(column.values)) if column.codes is None else np.unique(column.codes).tolist()
+    out = np.zeros((len(column.values), width))
+    for row in used:
+        text = column.values[row]
+        if text is None:
+            raise refuse("null where the model needs text")
+        weigh(out[row], text)
+    return out if column.codes is None else out[column.codes]
