@@ -52,7 +52,7 @@ def beam(path: str, workers: int) -> int:
     """The same by the pipeline of the profile job."""
     from windtunnel.beam_jobs.job import Progress
     from windtunnel.beam_jobs.profile import profile_files
-    from windtunnel.lifecycle.settings import Settings
+    from windtunnel.lifecycle.contract.settings import Settings
     from windtunnel.lifecycle.statistics import summarize
 
     with tempfile.TemporaryDirectory() as folder:

@@ -46,7 +46,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
-from windtunnel.lifecycle import bundle
+from windtunnel.lifecycle.model import bundle
 columns = ["dep_delay", "hour", "minute", "sched_arr_time", "distance", "carrier", "origin", "dest"]
 frame = pq.read_table(sys.argv[1]).to_pandas()
 frame = frame[frame["arr_delay"].notna() & (frame["month"] <= 3)]
@@ -64,7 +64,7 @@ bundle.write(folder, made, pipeline, {"inputs": [], "outputs": []})
 COMPILE = """
 import sys
 from pathlib import Path
-from windtunnel.serving.gate import compile_bundle
+from windtunnel.serving.compiler.gate import compile_bundle
 print(compile_bundle(Path(sys.argv[1])))
 """
 
@@ -87,7 +87,7 @@ SKLEARN = """
 import json, sys, numpy as np, pyarrow.parquet as pq
 from pathlib import Path
 from sklearn import metrics
-from windtunnel.lifecycle import bundle
+from windtunnel.lifecycle.model import bundle
 spec = json.loads(sys.argv[1])
 folder = Path(spec["model"])
 made, pipeline = bundle.read(folder), bundle.read_pipeline(folder)
@@ -132,7 +132,7 @@ print(json.dumps(str(result.get_metrics_for_all_slices())[:300]))
 SCORED = """
 import json, sys, pyarrow as pa, pyarrow.parquet as pq
 from pathlib import Path
-from windtunnel.lifecycle import bundle
+from windtunnel.lifecycle.model import bundle
 spec = json.loads(sys.argv[1])
 folder = Path(spec["model"])
 made, pipeline = bundle.read(folder), bundle.read_pipeline(folder)

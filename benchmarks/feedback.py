@@ -23,13 +23,13 @@ def measure(answers: int) -> dict[str, float]:
     from windtunnel.beam_jobs.ingest import ingest
     from windtunnel.beam_jobs.job import Progress
     from windtunnel.beam_jobs.monitor import monitor
-    from windtunnel.cli.landing import lay_out
-    from windtunnel.lifecycle.predictions import LOGGED
-    from windtunnel.lifecycle.problem import load
-    from windtunnel.lifecycle.run import Run
-    from windtunnel.lifecycle.settings import Settings
-    from windtunnel.lifecycle.tables import write_file
-    from windtunnel.lifecycle.window import Window
+    from windtunnel.cli.running.landing import lay_out
+    from windtunnel.lifecycle.contract.problem import load
+    from windtunnel.lifecycle.contract.run import Run
+    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.window import Window
+    from windtunnel.lifecycle.data.predictions import LOGGED
+    from windtunnel.lifecycle.data.tables import write_file
 
     folder = Path(tempfile.mkdtemp())
     lay_out(folder / "landing")

@@ -38,8 +38,8 @@ def landing(times: int) -> Path:
 
 def alone(folder: Path) -> int:
     """pyarrow.csv with the declared types, batch by batch, written nowhere."""
-    from windtunnel.lifecycle.problem import load
-    from windtunnel.lifecycle.schema import arrow_schema
+    from windtunnel.lifecycle.contract.problem import load
+    from windtunnel.lifecycle.data.schema import arrow_schema
 
     schema = arrow_schema(load(PROBLEM), day=False)
     convert = pa_csv.ConvertOptions(column_types=schema, include_columns=schema.names, null_values=["NA", ""], strings_can_be_null=True)
@@ -54,9 +54,9 @@ def ingested(folder: Path) -> int:
     """The stage: fingerprint, read, check, write Parquet, commit."""
     from windtunnel.beam_jobs.ingest import ingest
     from windtunnel.beam_jobs.job import Progress
-    from windtunnel.lifecycle.problem import load
-    from windtunnel.lifecycle.settings import Settings
-    from windtunnel.lifecycle.window import Window
+    from windtunnel.lifecycle.contract.problem import load
+    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.window import Window
 
     with tempfile.TemporaryDirectory() as place:
         settings = Settings(catalog_uri=f"sqlite:///{place}/c.db", warehouse=f"{place}/w", artifacts=f"{place}/a", landing=str(folder))

@@ -11,10 +11,10 @@ import warnings
 
 import sqlalchemy as sa
 
-from windtunnel.lifecycle.fingerprint import canonical
-from windtunnel.lifecycle.ledger import GENESIS, Ledger, _digest
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.fingerprint import canonical
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.record.ledger import GENESIS, Ledger, _digest
 
 ENTRIES = 100_000
 

@@ -154,7 +154,16 @@ def server(name, root, *arguments):
     """One of ours, with a home of its own: its process, its port, and a call of its repository."""
     port = free()
     process = subprocess.Popen(
-        [sys.executable, "-m", "windtunnel.serving.server", "--home", str(root / name.replace(" ", "-")), "--port", str(port), *arguments],
+        [
+            sys.executable,
+            "-m",
+            "windtunnel.serving",
+            "--home",
+            str(root / name.replace(" ", "-")),
+            "--port",
+            str(port),
+            *arguments,
+        ],
         env=ENVIRONMENT,
         stderr=subprocess.DEVNULL,
     )
@@ -174,7 +183,7 @@ def server(name, root, *arguments):
 
 
 def load_of(folder, version):
-    from windtunnel.lifecycle import bundle
+    from windtunnel.lifecycle.model import bundle
 
     return {"uri": str(folder), "digest": bundle.read(folder).digest, "version": version, "labels": ["champion"]}
 
@@ -220,7 +229,7 @@ def swaps(folders, rows, root):
 def theirs(pipeline, rows, clients, seconds, root):
     import mlflow.sklearn
 
-    from windtunnel.lifecycle.bundle import TRUSTED
+    from windtunnel.lifecycle.model.bundle import TRUSTED
 
     path = root / "mlflow-model"
     mlflow.sklearn.save_model(
@@ -276,7 +285,7 @@ def main():
     given = parser.parse_args()
     clients = [int(count) for count in given.clients.split(",")]
     root = Path(tempfile.mkdtemp(prefix="wt-serving-"))
-    from windtunnel.serving.gate import compile_bundle
+    from windtunnel.serving.compiler.gate import compile_bundle
 
     pipeline, frame = serving_models.flight_pipeline("trees", iterations=100)
     rows = serving_models.rows_of(frame.head(200))

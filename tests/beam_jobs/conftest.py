@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from windtunnel.cli.landing import lay_out
-from windtunnel.lifecycle.problem import Problem, load
-from windtunnel.lifecycle.rows import DAY, label_of
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.window import Window
+from windtunnel.cli.running.landing import lay_out
+from windtunnel.lifecycle.contract.problem import Problem, load
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.rows import DAY, label_of
 
 PROBLEM = Path(__file__).parents[2] / "dags" / "problems" / "flight_delays.yaml"
 
@@ -45,15 +45,15 @@ class World:
         return ingest(self.problem, self.window(start, end), self.settings, Progress())
 
     def examples(self, day):
-        from windtunnel.lifecycle.snapshots import day_files, table_name
-        from windtunnel.lifecycle.tables import batches, existing
+        from windtunnel.lifecycle.data.snapshots import day_files, table_name
+        from windtunnel.lifecycle.data.tables import batches, existing
 
         table = existing(self.settings, table_name(self.problem, "examples"))
         return pa.Table.from_batches(list(batches([entry.path for entry in day_files(table) if entry.day == day])))
 
     def contents(self, kind):
-        from windtunnel.lifecycle.snapshots import day_files, table_name
-        from windtunnel.lifecycle.tables import batches, existing
+        from windtunnel.lifecycle.data.snapshots import day_files, table_name
+        from windtunnel.lifecycle.data.tables import batches, existing
 
         table = existing(self.settings, table_name(self.problem, kind))
         found = [] if table is None else list(batches([entry.path for entry in day_files(table) if entry.rows]))
@@ -61,7 +61,7 @@ class World:
 
     def ask(self, rows, at, *, version="1", scores=None, seconds=(0.002,), route="champion", shadow=False, drop=(), change=None, log=True):
         """An answer to each row, one request each; without `scores` every answer is right."""
-        from windtunnel.serving.ship import rows_of
+        from windtunnel.serving.routing.ship import rows_of
 
         truth = label_of(self.problem, rows).to_pylist()
         entries = []
@@ -86,9 +86,9 @@ class World:
 
     def log(self, entries):
         """Put logged rows into the table of predictions, beside what is there."""
-        from windtunnel.lifecycle.predictions import LOGGED
-        from windtunnel.lifecycle.snapshots import day_files, day_path, open_table, replace_days, table_name
-        from windtunnel.lifecycle.tables import write_file
+        from windtunnel.lifecycle.data.predictions import LOGGED
+        from windtunnel.lifecycle.data.snapshots import day_files, day_path, open_table, replace_days, table_name
+        from windtunnel.lifecycle.data.tables import write_file
 
         schema = pa.schema([pa.field(f.name, pa.string()) if f.name == "probabilities" else f for f in LOGGED])
         name = table_name(self.problem, "predictions")

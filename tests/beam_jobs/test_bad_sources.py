@@ -16,12 +16,12 @@ import pytest
 from windtunnel.beam_jobs.ingest import ingest
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.cli.main import main
-from windtunnel.lifecycle.errors import UnavailableError, WindtunnelError
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.snapshots import load_table
-from windtunnel.lifecycle.sources.untyped import format_of
-from windtunnel.lifecycle.window import Window
+from windtunnel.lifecycle.contract.errors import UnavailableError, WindtunnelError
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.snapshots import load_table
+from windtunnel.lifecycle.data.sources.untyped import format_of
 
 WINDOW = Window(dt.date(2013, 1, 1), dt.date(2013, 1, 2))
 GOOD = b"a,b\n" + b"".join(b"%d,x%d\n" % (i, i) for i in range(500))

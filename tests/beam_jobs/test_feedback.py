@@ -13,11 +13,11 @@ import pytest
 
 from windtunnel.beam_jobs.feedback import add_labels, feedback
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import FeedbackRef
-from windtunnel.lifecycle.rows import DAY
-from windtunnel.lifecycle.snapshots import day_files
-from windtunnel.lifecycle.tables import existing
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import FeedbackRef
+from windtunnel.lifecycle.data.rows import DAY
+from windtunnel.lifecycle.data.snapshots import day_files
+from windtunnel.lifecycle.data.tables import existing
 
 EVENING = dt.datetime(2013, 1, 3, 20, tzinfo=dt.UTC)
 KEYS = ["year", "month", "day", "carrier", "flight", "origin", "sched_dep_time"]
@@ -200,8 +200,8 @@ def test_two_runs_at_once_leave_one_content(january):
 
 
 def test_a_full_disk_leaves_nothing_half_written(january, monkeypatch):
-    from windtunnel.lifecycle import tables
-    from windtunnel.lifecycle.errors import UnavailableError
+    from windtunnel.lifecycle.contract.errors import UnavailableError
+    from windtunnel.lifecycle.data import tables
 
     class Full(tables.pq.ParquetWriter):
         def write_table(self, *_args, **_options):
@@ -220,7 +220,7 @@ def test_a_full_disk_leaves_nothing_half_written(january, monkeypatch):
 
 
 def test_a_table_that_was_dropped_is_made_again(january):
-    from windtunnel.lifecycle.snapshots import catalog
+    from windtunnel.lifecycle.data.snapshots import catalog
 
     january.ask(january.examples("2013-01-03").slice(0, 60), EVENING)
     found = join(january)

@@ -17,7 +17,7 @@ import pytest
 
 from windtunnel.beam_jobs.ingest import ingest
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle.errors import (
+from windtunnel.lifecycle.contract.errors import (
     EmptyWindowError,
     QuarantineLimitError,
     SchemaMismatchError,
@@ -25,11 +25,11 @@ from windtunnel.lifecycle.errors import (
     UnavailableError,
     WindtunnelError,
 )
-from windtunnel.lifecycle.problem import Problem, parse
-from windtunnel.lifecycle.references import SnapshotRef
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.snapshots import day_files, files, load_table, pin
-from windtunnel.lifecycle.window import Window
+from windtunnel.lifecycle.contract.problem import Problem, parse
+from windtunnel.lifecycle.contract.references import SnapshotRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.snapshots import day_files, files, load_table, pin
 
 DAYS = [dt.date(2013, 1, day) for day in range(1, 8)]
 
@@ -492,7 +492,7 @@ def test_an_iceberg_table_is_pinned_or_copied(place):
     ours = run(make(), window(), place)
     pinned = run(make(name="q", source={"format": "iceberg", "path": "", "table": "p.examples"}), window(2, 3), place)
     assert (pinned.table, pinned.snapshot_id, pinned.rows, count(place, pinned)) == ("p.examples", ours.snapshot_id, 20, 20)
-    from windtunnel.lifecycle.snapshots import catalog
+    from windtunnel.lifecycle.data.snapshots import catalog
 
     lake = catalog(place).create_table("p.lake", rows_of(DAYS).schema)
     lake.append(rows_of(DAYS))

@@ -10,19 +10,19 @@ import pandas as pd
 import pytest
 
 from windtunnel.beam_jobs.evaluate import evaluate
+from windtunnel.beam_jobs.expectations.engine.source import Source
 from windtunnel.beam_jobs.expectations.figures import count_figures
-from windtunnel.beam_jobs.expectations.source import Source
 from windtunnel.beam_jobs.features import preprocess
 from windtunnel.beam_jobs.ingest import ingest
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.beam_jobs.profile import profile
-from windtunnel.lifecycle.errors import EmptyWindowError, ProblemError
-from windtunnel.lifecycle.problem import Problem, parse
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.snapshots import files
-from windtunnel.lifecycle.training import train
-from windtunnel.lifecycle.window import Window
+from windtunnel.lifecycle.contract.errors import EmptyWindowError, ProblemError
+from windtunnel.lifecycle.contract.problem import Problem, parse
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.snapshots import files
+from windtunnel.lifecycle.learning.training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # third parties' warnings are tested where they are called
 

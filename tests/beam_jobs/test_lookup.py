@@ -21,14 +21,15 @@ import pytest
 
 from windtunnel.beam_jobs import predict
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle import bundle, snapshots
-from windtunnel.lifecycle.errors import ConfigurationError, IntegrityError, UnavailableError
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.references import SnapshotRef
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.targets import ServerTarget
-from windtunnel.serving.engine import Engine
-from windtunnel.serving.lookup import FILE, Lookup, key_of, write_lookup
+from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError, UnavailableError
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.references import SnapshotRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.model import bundle
+from windtunnel.lifecycle.release.targets import ServerTarget
+from windtunnel.serving.compiler.engine import Engine
+from windtunnel.serving.routing.lookup import FILE, Lookup, key_of, write_lookup
 
 HELPERS = Path(__file__).parent.parent / "serving" / "serving_models.py"
 KEY = ["carrier", "flight", "origin"]
@@ -81,7 +82,7 @@ def world(models, request, tmp_path_factory):
 @pytest.fixture
 def server():
     home = Path(tempfile.mkdtemp(prefix="wtl-"))
-    command = [sys.executable, "-m", "windtunnel.serving.server", "--home", str(home), "--port", "0", "--workers", "2"]
+    command = [sys.executable, "-m", "windtunnel.serving", "--home", str(home), "--port", "0", "--workers", "2"]
     process = subprocess.Popen(command, env=os.environ | {"WINDTUNNEL_TOKEN": ""}, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 60
@@ -145,7 +146,7 @@ def test_other_versions_and_old_answers_are_not_looked_up(world, server, models,
     assert counted(server) == {"true": 0, "false": 1}
     with pytest.raises(IntegrityError, match="digest"):
         server.look_up("flight_delays", found.uri, "0" * 64)
-    monkeypatch.setattr("windtunnel.lifecycle.targets._PAUSE", 0.01)
+    monkeypatch.setattr("windtunnel.lifecycle.release.targets._PAUSE", 0.01)
     with pytest.raises(UnavailableError, match="has no answers"):
         server.look_up("flight_delays", str(tmp_path), "1" * 64)
 

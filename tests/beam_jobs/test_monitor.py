@@ -10,12 +10,12 @@ import pytest
 from windtunnel.beam_jobs.feedback import feedback
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.beam_jobs.monitor import monitor
-from windtunnel.lifecycle.errors import UnavailableError
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import MonitorRef
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.snapshots import catalog
+from windtunnel.lifecycle.contract.errors import UnavailableError
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import MonitorRef
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.data.snapshots import catalog
+from windtunnel.lifecycle.record.ledger import Ledger
 
 DAY = dt.datetime(2013, 1, 6, 20, tzinfo=dt.UTC)
 RUN = Run(dag_id="flight_delays_monitoring", run_id="r1", run_type="scheduled")

@@ -15,12 +15,12 @@ import pytest
 from windtunnel.beam_jobs.ingest import ingest
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.cli.main import main
-from windtunnel.lifecycle.errors import UnavailableError, WindtunnelError
-from windtunnel.lifecycle.problem import Problem, parse
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.snapshots import files, load_table
-from windtunnel.lifecycle.sources import files as source_files
-from windtunnel.lifecycle.window import Window
+from windtunnel.lifecycle.contract.errors import UnavailableError, WindtunnelError
+from windtunnel.lifecycle.contract.problem import Problem, parse
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.snapshots import files, load_table
+from windtunnel.lifecycle.data.sources import files as source_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the server's and client's own
 

@@ -15,18 +15,19 @@ from windtunnel.beam_jobs.ingest import ingest
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.beam_jobs.predict import predict
 from windtunnel.beam_jobs.profile import profile
-from windtunnel.lifecycle import answers, bundle, tracking
-from windtunnel.lifecycle.artifacts import read_text
-from windtunnel.lifecycle.errors import ConfigurationError, DataError, EmptyWindowError
-from windtunnel.lifecycle.frames import to_frame
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.shards import load_shards
-from windtunnel.lifecycle.snapshots import files
-from windtunnel.lifecycle.training import train
-from windtunnel.lifecycle.tuning import tune
-from windtunnel.lifecycle.window import Window
+from windtunnel.lifecycle.contract.errors import ConfigurationError, DataError, EmptyWindowError
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.artifacts import read_text
+from windtunnel.lifecycle.data.frames import to_frame
+from windtunnel.lifecycle.data.snapshots import files
+from windtunnel.lifecycle.learning.shards import load_shards
+from windtunnel.lifecycle.learning.training import train
+from windtunnel.lifecycle.learning.tuning import tune
+from windtunnel.lifecycle.model import answers, bundle
+from windtunnel.lifecycle.record import tracking
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # third parties' warnings are tested where they are called
 

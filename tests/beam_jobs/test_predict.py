@@ -12,12 +12,13 @@ import pytest
 
 from windtunnel.beam_jobs import predict
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle import bundle, snapshots
-from windtunnel.lifecycle.errors import ConfigurationError, IntegrityError
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.references import SnapshotRef
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.serving.engine import Engine
+from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.references import SnapshotRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.model import bundle
+from windtunnel.serving.compiler.engine import Engine
 
 HELPERS = Path(__file__).parent.parent / "serving" / "serving_models.py"
 

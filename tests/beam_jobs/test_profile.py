@@ -13,13 +13,13 @@ import pytest
 from windtunnel.beam_jobs.ingest import ingest
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.beam_jobs.profile import profile, profile_files
-from windtunnel.lifecycle.errors import SourceFormatError
-from windtunnel.lifecycle.problem import Problem, parse
-from windtunnel.lifecycle.references import SnapshotRef
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.snapshots import files
+from windtunnel.lifecycle.contract.errors import SourceFormatError
+from windtunnel.lifecycle.contract.problem import Problem, parse
+from windtunnel.lifecycle.contract.references import SnapshotRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.snapshots import files
 from windtunnel.lifecycle.statistics import TableStatistics, summarize
-from windtunnel.lifecycle.window import Window
 
 
 def make(**more: object) -> Problem:

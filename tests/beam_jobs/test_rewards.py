@@ -12,9 +12,9 @@ import pytest
 
 from windtunnel.beam_jobs.feedback import feedback
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle.errors import ConfigurationError
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.rewards import count_rewards, tell_server
+from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.release.rewards import count_rewards, tell_server
 
 AT = dt.datetime(2013, 1, 9, 12, tzinfo=dt.UTC)
 FOLDER = Path(__file__).parent.parent / "serving"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.rows import DAY
-from windtunnel.lifecycle.run import Run
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.data.rows import DAY
 
 TOKEN = "round-and-round"
 RUN = Run(dag_id="flight_delays", run_id="r1", run_type="manual")
@@ -25,7 +25,7 @@ RUN = Run(dag_id="flight_delays", run_id="r1", run_type="manual")
 @pytest.fixture
 def server():
     home = Path(tempfile.mkdtemp(prefix="wtr-"))
-    command = [sys.executable, "-m", "windtunnel.serving.server", "--home", str(home), "--port", "0", "--log-age", "0.5"]
+    command = [sys.executable, "-m", "windtunnel.serving", "--home", str(home), "--port", "0", "--log-age", "0.5"]
     with (home / "out.txt").open("w") as out:
         process = subprocess.Popen(command, env=os.environ | {"WINDTUNNEL_TOKEN": TOKEN}, stdout=out, stderr=out)
     try:
@@ -59,11 +59,11 @@ def test_from_learning_to_looking(world, server):
     from windtunnel.beam_jobs.job import Progress
     from windtunnel.beam_jobs.monitor import monitor
     from windtunnel.beam_jobs.predict import predict
-    from windtunnel.lifecycle.deployment import deploy
-    from windtunnel.lifecycle.ledger import Ledger
-    from windtunnel.lifecycle.references import DecisionRef
-    from windtunnel.lifecycle.registry import champion, register
-    from windtunnel.lifecycle.training import train
+    from windtunnel.lifecycle.contract.references import DecisionRef
+    from windtunnel.lifecycle.learning.training import train
+    from windtunnel.lifecycle.record.ledger import Ledger
+    from windtunnel.lifecycle.record.registry import champion, register
+    from windtunnel.lifecycle.release.deployment import deploy
 
     home, process = server
     where = wait(lambda: json.loads((home / "server.json").read_text()))["url"]

@@ -23,7 +23,7 @@ from windtunnel.cli.instance.layout import Layout
 from windtunnel.cli.instance.ports import free_port, is_free
 from windtunnel.cli.instance.process import Daemon, members, stop
 from windtunnel.cli.main import main
-from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError
+from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError
 
 SLEEPER = "import os, time; os.fork(); time.sleep(600)"
 # A child that has a session of its own and none of our descriptors, as a Beam job has.

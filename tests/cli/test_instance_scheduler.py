@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from windtunnel.cli.instance import scheduler
-from windtunnel.lifecycle.settings import PREFIX
+from windtunnel.lifecycle.contract.settings import PREFIX
 
 FORKED = """
 import json, os, sys, threading

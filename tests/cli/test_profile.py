@@ -124,9 +124,9 @@ def lake(tmp_path, monkeypatch):
     """Days 1 to 7 with as many a as b, days 8 to 14 with 70 of 100; then day 1 is delivered anew."""
     from windtunnel.beam_jobs.ingest import ingest
     from windtunnel.beam_jobs.job import Progress
-    from windtunnel.lifecycle.problem import load
-    from windtunnel.lifecycle.settings import Settings
-    from windtunnel.lifecycle.window import Window
+    from windtunnel.lifecycle.contract.problem import load
+    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.window import Window
 
     (tmp_path / "l").mkdir()
     (tmp_path / "p.yaml").write_text(PROBLEM + "windows: {train_days: 14}\nsplits: {by: time, test: 0.5}\n")

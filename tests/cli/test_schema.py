@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from windtunnel.cli.data.schema import reference
 from windtunnel.cli.main import COMMANDS, main
-from windtunnel.cli.schema import reference
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -38,10 +38,10 @@ def test_columns_are_inferred_and_then_pinned(tmp_path, capsys):
     """What was found stands in the problem file; a later run holds the source to it, whatever inference would say by then."""
     from windtunnel.beam_jobs.ingest import ingest
     from windtunnel.beam_jobs.job import Progress
-    from windtunnel.lifecycle.errors import QuarantineLimitError, SchemaMismatchError
-    from windtunnel.lifecycle.problem import parse
-    from windtunnel.lifecycle.settings import Settings
-    from windtunnel.lifecycle.window import Window
+    from windtunnel.lifecycle.contract.errors import QuarantineLimitError, SchemaMismatchError
+    from windtunnel.lifecycle.contract.problem import parse
+    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.window import Window
 
     source = tmp_path / "x.csv"
     source.write_text(DATA)

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from windtunnel.cli.airflow_api import AirflowApi
-from windtunnel.cli.landing import lay_out
-from windtunnel.lifecycle import tracking
-from windtunnel.lifecycle.record import manifest
+from windtunnel.cli.running.airflow_api import AirflowApi
+from windtunnel.cli.running.landing import lay_out
+from windtunnel.lifecycle.record import manifest, tracking
 
 pytestmark = [pytest.mark.instance, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from windtunnel.cli.landing import lay_out
+from windtunnel.cli.running.landing import lay_out
 from windtunnel.lifecycle.record import manifest
 
 pytestmark = [pytest.mark.instance, pytest.mark.slow]
@@ -19,7 +19,7 @@ SCRIPT = """
 import json, sys
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
-from windtunnel.lifecycle.problem import load
+from windtunnel.lifecycle.contract.problem import load
 from windtunnel.operators import lifecycle_dags
 
 dag = lifecycle_dags(load(sys.argv[1]))[0]

@@ -14,11 +14,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from windtunnel.cli.airflow_api import AirflowApi, call
-from windtunnel.lifecycle.errors import ConfigurationError
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.registry import champion, registered
-from windtunnel.lifecycle.snapshots import catalog, day_files, table_name
+from windtunnel.cli.running.airflow_api import AirflowApi, call
+from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.data.snapshots import catalog, day_files, table_name
+from windtunnel.lifecycle.record.ledger import Ledger
+from windtunnel.lifecycle.record.registry import champion, registered
 
 pytestmark = [pytest.mark.instance, pytest.mark.slow, pytest.mark.timeout(1200)]
 

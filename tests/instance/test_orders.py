@@ -20,12 +20,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from windtunnel.cli.airflow_api import AirflowApi
 from windtunnel.cli.instance import Instance
-from windtunnel.lifecycle.counterfactual import answer
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.registry import champion, client, registered
-from windtunnel.lifecycle.targets import ServerTarget
+from windtunnel.cli.running.airflow_api import AirflowApi
+from windtunnel.lifecycle.judging.counterfactual import answer
+from windtunnel.lifecycle.record.ledger import Ledger
+from windtunnel.lifecycle.record.registry import champion, client, registered
+from windtunnel.lifecycle.release.targets import ServerTarget
 
 pytestmark = [pytest.mark.instance, pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -13,8 +13,8 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
-from windtunnel.lifecycle.errors import ProblemError
-from windtunnel.lifecycle.problem import load, parse
+from windtunnel.lifecycle.contract.errors import ProblemError
+from windtunnel.lifecycle.contract.problem import load, parse
 from windtunnel.operators import check_problems, lifecycle_dags
 from windtunnel.operators.timetable import ClosedHistoryTimetable
 

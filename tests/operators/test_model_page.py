@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from windtunnel.lifecycle import freshness
-from windtunnel.lifecycle.fingerprint import code_version
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.fingerprint import code_version
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.record import freshness
+from windtunnel.lifecycle.record.ledger import Ledger
 
 
 @pytest.fixture

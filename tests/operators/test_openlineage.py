@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.operators.openlineage import lineage_of
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.operators.telling.openlineage import lineage_of
 
 DAGS = Path(__file__).parents[2] / "dags"
 SETTINGS = Settings(catalog_uri="postgresql+psycopg2://ada:secret@db:5432/wt", landing="/landing", tracking_uri="http://mlflow:5000")

@@ -10,12 +10,12 @@ import yaml
 from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
-from windtunnel.cli.landing import lay_out
-from windtunnel.lifecycle import errors
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef, MonitorRef, SnapshotRef
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.cli.running.landing import lay_out
+from windtunnel.lifecycle.contract import errors
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef, MonitorRef, SnapshotRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.record.ledger import Ledger
 from windtunnel.operators import ApproveOperator, IngestOperator, ProfileOperator, RegisterOperator, RetrainOperator, StageOperator
 from windtunnel.operators.base import RETRY_POLICY, problem_of, run_of
 from windtunnel.operators.settings import airflow_settings

@@ -44,7 +44,7 @@ class Server:
         command = [
             sys.executable,
             "-m",
-            "windtunnel.serving.server",
+            "windtunnel.serving",
             "--home",
             str(self.home),
             "--port",
@@ -87,7 +87,7 @@ class Server:
             return error.code, json.loads(raw)
 
     def load(self, folder: Path, version: str, labels: list[str], model: str = "flight_delays", **more: Any) -> Any:
-        from windtunnel.lifecycle import bundle
+        from windtunnel.lifecycle.model import bundle
 
         digest = bundle.read(folder).digest
         status, body = self.call(
@@ -150,6 +150,6 @@ def bundles(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def rows(bundles) -> list[dict[str, Any]]:
-    from windtunnel.lifecycle import bundle
+    from windtunnel.lifecycle.model import bundle
 
     return bundle.read_samples(bundles["one"])["inputs"]

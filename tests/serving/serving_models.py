@@ -16,9 +16,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from windtunnel.lifecycle import answers, bundle
-from windtunnel.serving.frame import frame_of
-from windtunnel.serving.values import from_rows
+from windtunnel.lifecycle.model import answers, bundle
+from windtunnel.serving.base.values import from_rows
+from windtunnel.serving.compiler.frame import frame_of
 
 NUMERIC = ["dep_delay", "sched_dep_time", "distance", "month"]
 CATEGORICAL = ["carrier", "origin", "dest"]
@@ -117,7 +117,7 @@ def flight_bundle(
     pipeline, x = flight_pipeline(kind, seed, iterations=iterations)
     written = write(folder, pipeline, x, **options)
     if compiled:
-        from windtunnel.serving.gate import compile_bundle
+        from windtunnel.serving.compiler.gate import compile_bundle
 
         compile_bundle(folder, rows=200)
         return bundle.read(folder)

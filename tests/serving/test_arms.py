@@ -75,8 +75,8 @@ def test_a_bandit_s_weights_follow_the_rewards_and_keys_stick(server, rows):
     ],
 )
 def test_a_wrong_experiment_says_what_is_wrong(experiment, why):
-    from windtunnel.lifecycle.errors import ConfigurationError
-    from windtunnel.serving.router import check_route
+    from windtunnel.lifecycle.contract.errors import ConfigurationError
+    from windtunnel.serving.routing.router import check_route
 
     model = {"labels": {"champion": "1"}, "versions": {"1": {}, "2": {}}}
     with pytest.raises(ConfigurationError, match=why):
@@ -99,8 +99,8 @@ def test_a_wrong_experiment_says_what_is_wrong(experiment, why):
     ],
 )
 def test_wrong_rewards_are_refused(rewards):
-    from windtunnel.lifecycle.errors import ConfigurationError
-    from windtunnel.serving.arms import reward
+    from windtunnel.lifecycle.contract.errors import ConfigurationError
+    from windtunnel.serving.routing.arms import reward
 
     model = {"route": {"arms": {"a": 1, "b": 1}, "experiment": {"reference": "a", "alpha": 0.05, "bandit": False}}, "labels": {}}
     with pytest.raises(ConfigurationError, match="rewards"):

@@ -15,16 +15,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from windtunnel.lifecycle import bundle
-from windtunnel.lifecycle.deployment import deploy, package, serve_champion
-from windtunnel.lifecycle.errors import ConfigurationError, GateError, IntegrityError, UnavailableError
-from windtunnel.lifecycle.fingerprint import fingerprint
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef
-from windtunnel.lifecycle.registry import champion, register, rollback
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.errors import ConfigurationError, GateError, IntegrityError, UnavailableError
+from windtunnel.lifecycle.contract.fingerprint import fingerprint
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.model import bundle
+from windtunnel.lifecycle.record.ledger import Ledger
+from windtunnel.lifecycle.record.registry import champion, register, rollback
+from windtunnel.lifecycle.release.deployment import deploy, package, serve_champion
 
 RUN = Run("flight_delays", "scheduled__1", "scheduled")
 PROBLEM = {
@@ -163,7 +163,7 @@ def test_an_older_cut_off_does_not_displace_a_newer_one(serve, settings, stages,
 
 
 def test_a_server_that_is_down_can_be_tried_again(settings, stages, monkeypatch):
-    monkeypatch.setattr("windtunnel.lifecycle.targets._PAUSE", 0.01)
+    monkeypatch.setattr("windtunnel.lifecycle.release.targets._PAUSE", 0.01)
     problem = problem_of()
     candidate = stages.candidate(0)
     version = stages.version(problem, candidate, settings)
@@ -347,7 +347,7 @@ def test_a_canary_whose_answers_are_worth_less_is_taken_out(champion_served, sta
 
 
 def test_a_server_that_dies_while_a_canary_bakes_is_reported_and_the_retry_finishes(champion_served, stages, rows, monkeypatch):
-    monkeypatch.setattr("windtunnel.lifecycle.targets._PAUSE", 0.01)
+    monkeypatch.setattr("windtunnel.lifecycle.release.targets._PAUSE", 0.01)
     server, settings = champion_served
     problem = canary_of(bake_seconds=4.0)
     second = stages.candidate(1, cutoff="2013-04-02")
@@ -408,7 +408,7 @@ def test_further_places_and_manifests_follow_the_promotion(settings, stages, tmp
 
 
 def test_a_place_that_is_none_is_named_first_and_one_that_is_down_is_tried_again(settings, stages, tmp_path, monkeypatch):
-    monkeypatch.setattr("windtunnel.lifecycle.targets._PAUSE", 0.01)
+    monkeypatch.setattr("windtunnel.lifecycle.release.targets._PAUSE", 0.01)
     settings = dataclasses.replace(settings, server_url=str(tmp_path / "one"))
     candidate = stages.candidate(0)
     problems = [

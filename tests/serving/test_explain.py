@@ -10,10 +10,10 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
-from windtunnel.lifecycle import bundle
-from windtunnel.serving.engine import Engine
-from windtunnel.serving.explain import explain
-from windtunnel.serving.values import InvalidInputError, from_rows
+from windtunnel.lifecycle.model import bundle
+from windtunnel.serving.base.values import InvalidInputError, from_rows
+from windtunnel.serving.compiler.engine import Engine
+from windtunnel.serving.compiler.explain import explain
 
 TYPICAL = {"dep_delay": -2.0, "sched_dep_time": 1359, "distance": 872, "month": 7, "carrier": "UA", "origin": "EWR", "dest": "ORD"}
 

@@ -10,15 +10,15 @@ import schemathesis
 import serving_models
 from hypothesis import HealthCheck, given, settings
 
-from windtunnel.lifecycle import bundle
-from windtunnel.serving import rest
-from windtunnel.serving.access import Access
-from windtunnel.serving.log import PredictionLog
-from windtunnel.serving.metrics import Metrics
-from windtunnel.serving.models import Models
-from windtunnel.serving.rest import Application
-from windtunnel.serving.service import Service
-from windtunnel.serving.store import Store
+from windtunnel.lifecycle.model import bundle
+from windtunnel.serving.base.log import PredictionLog
+from windtunnel.serving.base.metrics import Metrics
+from windtunnel.serving.front import rest
+from windtunnel.serving.front.access import Access
+from windtunnel.serving.front.rest import Application
+from windtunnel.serving.routing.models import Models
+from windtunnel.serving.routing.service import Service
+from windtunnel.serving.routing.store import Store
 
 REQUESTS = int(os.environ.get("WINDTUNNEL_FUZZ", "1500"))
 

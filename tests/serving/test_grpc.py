@@ -6,8 +6,8 @@ import tritonclient.grpc as triton
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
-from windtunnel.lifecycle import bundle
-from windtunnel.serving.engine import Engine
+from windtunnel.lifecycle.model import bundle
+from windtunnel.serving.compiler.engine import Engine
 
 KINDS = {"dep_delay": "FP64", "sched_dep_time": "INT64", "distance": "INT64", "month": "INT64"}
 TYPES = {"FP64": np.float64, "INT64": np.int64, "BYTES": np.object_}

@@ -8,7 +8,7 @@ import grpc
 import psutil
 import pytest
 
-from windtunnel.serving.engine import Engine
+from windtunnel.serving.compiler.engine import Engine
 from windtunnel.serving.protocol import open_inference_pb2 as pb
 
 REQUESTS = int(os.environ.get("WINDTUNNEL_FUZZ", "1500"))

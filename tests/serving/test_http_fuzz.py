@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from windtunnel.serving.engine import Engine
+from windtunnel.serving.compiler.engine import Engine
 
 REQUESTS = int(os.environ.get("WINDTUNNEL_FUZZ", "1500"))
 ALLOWED = {200, 400, 401, 403, 404, 405, 408, 413, 422, 503, 504}

@@ -14,7 +14,7 @@ import urllib.error
 import pytest
 from test_server import shipped_ids
 
-from windtunnel.serving.engine import Engine
+from windtunnel.serving.compiler.engine import Engine
 
 SECONDS = float(os.environ.get("WINDTUNNEL_LOAD_SECONDS", "20"))
 

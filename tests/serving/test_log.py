@@ -7,8 +7,8 @@ import signal
 import pyarrow.parquet as pq
 import pytest
 
-from windtunnel.serving import ship
-from windtunnel.serving.log import LogUnavailableError, PredictionLog, closed_files, entries
+from windtunnel.serving.base.log import LogUnavailableError, PredictionLog, closed_files, entries
+from windtunnel.serving.routing import ship
 
 ENTRY = {
     "time": 1_385_000_000.0,
@@ -89,10 +89,10 @@ def test_what_is_redacted_is_not_written(serve, bundles, rows, tmp_path):
 def test_sampled_and_redacted_all_the_way_into_the_table(serve, rows, tmp_path):
     import serving_models
 
-    from windtunnel.lifecycle.collecting import collect
-    from windtunnel.lifecycle.settings import Settings
-    from windtunnel.lifecycle.snapshots import day_files
-    from windtunnel.lifecycle.tables import batches, existing
+    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.data.snapshots import day_files
+    from windtunnel.lifecycle.data.tables import batches, existing
+    from windtunnel.lifecycle.live.collecting import collect
 
     serving_models.flight_bundle(tmp_path / "b", "linear", redact=["carrier", "tailnum"], log_sample=0.5)
     server = serve("--workers", "2")

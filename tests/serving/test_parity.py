@@ -60,13 +60,13 @@ from sklearn.preprocessing import (
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from windtunnel.lifecycle import answers, bundle
-from windtunnel.lifecycle.errors import GateError, IntegrityError
-from windtunnel.serving import compile as compiler
-from windtunnel.serving.engine import Engine
-from windtunnel.serving.frame import frame_of
-from windtunnel.serving.gate import adversarial_rows, compile_bundle, parity
-from windtunnel.serving.values import InvalidInputError, from_rows
+from windtunnel.lifecycle.contract.errors import GateError, IntegrityError
+from windtunnel.lifecycle.model import answers, bundle
+from windtunnel.serving.base.values import InvalidInputError, from_rows
+from windtunnel.serving.compiler import compile as compiler
+from windtunnel.serving.compiler.engine import Engine
+from windtunnel.serving.compiler.frame import frame_of
+from windtunnel.serving.compiler.gate import adversarial_rows, compile_bundle, parity
 
 NUM, CAT = serving_models.NUMERIC, serving_models.CATEGORICAL
 

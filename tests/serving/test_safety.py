@@ -18,9 +18,9 @@ import pytest
 import serving_models
 from certificates import Authority
 
-from windtunnel.lifecycle import bundle
-from windtunnel.serving import log
-from windtunnel.serving.engine import Engine
+from windtunnel.lifecycle.model import bundle
+from windtunnel.serving.base import log
+from windtunnel.serving.compiler.engine import Engine
 from windtunnel.serving.protocol import open_inference_pb2 as pb
 
 SERVICE = "/inference.GRPCInferenceService"

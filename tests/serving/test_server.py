@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from windtunnel.lifecycle import bundle
-from windtunnel.serving import log
-from windtunnel.serving.engine import Engine
+from windtunnel.lifecycle.model import bundle
+from windtunnel.serving.base import log
+from windtunnel.serving.compiler.engine import Engine
 
 
 def expected(folder, rows):
@@ -204,7 +204,7 @@ def test_two_servers_on_one_home_are_refused(serve, short_path):
 
     serve()
     done = subprocess.run(
-        [sys.executable, "-m", "windtunnel.serving.server", "--home", str(short_path / "home"), "--port", "0"],
+        [sys.executable, "-m", "windtunnel.serving.front.server", "--home", str(short_path / "home"), "--port", "0"],
         capture_output=True,
         text=True,
         check=False,
@@ -225,8 +225,8 @@ def test_the_server_imports_neither_airflow_nor_beam():
     import sys
 
     code = (
-        "import sys; import windtunnel.serving.server, windtunnel.serving.rest, windtunnel.serving.rpc, windtunnel.serving.ship, "
-        "windtunnel.serving.gate; print(sorted({n.split('.')[0] for n in sys.modules} & {'airflow', 'apache_beam', 'mlflow', 'optuna', "
+        "import sys; from windtunnel.serving.front import rest, rpc, server, smoke; from windtunnel.serving.routing import ship; "
+        "print(sorted({n.split('.')[0] for n in sys.modules} & {'airflow', 'apache_beam', 'mlflow', 'optuna', "
         "'great_expectations', 'pyiceberg', 'sqlalchemy'}))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -49,8 +49,8 @@ from sklearn.preprocessing import (
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from windtunnel.serving import compile as compiler
-from windtunnel.serving.gate import adversarial_rows, parity
+from windtunnel.serving.compiler import compile as compiler
+from windtunnel.serving.compiler.gate import adversarial_rows, parity
 
 COUNT = int(os.environ.get("WINDTUNNEL_SERVING_SWEEP", "10"))
 NUM, CAT = serving_models.NUMERIC, serving_models.CATEGORICAL

@@ -15,12 +15,12 @@ import botocore.validate
 import pytest
 import yaml
 
-from windtunnel.lifecycle import bundle
-from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError
-from windtunnel.lifecycle.manifests import kserve_manifest, sagemaker_manifest, write_manifests
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.targets import DirectoryTarget, EndpointTarget, MlflowTarget, target_of
+from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.model import bundle
+from windtunnel.lifecycle.release.manifests import kserve_manifest, sagemaker_manifest, write_manifests
+from windtunnel.lifecycle.release.targets import DirectoryTarget, EndpointTarget, MlflowTarget, target_of
 
 MANIFESTS = {"image": "registry.example.org/windtunnel-server:1", "role": "arn:aws:iam::123456789012:role/models", "namespace": "models"}
 PROBLEM = {
@@ -53,7 +53,7 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint(monkeypatch):
-    monkeypatch.setattr("windtunnel.lifecycle.targets._PAUSE", 0.01)
+    monkeypatch.setattr("windtunnel.lifecycle.release.targets._PAUSE", 0.01)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
         server.got, server.answers = [], []
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -111,7 +111,7 @@ def test_mlflow_gets_the_alias_and_the_digest(bundles, tmp_path, empty_mlflow):
 
 
 def test_a_directory_gets_whole_bundles_only(bundles, tmp_path):
-    from windtunnel.lifecycle.errors import IntegrityError
+    from windtunnel.lifecycle.contract.errors import IntegrityError
 
     target = target_of(Settings(server_url=f"file://{tmp_path}/place"))
     assert isinstance(target, DirectoryTarget)

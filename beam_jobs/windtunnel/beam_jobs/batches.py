@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.ipc
 from apache_beam import coders
 
-from windtunnel.lifecycle.parquet import BATCH_ROWS, RowGroup, expand, open_parquet, read_row_group, row_groups
+from windtunnel.lifecycle.data.parquet import BATCH_ROWS, RowGroup, expand, open_parquet, read_row_group, row_groups
 
 __all__ = ["BATCH_ROWS", "ReadRowGroups", "RecordBatchCoder", "RowGroup", "expand", "open_parquet", "read_row_group", "row_groups"]
 

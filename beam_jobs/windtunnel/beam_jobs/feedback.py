@@ -25,22 +25,22 @@ import pyarrow as pa
 
 from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
-from windtunnel.lifecycle.artifacts import Stage, read_text
-from windtunnel.lifecycle.collecting import collect
-from windtunnel.lifecycle.errors import JobError
-from windtunnel.lifecycle.feedback import Truth, add_labels, feedback_schema, horizon, join, truth_columns
-from windtunnel.lifecycle.feedback_page import render
-from windtunnel.lifecycle.fingerprint import code_version, fingerprint
-from windtunnel.lifecycle.labels import labels_schema
-from windtunnel.lifecycle.live import COLUMNS, Arm, Live
-from windtunnel.lifecycle.problem import Problem, parse
-from windtunnel.lifecycle.references import FeedbackRef
-from windtunnel.lifecycle.registry import Champion, champion, registered
-from windtunnel.lifecycle.rewards import tell_server
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.snapshots import DayFile, content_fingerprint, day_files, day_path, open_table, replace_days, table_name
-from windtunnel.lifecycle.tables import batches, existing, write_file
-from windtunnel.lifecycle.window import Window
+from windtunnel.lifecycle.contract.errors import JobError
+from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.contract.problem import Problem, parse
+from windtunnel.lifecycle.contract.references import FeedbackRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.artifacts import Stage, read_text
+from windtunnel.lifecycle.data.snapshots import DayFile, content_fingerprint, day_files, day_path, open_table, replace_days, table_name
+from windtunnel.lifecycle.data.tables import batches, existing, write_file
+from windtunnel.lifecycle.live.collecting import collect
+from windtunnel.lifecycle.live.feedback import Truth, add_labels, feedback_schema, horizon, join, truth_columns
+from windtunnel.lifecycle.live.labels import labels_schema
+from windtunnel.lifecycle.live.outcomes import COLUMNS, Arm, Live
+from windtunnel.lifecycle.pages.feedback import render
+from windtunnel.lifecycle.record.registry import Champion, champion, registered
+from windtunnel.lifecycle.release.rewards import tell_server
 
 __all__ = ["add_labels", "feedback", "run"]
 
@@ -205,9 +205,9 @@ def _live(problem: Problem, settings: Settings, done: Sequence[DayFile], until: 
 
 def classes_of(problem: Problem, settings: Settings) -> dict[str, list[str]]:
     """The class names of every registered version of a multiclass model, in the order of its probabilities."""
-    from windtunnel.lifecycle import bundle as bundles
-    from windtunnel.lifecycle.artifacts import local_copy
-    from windtunnel.lifecycle.ledger import Ledger
+    from windtunnel.lifecycle.data.artifacts import local_copy
+    from windtunnel.lifecycle.model import bundle as bundles
+    from windtunnel.lifecycle.record.ledger import Ledger
 
     found: dict[str, list[str]] = {}
     if problem.task != "multiclass" or not Ledger.configured(settings):

@@ -21,18 +21,18 @@ import fsspec
 from windtunnel.beam_jobs.ingest_write import PieceWriter, publish, write_table
 from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting, spread
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
-from windtunnel.lifecycle.errors import QuarantineLimitError
-from windtunnel.lifecycle.problem import Problem, parse
-from windtunnel.lifecycle.references import SnapshotRef
-from windtunnel.lifecycle.rows import DAY
-from windtunnel.lifecycle.schema import QUARANTINE_SCHEMA, arrow_schema
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.snapshots import UNKNOWN_DAY, day_files, open_table, pin, replace_days, table_name
-from windtunnel.lifecycle.sources import Chunk, Piece, Unit, plan, read
-from windtunnel.lifecycle.sources.database import one_version
-from windtunnel.lifecycle.sources.lake import pinned
-from windtunnel.lifecycle.sources.plan import version_of
-from windtunnel.lifecycle.window import Window
+from windtunnel.lifecycle.contract.errors import QuarantineLimitError
+from windtunnel.lifecycle.contract.problem import Problem, parse
+from windtunnel.lifecycle.contract.references import SnapshotRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.rows import DAY
+from windtunnel.lifecycle.data.schema import QUARANTINE_SCHEMA, arrow_schema
+from windtunnel.lifecycle.data.snapshots import UNKNOWN_DAY, day_files, open_table, pin, replace_days, table_name
+from windtunnel.lifecycle.data.sources import Chunk, Piece, Unit, plan, read
+from windtunnel.lifecycle.data.sources.database import one_version
+from windtunnel.lifecycle.data.sources.lake import pinned
+from windtunnel.lifecycle.data.sources.plan import version_of
 
 __all__ = ["ingest", "run"]
 

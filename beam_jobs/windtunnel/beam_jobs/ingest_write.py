@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from windtunnel.beam_jobs.batches import BATCH_ROWS
-from windtunnel.lifecycle.errors import IntegrityError
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.rows import DAY
-from windtunnel.lifecycle.schema import QUARANTINE_SCHEMA, arrow_schema
-from windtunnel.lifecycle.snapshots import UNKNOWN_DAY
-from windtunnel.lifecycle.sources import Chunk, Piece, Rejected
-from windtunnel.lifecycle.sources.days import event_days
-from windtunnel.lifecycle.sources.files import is_local
+from windtunnel.lifecycle.contract.errors import IntegrityError
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.data.rows import DAY
+from windtunnel.lifecycle.data.schema import QUARANTINE_SCHEMA, arrow_schema
+from windtunnel.lifecycle.data.snapshots import UNKNOWN_DAY
+from windtunnel.lifecycle.data.sources import Chunk, Piece, Rejected
+from windtunnel.lifecycle.data.sources.days import event_days
+from windtunnel.lifecycle.data.sources.files import is_local
 
 __all__ = ["PieceWriter", "publish", "write_table"]
 

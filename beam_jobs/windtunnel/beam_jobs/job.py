@@ -20,7 +20,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from windtunnel.beam_jobs.light import all_filesystems
-from windtunnel.lifecycle.errors import ConfigurationError, WindtunnelError
+from windtunnel.lifecycle.contract.errors import ConfigurationError, WindtunnelError
 
 __all__ = ["Progress", "main", "pipeline", "progress_of", "runner_options", "spread"]
 

@@ -26,30 +26,30 @@ from windtunnel.beam_jobs.feedback import arm_of, classes_of, names_of
 from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
 from windtunnel.beam_jobs.profile import STATE, profile
-from windtunnel.lifecycle import monitoring
-from windtunnel.lifecycle.artifacts import Stage
-from windtunnel.lifecycle.baseline_data import champion_statistics
-from windtunnel.lifecycle.collecting import collect
-from windtunnel.lifecycle.drift import compare
-from windtunnel.lifecycle.errors import DataError, JobError, SchemaMismatchError, UnavailableError
-from windtunnel.lifecycle.feedback import horizon, inputs_of
-from windtunnel.lifecycle.fingerprint import code_version, fingerprint
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.live import COLUMNS, Live
-from windtunnel.lifecycle.monitor_page import render
-from windtunnel.lifecycle.monitoring import Alert, Latencies
-from windtunnel.lifecycle.problem import Problem, parse
-from windtunnel.lifecycle.references import MonitorRef, SnapshotRef, StatisticsRef
-from windtunnel.lifecycle.registry import Champion, champion, registered
-from windtunnel.lifecycle.rows import DAY
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.snapshots import DayFile, day_files, pin, table_name
-from windtunnel.lifecycle.sources.days import event_columns
+from windtunnel.lifecycle.contract.errors import DataError, JobError, SchemaMismatchError, UnavailableError
+from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.contract.problem import Problem, parse
+from windtunnel.lifecycle.contract.references import MonitorRef, SnapshotRef, StatisticsRef
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.artifacts import Stage
+from windtunnel.lifecycle.data.rows import DAY
+from windtunnel.lifecycle.data.snapshots import DayFile, day_files, pin, table_name
+from windtunnel.lifecycle.data.sources.days import event_columns
+from windtunnel.lifecycle.data.tables import batches, existing
+from windtunnel.lifecycle.live import monitoring
+from windtunnel.lifecycle.live.collecting import collect
+from windtunnel.lifecycle.live.feedback import horizon, inputs_of
+from windtunnel.lifecycle.live.monitoring import Alert, Latencies
+from windtunnel.lifecycle.live.outcomes import COLUMNS, Live
+from windtunnel.lifecycle.pages.monitor import render
+from windtunnel.lifecycle.record.baseline_data import champion_statistics
+from windtunnel.lifecycle.record.ledger import Ledger
+from windtunnel.lifecycle.record.registry import Champion, champion, registered
 from windtunnel.lifecycle.statistics import TableStatistics
+from windtunnel.lifecycle.statistics.drift import compare
 from windtunnel.lifecycle.statistics.profiled import Profiled
-from windtunnel.lifecycle.tables import batches, existing
-from windtunnel.lifecycle.window import Window
 
 __all__ = ["monitor", "run"]
 
@@ -79,7 +79,7 @@ def monitor(problem: Problem, window: Window, settings: Settings, run: Run, prog
 
     Args:
         problem: its ``monitoring``, ``serving`` and ``gates`` have the limits.
-        window: its end is now, in data time; nothing later is looked at (but see `windtunnel.lifecycle.feedback.horizon`).
+        window: its end is now, in data time; nothing later is looked at (but see `windtunnel.lifecycle.live.feedback.horizon`).
         settings: name the ledger, the catalog and the model server.
         run: who looks; kept in the ledger beside a reason to retrain.
         progress: counts logged answers.

@@ -16,8 +16,8 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 
-from windtunnel.lifecycle import errors
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract import errors
+from windtunnel.lifecycle.contract.settings import Settings
 
 __all__ = ["Outcomes", "outcomes"]
 

@@ -25,18 +25,18 @@ import pyarrow.parquet as pq
 from windtunnel.beam_jobs import job
 from windtunnel.beam_jobs.batches import RowGroup, read_row_group, row_groups
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle import bundle as bundles
-from windtunnel.lifecycle import snapshots
-from windtunnel.lifecycle.artifacts import Stage, local_copy
-from windtunnel.lifecycle.errors import ConfigurationError, SchemaMismatchError
-from windtunnel.lifecycle.fingerprint import code_version, fingerprint
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import LookupRef, SnapshotRef
-from windtunnel.lifecycle.rows import DAY
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.serving.engine import Engine
-from windtunnel.serving.lookup import FILE, key_of, write_lookup
-from windtunnel.serving.values import from_batch
+from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError
+from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import LookupRef, SnapshotRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.data.artifacts import Stage, local_copy
+from windtunnel.lifecycle.data.rows import DAY
+from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.serving.base.values import from_batch
+from windtunnel.serving.compiler.engine import Engine
+from windtunnel.serving.routing.lookup import FILE, key_of, write_lookup
 
 __all__ = ["precompute", "predict", "run"]
 

@@ -19,21 +19,21 @@ import fsspec
 
 from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting, spread
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
-from windtunnel.lifecycle.artifacts import Stage
-from windtunnel.lifecycle.drift import compare, label_shift
-from windtunnel.lifecycle.eda import profile_page, split_warnings, warnings_of
-from windtunnel.lifecycle.fingerprint import code_version, fingerprint
-from windtunnel.lifecycle.problem import Problem, parse
-from windtunnel.lifecycle.references import SnapshotRef, StatisticsRef
-from windtunnel.lifecycle.rows import DAY, first_test_day, first_unknown_day, label_of
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.snapshots import day_of, files
-from windtunnel.lifecycle.sources.days import event_columns
+from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.contract.problem import Problem, parse
+from windtunnel.lifecycle.contract.references import SnapshotRef, StatisticsRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.artifacts import Stage
+from windtunnel.lifecycle.data.rows import DAY, first_test_day, first_unknown_day, label_of
+from windtunnel.lifecycle.data.snapshots import day_of, files
+from windtunnel.lifecycle.data.sources.days import event_columns
+from windtunnel.lifecycle.pages.eda import profile_page, split_warnings, warnings_of
 from windtunnel.lifecycle.statistics import summarize
 from windtunnel.lifecycle.statistics.association import associations
+from windtunnel.lifecycle.statistics.drift import compare, label_shift
 from windtunnel.lifecycle.statistics.profiled import Profiled
 from windtunnel.lifecycle.statistics.scan import GroupTask, scan_groups, tasks_of
-from windtunnel.lifecycle.stratification import stratified
+from windtunnel.lifecycle.statistics.stratification import stratified
 
 __all__ = ["profile", "profile_files", "run"]
 

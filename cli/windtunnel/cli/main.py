@@ -9,32 +9,32 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from windtunnel.lifecycle.errors import WindtunnelError
+from windtunnel.lifecycle.contract.errors import WindtunnelError
 
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "up": ("windtunnel.cli.up", "start or repair the embedded instance"),
-    "down": ("windtunnel.cli.down", "stop the embedded instance"),
-    "status": ("windtunnel.cli.status", "say which services run, where, and whether they are well"),
-    "logs": ("windtunnel.cli.logs", "show the services' logs"),
-    "env": ("windtunnel.cli.env", "print the exports that make other commands work against the embedded instance"),
-    "demo": ("windtunnel.cli.demo", "run the main job on real flights and show what came of it"),
-    "profile": ("windtunnel.cli.profile", "statistics of data, as JSON or a report"),
-    "compare": ("windtunnel.cli.compare", "drift between two sets of data"),
-    "infer-suite": ("windtunnel.cli.infer_suite", "propose a Great Expectations suite from data"),
-    "validate": ("windtunnel.cli.validate", "run a Great Expectations suite over data of any size"),
-    "features": ("windtunnel.cli.features", "fit and apply scikit-learn preprocessing over data of any size"),
-    "serve": ("windtunnel.cli.serve", "run the model server"),
-    "routes": ("windtunnel.cli.routes", "show or change who answers a model's requests; say whether an experiment may be decided"),
-    "predict": ("windtunnel.cli.predict", "score data of any size with a model"),
-    "label": ("windtunnel.cli.label", "add labels that people gave"),
-    "ledger": ("windtunnel.cli.ledger", "list, verify and question the record of decisions"),
-    "lineage": ("windtunnel.cli.lineage", "what a model was made from, and which models a snapshot went into"),
-    "rollback": ("windtunnel.cli.rollback", "make an earlier version the champion again"),
-    "replay": ("windtunnel.cli.replay", "compute a past run again and compare every fingerprint"),
-    "diff": ("windtunnel.cli.diff", "say what differs between two runs"),
-    "schema": ("windtunnel.cli.schema", "print the JSON Schema of a problem file"),
+    "up": ("windtunnel.cli.running.up", "start or repair the embedded instance"),
+    "down": ("windtunnel.cli.running.down", "stop the embedded instance"),
+    "status": ("windtunnel.cli.running.status", "say which services run, where, and whether they are well"),
+    "logs": ("windtunnel.cli.running.logs", "show the services' logs"),
+    "env": ("windtunnel.cli.running.env", "print the exports that make other commands work against the embedded instance"),
+    "demo": ("windtunnel.cli.running.demo", "run the main job on real flights and show what came of it"),
+    "profile": ("windtunnel.cli.data.profile", "statistics of data, as JSON or a report"),
+    "compare": ("windtunnel.cli.data.compare", "drift between two sets of data"),
+    "infer-suite": ("windtunnel.cli.data.infer_suite", "propose a Great Expectations suite from data"),
+    "validate": ("windtunnel.cli.data.validate", "run a Great Expectations suite over data of any size"),
+    "features": ("windtunnel.cli.data.features", "fit and apply scikit-learn preprocessing over data of any size"),
+    "serve": ("windtunnel.cli.models.serve", "run the model server"),
+    "routes": ("windtunnel.cli.models.routes", "show or change who answers a model's requests; say whether an experiment may be decided"),
+    "predict": ("windtunnel.cli.models.predict", "score data of any size with a model"),
+    "label": ("windtunnel.cli.data.label", "add labels that people gave"),
+    "ledger": ("windtunnel.cli.record.ledger", "list, verify and question the record of decisions"),
+    "lineage": ("windtunnel.cli.record.lineage", "what a model was made from, and which models a snapshot went into"),
+    "rollback": ("windtunnel.cli.record.rollback", "make an earlier version the champion again"),
+    "replay": ("windtunnel.cli.record.replay", "compute a past run again and compare every fingerprint"),
+    "diff": ("windtunnel.cli.record.diff", "say what differs between two runs"),
+    "schema": ("windtunnel.cli.data.schema", "print the JSON Schema of a problem file"),
 }
 
 

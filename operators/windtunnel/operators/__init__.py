@@ -13,23 +13,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from windtunnel.operators.approve import ApproveOperator
-    from windtunnel.operators.balance import BalanceOperator
     from windtunnel.operators.base import StageOperator
-    from windtunnel.operators.dags import check_problems, lifecycle_dags, register_problems
-    from windtunnel.operators.deploy import DeployOperator
-    from windtunnel.operators.evaluate import EvaluateOperator
-    from windtunnel.operators.feedback import FeedbackOperator
-    from windtunnel.operators.ingest import IngestOperator
-    from windtunnel.operators.monitor import MonitorOperator
-    from windtunnel.operators.predict import PredictOperator
-    from windtunnel.operators.preprocess import PreprocessOperator
-    from windtunnel.operators.profile import ProfileOperator
-    from windtunnel.operators.register import RegisterOperator
-    from windtunnel.operators.retrain import RetrainOperator
-    from windtunnel.operators.train import TrainOperator
-    from windtunnel.operators.tune import TuneOperator
-    from windtunnel.operators.validate import ValidateOperator
+    from windtunnel.operators.dags.factory import check_problems, lifecycle_dags, register_problems
+    from windtunnel.operators.stages.approve import ApproveOperator
+    from windtunnel.operators.stages.balance import BalanceOperator
+    from windtunnel.operators.stages.deploy import DeployOperator
+    from windtunnel.operators.stages.evaluate import EvaluateOperator
+    from windtunnel.operators.stages.feedback import FeedbackOperator
+    from windtunnel.operators.stages.ingest import IngestOperator
+    from windtunnel.operators.stages.monitor import MonitorOperator
+    from windtunnel.operators.stages.predict import PredictOperator
+    from windtunnel.operators.stages.preprocess import PreprocessOperator
+    from windtunnel.operators.stages.profile import ProfileOperator
+    from windtunnel.operators.stages.register import RegisterOperator
+    from windtunnel.operators.stages.retrain import RetrainOperator
+    from windtunnel.operators.stages.train import TrainOperator
+    from windtunnel.operators.stages.tune import TuneOperator
+    from windtunnel.operators.stages.validate import ValidateOperator
 
 __all__ = [
     "ApproveOperator",
@@ -53,11 +53,16 @@ __all__ = [
     "register_problems",
 ]
 
-_ROOMS = {"StageOperator": "base", "check_problems": "dags", "lifecycle_dags": "dags", "register_problems": "dags"}
+_ROOMS = {
+    "StageOperator": "base",
+    "check_problems": "dags.factory",
+    "lifecycle_dags": "dags.factory",
+    "register_problems": "dags.factory",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = _ROOMS.get(name, name.removesuffix("Operator").lower())
+    room = _ROOMS.get(name, f"stages.{name.removesuffix('Operator').lower()}")
     return getattr(importlib.import_module(f"windtunnel.operators.{room}"), name)

@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
 
-from windtunnel.lifecycle.errors import ConfigurationError, WindtunnelError
-from windtunnel.lifecycle.problem import Problem, load, parse
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.window import Window, resolve_window
+from windtunnel.lifecycle.contract.errors import ConfigurationError, WindtunnelError
+from windtunnel.lifecycle.contract.problem import Problem, load, parse
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.window import Window, resolve_window
 from windtunnel.operators.settings import airflow_settings
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.references import BalanceRef, Reference
-    from windtunnel.lifecycle.settings import Settings
+    from windtunnel.lifecycle.contract.references import BalanceRef, Reference
+    from windtunnel.lifecycle.contract.settings import Settings
 
 __all__ = ["RETRY_POLICY", "StageOperator", "problem_of", "remedied", "run_of"]
 
 # One thread a task for numeric libraries: Airflow runs tasks side by side.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-_ERRORS = "windtunnel.lifecycle.errors."
+_ERRORS = "windtunnel.lifecycle.contract.errors."
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(exception=f"{_ERRORS}ConflictError", action=RetryAction.RETRY, reason="someone else decided first; deciding anew"),
@@ -54,7 +54,7 @@ def remedied(problem: Problem, balance: Any) -> "tuple[Problem, BalanceRef]":
 
     A problem whose rule is to ask, in a DAG where nobody is asked, does what it does when nobody answers.
     """
-    from windtunnel.lifecycle.references import BalanceRef
+    from windtunnel.lifecycle.contract.references import BalanceRef
 
     own = problem.model.class_balance
     if isinstance(balance, Mapping):
@@ -131,7 +131,7 @@ class StageOperator(BaseOperator):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002 - the provider's signature
         """The datasets that the stage read and wrote; asked for by Airflow's OpenLineage provider where it is on."""
-        from windtunnel.operators.openlineage import lineage_of
+        from windtunnel.operators.telling.openlineage import lineage_of
 
         given = [getattr(self, name) for name in self.template_fields]
         return lineage_of(self.problem, airflow_settings(server=self.server), given, self.reference)

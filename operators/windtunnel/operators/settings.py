@@ -7,7 +7,7 @@ from airflow.sdk import Connection
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.settings import Settings
 
 __all__ = ["SECTION", "SERVER_CONNECTION", "airflow_settings"]
 

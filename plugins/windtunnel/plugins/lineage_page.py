@@ -5,12 +5,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from windtunnel.lifecycle import page
-from windtunnel.lifecycle.errors import ConfigurationError
-from windtunnel.lifecycle.lineage import Lineage, models_of, of_version
-from windtunnel.lifecycle.lineage_rows import of_row
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.operators.links import artifact_url
+from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.pages import page
+from windtunnel.lifecycle.record.lineage import Lineage, models_of, of_version
+from windtunnel.lifecycle.record.lineage_rows import of_row
+from windtunnel.operators.telling.links import artifact_url
 
 __all__ = ["render"]
 

@@ -17,10 +17,11 @@ from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from markupsafe import Markup
 
-from windtunnel.lifecycle import freshness, page
-from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError, WindtunnelError
-from windtunnel.lifecycle.ledger import Entry, Ledger
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError, WindtunnelError
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.pages import page
+from windtunnel.lifecycle.record import freshness
+from windtunnel.lifecycle.record.ledger import Entry, Ledger
 from windtunnel.operators.settings import airflow_settings
 
 __all__ = ["build"]
@@ -87,7 +88,7 @@ def overview(user: GetUserDep) -> HTMLResponse:
 
 def model(dag_id: ProblemName) -> HTMLResponse:
     """The champion of a problem, and the history of decisions about its models."""
-    from windtunnel.lifecycle.registry import registered
+    from windtunnel.lifecycle.record.registry import registered
 
     name = _problem(dag_id)
     ledger = Ledger(airflow_settings())
@@ -154,7 +155,7 @@ def _stale(name: str, payload: dict[str, Any]) -> list[Markup]:
 
 def _traffic(name: str) -> Markup | str:
     """Who answers now and how each arm does, as the model server says; a server that is down is said, and nothing waits for it long."""
-    from windtunnel.lifecycle.targets import ARM_COLUMNS, ServerTarget
+    from windtunnel.lifecycle.release.targets import ARM_COLUMNS, ServerTarget
 
     settings = airflow_settings(server=True)
     if not settings.server_url.startswith(("http://", "https://")):
@@ -177,7 +178,7 @@ def _rounded(value: Any) -> Any:
 
 def data_version(dag_id: ProblemName, snapshot_id: int, start: dt.date, end: dt.date) -> HTMLResponse:
     """One version of a problem's table: its days and their rows."""
-    from windtunnel.lifecycle.snapshots import catalog, day_files, table_name
+    from windtunnel.lifecycle.data.snapshots import catalog, day_files, table_name
 
     settings = airflow_settings()
     name = table_name(_problem(dag_id), "examples")
@@ -210,7 +211,7 @@ def artifact(dag_id: ProblemName, stage: str, fingerprint: str, name: str) -> Re
 
 def _would(settings: Settings, name: str) -> list[Markup]:
     """What counterfactual runs found; nothing where there were none."""
-    from windtunnel.lifecycle.counterfactual import answer
+    from windtunnel.lifecycle.judging.counterfactual import answer
 
     found = answer(settings, name)
     if not any(row["source"] == "counterfactual" for row in found):

@@ -14,9 +14,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from windtunnel.lifecycle import bundle as bundles
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.rows import label_of, split_of
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.data.rows import label_of, split_of
+from windtunnel.lifecycle.model import bundle as bundles
 
 
 @dataclasses.dataclass

@@ -14,9 +14,9 @@ from sklearn import metrics
 
 from windtunnel.beam_jobs.evaluate import run
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle.errors import ProblemError
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.rows import DAY, label_of, split_of
+from windtunnel.lifecycle.contract.errors import ProblemError
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.data.rows import DAY, label_of, split_of
 
 
 def evaluation(world, model, **more):

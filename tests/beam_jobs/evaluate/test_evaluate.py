@@ -9,8 +9,8 @@ from sklearn import metrics
 
 from windtunnel.beam_jobs.evaluate import run
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle import bundle as bundles
-from windtunnel.lifecycle.rows import label_of, split_of
+from windtunnel.lifecycle.data.rows import label_of, split_of
+from windtunnel.lifecycle.model import bundle as bundles
 
 
 def evaluation(world, model, **more):

@@ -11,8 +11,8 @@ import pytest
 
 from windtunnel.beam_jobs.evaluate import run
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle.errors import ConfigurationError, DataError, EmptyWindowError, IntegrityError
-from windtunnel.lifecycle.problem import parse
+from windtunnel.lifecycle.contract.errors import ConfigurationError, DataError, EmptyWindowError, IntegrityError
+from windtunnel.lifecycle.contract.problem import parse
 
 
 def spec(world, model, **more):

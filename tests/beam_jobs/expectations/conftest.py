@@ -9,9 +9,9 @@ import pytest
 
 from windtunnel.beam_jobs.ingest import ingest
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle import problem as problems
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.window import Window
+from windtunnel.lifecycle.contract import problem as problems
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
 
 logging.getLogger("great_expectations").setLevel(logging.ERROR)
 

@@ -16,9 +16,10 @@ from windtunnel.beam_jobs.expectations.run import failures_of, run_suite
 from windtunnel.beam_jobs.expectations.skew import asked_files
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.beam_jobs.profile import profile
-from windtunnel.lifecycle import snapshots, suites
-from windtunnel.lifecycle.errors import ConfigurationError, ConflictError, ValidationFailedError
-from windtunnel.lifecycle.references import SnapshotRef
+from windtunnel.lifecycle.contract.errors import ConfigurationError, ConflictError, ValidationFailedError
+from windtunnel.lifecycle.contract.references import SnapshotRef
+from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.quality import suites
 
 FIRST, LAST = "2013-03-01", "2013-03-03"
 
@@ -186,8 +187,8 @@ def _weather():
 
 
 def test_a_suite_proposed_from_calm_days_finds_the_weather_tables_real_outlier(tmp_path):
+    from windtunnel.beam_jobs.expectations.engine.source import Source
     from windtunnel.beam_jobs.expectations.proposal import infer
-    from windtunnel.beam_jobs.expectations.source import Source
 
     weather = _weather()
     storm = weather.wind_speed > 1000

@@ -10,7 +10,7 @@ import pytest
 
 import windtunnel.beam_jobs.expectations  # noqa: F401 - registers the datasource type
 from windtunnel.beam_jobs.expectations import run_suite
-from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError
+from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from windtunnel.beam_jobs.expectations import run_suite, source, validate
-from windtunnel.beam_jobs.expectations.known import load_statistics
+from windtunnel.beam_jobs.expectations import run_suite, validate
+from windtunnel.beam_jobs.expectations.engine import source
+from windtunnel.beam_jobs.expectations.engine.known import load_statistics
 from windtunnel.beam_jobs.expectations.proposal import columns_of
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.cli.main import main
-from windtunnel.lifecycle.errors import SourceFormatError
+from windtunnel.lifecycle.contract.errors import SourceFormatError
 from windtunnel.lifecycle.statistics.table import TableStatistics
 
 

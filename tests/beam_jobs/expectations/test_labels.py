@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from windtunnel.beam_jobs.expectations.labels import flipped_sources, suspicious_labels
-from windtunnel.lifecycle.errors import ConfigurationError
+from windtunnel.lifecycle.contract.errors import ConfigurationError
 
 
 def test_flips_are_found_and_their_source_is_named():
@@ -38,9 +38,9 @@ def test_a_suite_can_ask_for_flipped_labels(tmp_path, flights):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from windtunnel.beam_jobs.expectations.engine.source import Source
     from windtunnel.beam_jobs.expectations.labels import label_findings
-    from windtunnel.beam_jobs.expectations.source import Source
-    from windtunnel.lifecycle import problem as problems
+    from windtunnel.lifecycle.contract import problem as problems
 
     problem = problems.load(Path(__file__).parents[3] / "dags/problems/flight_delays.yaml")
     week = flights[(flights.month == 3) & (flights.day <= 5)].copy()

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from windtunnel.beam_jobs.expectations.aggregates import _quantiles_of
-from windtunnel.beam_jobs.expectations.distinct import Counter, Store, Weighted
-from windtunnel.beam_jobs.expectations.source import Source
-from windtunnel.beam_jobs.expectations.sums import BlockSum, PairwiseSum
+from windtunnel.beam_jobs.expectations.engine.aggregates import _quantiles_of
+from windtunnel.beam_jobs.expectations.engine.distinct import Counter, Store, Weighted
+from windtunnel.beam_jobs.expectations.engine.source import Source
+from windtunnel.beam_jobs.expectations.engine.sums import BlockSum, PairwiseSum
 
 
 def _here(name):

@@ -9,8 +9,8 @@ import pytest
 
 from windtunnel.beam_jobs.expectations import validate
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle.errors import ConfigurationError, EmptyWindowError, ValidationFailedError
-from windtunnel.lifecycle.references import ValidationRef
+from windtunnel.lifecycle.contract.errors import ConfigurationError, EmptyWindowError, ValidationFailedError
+from windtunnel.lifecycle.contract.references import ValidationRef
 
 FIRST, LAST = "2013-03-01", "2013-03-07"
 

@@ -24,11 +24,11 @@ from sweep_cases import Maker
 from windtunnel.beam_jobs.features import Options, transform
 from windtunnel.beam_jobs.features import data as data_room
 from windtunnel.beam_jobs.features.data import open_data
-from windtunnel.beam_jobs.features.fitting import fit_data
+from windtunnel.beam_jobs.features.fitting.fitting import fit_data
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.testing import assert_same_answer, assert_same_fit
-from windtunnel.lifecycle.errors import UnsupportedError, WindtunnelError
-from windtunnel.lifecycle.shards import load_shards
+from windtunnel.lifecycle.contract.errors import UnsupportedError, WindtunnelError
+from windtunnel.lifecycle.learning.shards import load_shards
 
 
 def stacked(parts):
@@ -208,7 +208,7 @@ def check_shards(case, fitted, theirs, options, folder):
 
 def without_beam():
     """Gather in a loop, states pickled as between workers: the same pass without a runner, to look at many cases."""
-    from windtunnel.beam_jobs.features import fitting, passes
+    from windtunnel.beam_jobs.features.fitting import fitting, passes
 
     def gather(data, requests, spec, work, starts=None):
         columns = sorted(set().union(*[request.stream.source_columns(list(data.dtypes)) for request in requests]))

@@ -19,7 +19,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, StandardScaler
 from windtunnel.beam_jobs.features import data, fit_transform
-from windtunnel.lifecycle.errors import WindtunnelError
+from windtunnel.lifecycle.contract.errors import WindtunnelError
 data.BIN_ROWS, data.CHUNK_ROWS = 4_000, 500
 limit, sparse, output = int(sys.argv[1]), sys.argv[2] == "sparse", sys.argv[3]
 if limit:

@@ -21,9 +21,9 @@ from sklearn.preprocessing import (
 
 from windtunnel.beam_jobs.features import Options, fit
 from windtunnel.beam_jobs.features.data import open_data
-from windtunnel.beam_jobs.features.fitting import fit_data
+from windtunnel.beam_jobs.features.fitting.fitting import fit_data
 from windtunnel.beam_jobs.features.testing import assert_same_fit
-from windtunnel.lifecycle.errors import DataError
+from windtunnel.lifecycle.contract.errors import DataError
 
 N = 211
 RANDOM = np.random.default_rng(3)

@@ -129,14 +129,14 @@ def test_randomized_decompositions_of_few_rows_are_scikit_learns_own():
 
 
 def test_the_covariance_route(monkeypatch):
-    monkeypatch.setattr("windtunnel.beam_jobs.features.rows.GATHER_BYTES", 0)
+    monkeypatch.setattr("windtunnel.beam_jobs.features.tallies.rows.GATHER_BYTES", 0)
     for n_components in (None, 2, 0.9, "mle"):
         check(PCA(n_components, whiten=True, svd_solver="covariance_eigh"), SOLID)
     check(TruncatedSVD(2, algorithm="arpack", random_state=1), SOLID, attributes=False)
 
 
 def test_iterative_steps_from_distinct_values(monkeypatch):
-    monkeypatch.setattr("windtunnel.beam_jobs.features.rows.GATHER_BYTES", 0)
+    monkeypatch.setattr("windtunnel.beam_jobs.features.tallies.rows.GATHER_BYTES", 0)
     check(KBinsDiscretizer(4, strategy="kmeans", encode="ordinal", subsample=None), FULL)
     check(PowerTransformer(), FULL[["normal", "skewed", "constant"]], tolerance=1e-5)
     check(PowerTransformer("box-cox"), ALL[["skewed"]], tolerance=1e-5)

@@ -29,7 +29,7 @@ from windtunnel.beam_jobs.features import (
     transform,
 )
 from windtunnel.beam_jobs.features.testing import AccumulatorConformance
-from windtunnel.lifecycle.errors import ConfigurationError, DataError, IntegrityError, SchemaMismatchError, UnsupportedError
+from windtunnel.lifecycle.contract.errors import ConfigurationError, DataError, IntegrityError, SchemaMismatchError, UnsupportedError
 
 ROWS = 211
 FRAME = numbers(ROWS).assign(

@@ -8,9 +8,9 @@ from sklearn.preprocessing import StandardScaler
 from windtunnel.beam_jobs.features import fit, load_shards, load_transformer, preprocess
 from windtunnel.beam_jobs.features.testing import assert_same_answer
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle import rows, snapshots
-from windtunnel.lifecycle.settings import PREFIX
-from windtunnel.lifecycle.transformers import transformer_of
+from windtunnel.lifecycle.contract.settings import PREFIX
+from windtunnel.lifecycle.data import rows, snapshots
+from windtunnel.lifecycle.learning.transformers import transformer_of
 
 
 @pytest.fixture

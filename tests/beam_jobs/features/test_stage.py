@@ -21,11 +21,12 @@ from windtunnel.beam_jobs.features.page import features_page
 from windtunnel.beam_jobs.features.stage import preprocess_files
 from windtunnel.beam_jobs.features.testing import assert_same_answer, assert_same_fit
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle import freshness, rows
-from windtunnel.lifecycle.errors import ConfigurationError, EmptyWindowError
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.transformers import transformer_of
+from windtunnel.lifecycle.contract.errors import ConfigurationError, EmptyWindowError
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data import rows
+from windtunnel.lifecycle.learning.transformers import transformer_of
+from windtunnel.lifecycle.record import freshness
 
 DAY = dt.date(2024, 1, 1)
 END = "2024-01-02"

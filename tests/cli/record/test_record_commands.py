@@ -13,17 +13,17 @@ import time_machine
 
 from windtunnel.beam_jobs.evaluate import judge_again
 from windtunnel.cli.main import main
-from windtunnel.lifecycle import problem as problems
-from windtunnel.lifecycle.errors import ConflictError, GateError
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.problem import Gate
+from windtunnel.lifecycle.contract import problem as problems
+from windtunnel.lifecycle.contract.errors import ConflictError, GateError
+from windtunnel.lifecycle.contract.problem import Gate
+from windtunnel.lifecycle.contract.references import DecisionRef
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.settings import PREFIX, Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.rows import label_of, split_of
+from windtunnel.lifecycle.record.ledger import Ledger
 from windtunnel.lifecycle.record.manifest import find, record
-from windtunnel.lifecycle.references import DecisionRef
-from windtunnel.lifecycle.registry import champion, promote, register
-from windtunnel.lifecycle.rows import label_of, split_of
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.settings import PREFIX, Settings
-from windtunnel.lifecycle.window import Window
+from windtunnel.lifecycle.record.registry import champion, promote, register
 
 PROBLEM = Path(__file__).parents[3] / "dags" / "problems" / "flight_delays.yaml"
 
@@ -46,7 +46,7 @@ class Instance:
         from windtunnel.beam_jobs.ingest import ingest
         from windtunnel.beam_jobs.job import Progress
         from windtunnel.beam_jobs.profile import profile
-        from windtunnel.lifecycle.training import train
+        from windtunnel.lifecycle.learning.training import train
 
         run, end = Run("flight_delays", f"manual__{cutoff}", "manual", by="ada"), dt.date.fromisoformat(cutoff)
         window = Window(end - dt.timedelta(days=4), end)
@@ -147,7 +147,7 @@ def test_lineage_goes_both_ways(instance, capsys):
 
 def test_lineage_of_a_row_says_who_learnt_from_it(instance, capsys):
     """One flight a day, for years: it is in several windows, on one side of the split always."""
-    from windtunnel.lifecycle.snapshots import day_files, load_table
+    from windtunnel.lifecycle.data.snapshots import day_files, load_table
 
     table = load_table(instance.settings, "flight_delays.examples")
     file = next(file for file in day_files(table) if file.day == "2013-01-04")
@@ -230,8 +230,8 @@ def test_a_replay_gives_equal_fingerprints_and_names_what_changed(instance, caps
 def test_a_changed_parameter_is_named(instance, capsys):
     manifest = find(instance.settings, "manual__2013-01-06")
     other = instance.problem.model_copy(update={"model": instance.problem.model.model_copy(update={"parameters": {"max_iter": 5}})})
-    from windtunnel.lifecycle.references import FeaturesRef, SnapshotRef
-    from windtunnel.lifecycle.training import train
+    from windtunnel.lifecycle.contract.references import FeaturesRef, SnapshotRef
+    from windtunnel.lifecycle.learning.training import train
 
     given = manifest.stages["train"].inputs
     snapshot, features = SnapshotRef.from_dict(given["snapshot"]), FeaturesRef.from_dict(given["features"])

@@ -3,14 +3,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from windtunnel.lifecycle.gates import judge
+from windtunnel.lifecycle.contract.problem import Costs, parse
 from windtunnel.lifecycle.judging.costs import cost_curve, expected_cost
 from windtunnel.lifecycle.judging.curves import Scores
 from windtunnel.lifecycle.judging.explain import importance, partial_dependence, shapley, what_if
+from windtunnel.lifecycle.judging.gates import judge
 from windtunnel.lifecycle.judging.sample import Sample
 from windtunnel.lifecycle.judging.tallies import Spread
 from windtunnel.lifecycle.judging.text import Text
-from windtunnel.lifecycle.problem import Costs, parse
 
 PROBLEM = {
     "name": "churn",

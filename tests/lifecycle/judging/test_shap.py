@@ -12,9 +12,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from windtunnel.lifecycle.bundle import Bundle
-from windtunnel.lifecycle.errors import UnsupportedError
+from windtunnel.lifecycle.contract.errors import UnsupportedError
 from windtunnel.lifecycle.judging.shap_values import shap_values
+from windtunnel.lifecycle.model.bundle import Bundle
 
 RNG = np.random.default_rng(0)
 FRAME = pd.DataFrame({"a": RNG.normal(size=300), "a_b": RNG.choice(list("xyz"), 300), "c": RNG.normal(size=300)})
@@ -57,7 +57,7 @@ def test_without_the_library_it_is_said_what_to_install():
     code = """
 import sys
 sys.modules["shap"] = None
-from windtunnel.lifecycle.errors import UnsupportedError
+from windtunnel.lifecycle.contract.errors import UnsupportedError
 from windtunnel.lifecycle.judging.shap_values import shap_values
 try:
     shap_values(None, None, None)

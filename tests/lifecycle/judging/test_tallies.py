@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from windtunnel.lifecycle.errors import DataError
+from windtunnel.lifecycle.contract.errors import DataError
+from windtunnel.lifecycle.contract.metrics import lower_is_better
 from windtunnel.lifecycle.judging.curves import BINS, Scores
-from windtunnel.lifecycle.judging.tallies import GROUPS, Binary, Multiclass, Regression, Spread, lower_is_better
+from windtunnel.lifecycle.judging.tallies import GROUPS, Binary, Multiclass, Regression, Spread
 
 
 def rows(task, n=400, seed=0):

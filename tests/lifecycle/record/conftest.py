@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # spawned processes import the shop by name
 from judged import Shop

@@ -6,13 +6,13 @@ import json
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline
 
-from windtunnel.lifecycle import bundle as bundles
-from windtunnel.lifecycle.fingerprint import fingerprint
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef
-from windtunnel.lifecycle.registry import champion, register
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.fingerprint import fingerprint
+from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.record.ledger import Ledger
+from windtunnel.lifecycle.record.registry import champion, register
 
 
 @dataclasses.dataclass

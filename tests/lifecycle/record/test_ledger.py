@@ -10,10 +10,10 @@ import warnings
 import pytest
 import sqlalchemy as sa
 
-from windtunnel.lifecycle.errors import ConfigurationError, ConflictError, IntegrityError, UnavailableError
-from windtunnel.lifecycle.ledger import GENESIS, Ledger
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.errors import ConfigurationError, ConflictError, IntegrityError, UnavailableError
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.record.ledger import GENESIS, Ledger
 
 
 @pytest.fixture(scope="session")
@@ -219,8 +219,8 @@ def test_the_password_is_not_shown():
 
 @pytest.mark.slow
 def test_a_hundred_thousand_entries_verify_in_five_seconds(settings):
-    from windtunnel.lifecycle.fingerprint import canonical
-    from windtunnel.lifecycle.ledger import _digest
+    from windtunnel.lifecycle.contract.fingerprint import canonical
+    from windtunnel.lifecycle.record.ledger import _digest
 
     Ledger(settings).append("churn", "decision", {})
     head = Ledger(settings).entries()[0]

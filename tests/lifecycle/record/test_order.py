@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from windtunnel.lifecycle.errors import ConflictError
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.registry import champion, client, promote, registered
-from windtunnel.lifecycle.run import Run
+from windtunnel.lifecycle.contract.errors import ConflictError
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.record.ledger import Ledger
+from windtunnel.lifecycle.record.registry import champion, client, promote, registered
 
 DAYS = [(dt.date(2013, 2, 1) + dt.timedelta(days=i)).isoformat() for i in range(30)]
 NEWEST = (dt.date(2013, 2, 1) + dt.timedelta(days=30)).isoformat()

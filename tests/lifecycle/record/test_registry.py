@@ -2,14 +2,14 @@ import dataclasses
 
 import pytest
 
-from windtunnel.lifecycle import bundle as bundles
-from windtunnel.lifecycle.errors import ConfigurationError, ConflictError, GateError
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.problem import parse
-from windtunnel.lifecycle.references import DecisionRef
-from windtunnel.lifecycle.registry import champion, client, promote, register, repair, rollback
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.versions import next_version, recipe_of, signature_of
+from windtunnel.lifecycle.contract.errors import ConfigurationError, ConflictError, GateError
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.references import DecisionRef
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.record.ledger import Ledger
+from windtunnel.lifecycle.record.registry import champion, client, promote, register, repair, rollback
+from windtunnel.lifecycle.record.versions import next_version, recipe_of, signature_of
 
 SCHEDULED = Run("churn", "scheduled__1", "scheduled")
 BACKFILL = Run("churn", "backfill__1", "backfill")

@@ -8,7 +8,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from windtunnel.lifecycle import bundle
+from windtunnel.lifecycle.model import bundle
 
 
 def fitted():

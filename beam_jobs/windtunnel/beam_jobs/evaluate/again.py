@@ -2,14 +2,14 @@
 
 from windtunnel.beam_jobs.evaluate.evaluating import evaluate
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle.errors import GateError
-from windtunnel.lifecycle.evaluation import load
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef, SnapshotRef, VersionRef
-from windtunnel.lifecycle.registry import register, registered
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.errors import GateError
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef, SnapshotRef, VersionRef
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.judging.evaluation import load
+from windtunnel.lifecycle.record.ledger import Ledger
+from windtunnel.lifecycle.record.registry import register, registered
 
 __all__ = ["judge_again"]
 
@@ -17,8 +17,8 @@ __all__ = ["judge_again"]
 def judge_again(problem: Problem, version: VersionRef, settings: Settings, run: Run, progress: Progress | None = None) -> VersionRef:
     """Evaluate a registered version against the present champion, on the same rows as before, and register the outcome.
 
-    Call it when `windtunnel.lifecycle.registry.promote` (or a deployment) raises ``ConflictError``, then promote once more. An earlier
-    approval, by a person or by rule, stays good only if every gate passes against the present champion too.
+    Call it when `windtunnel.lifecycle.record.registry.promote` (or a deployment) raises ``ConflictError``, then promote once more. An
+    earlier approval, by a person or by rule, stays good only if every gate passes against the present champion too.
 
     Raises:
         GateError: it does not pass any more; the ledger says so.

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from windtunnel.beam_jobs.batches import RowGroup, read_row_group
 from windtunnel.beam_jobs.evaluate.counting import Plan
-from windtunnel.lifecycle.errors import DataError
+from windtunnel.lifecycle.contract.errors import DataError
+from windtunnel.lifecycle.data.rows import DAY, label_of, split_of
 from windtunnel.lifecycle.judging.baselines import CLOSED, Baseline, DayMeans, fit, kind_of
-from windtunnel.lifecycle.rows import DAY, label_of, split_of
 
 __all__ = ["with_baseline"]
 

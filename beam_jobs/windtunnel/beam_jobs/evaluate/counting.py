@@ -14,21 +14,21 @@ from threadpoolctl import threadpool_limits
 
 from windtunnel.beam_jobs.batches import RowGroup, read_row_group
 from windtunnel.beam_jobs.job import progress_of
-from windtunnel.lifecycle import answers
-from windtunnel.lifecycle import bundle as bundles
-from windtunnel.lifecycle.artifacts import local_copy
-from windtunnel.lifecycle.bundle import Bundle
-from windtunnel.lifecycle.errors import DataError, UnsupportedError
-from windtunnel.lifecycle.frames import to_frame
+from windtunnel.lifecycle.contract.errors import DataError, UnsupportedError
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.data.artifacts import local_copy
+from windtunnel.lifecycle.data.frames import to_frame
+from windtunnel.lifecycle.data.rows import DAY, label_of, split_of
 from windtunnel.lifecycle.judging.baselines import Baseline
 from windtunnel.lifecycle.judging.explaining import TRUTH
 from windtunnel.lifecycle.judging.sample import Sample
 from windtunnel.lifecycle.judging.slices import Codes, Cuts, Slicing, cell_stats, encode
 from windtunnel.lifecycle.judging.tallies import GROUPS, Tally, tally
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.rows import DAY, label_of, split_of
-from windtunnel.serving.compile import compile_pipeline
-from windtunnel.serving.values import InvalidInputError, from_batch
+from windtunnel.lifecycle.model import answers
+from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.model.bundle import Bundle
+from windtunnel.serving.base.values import InvalidInputError, from_batch
+from windtunnel.serving.compiler.compile import compile_pipeline
 
 __all__ = ["Count", "CountRows", "Merge", "Model", "Plan"]
 

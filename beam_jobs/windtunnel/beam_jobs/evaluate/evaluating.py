@@ -16,22 +16,22 @@ from windtunnel.beam_jobs.evaluate.baseline import with_baseline
 from windtunnel.beam_jobs.evaluate.counting import Count, CountRows, Merge, Model, Plan
 from windtunnel.beam_jobs.evaluate.latency import latency
 from windtunnel.beam_jobs.job import Progress, pipeline, reporting
-from windtunnel.lifecycle import bundle as bundles
-from windtunnel.lifecycle import problem as problems
-from windtunnel.lifecycle.artifacts import Stage, local_copy
-from windtunnel.lifecycle.errors import ConfigurationError, EmptyWindowError, IntegrityError
-from windtunnel.lifecycle.evaluation import conclude, unseen
-from windtunnel.lifecycle.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.contract import problem as problems
+from windtunnel.lifecycle.contract.errors import ConfigurationError, EmptyWindowError, IntegrityError
+from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef, SnapshotRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.artifacts import Stage, local_copy
+from windtunnel.lifecycle.data.rows import DAY, first_unknown_day
+from windtunnel.lifecycle.judging.evaluation import conclude, unseen
 from windtunnel.lifecycle.judging.explaining import TRUTH, explain
 from windtunnel.lifecycle.judging.slices import Cuts
 from windtunnel.lifecycle.judging.tallies import MAIN
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import CandidateRef, EvaluationRef, SnapshotRef
-from windtunnel.lifecycle.registry import Champion, champion, judged_against
-from windtunnel.lifecycle.rows import DAY, first_unknown_day
-from windtunnel.lifecycle.seen_live import seen_live
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.live.seen import seen_live
+from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.record.ledger import Ledger
+from windtunnel.lifecycle.record.registry import Champion, champion, judged_against
 
 __all__ = ["evaluate", "run"]
 
@@ -75,7 +75,7 @@ def evaluate(
         EmptyWindowError: no held-out row has a label, or all have the same.
         IntegrityError: the bundle is not what the reference says.
     """
-    from windtunnel.lifecycle import snapshots
+    from windtunnel.lifecycle.data import snapshots
 
     present = champion(settings, problem.name) if against is _NOW else against
     if present is not None and present.fingerprint == candidate.fingerprint:
@@ -289,7 +289,7 @@ def _sample(references: list[RowGroup], columns: list[str]) -> pa.Table:
 
 
 def _publish(stage: Stage, problem: Problem, body: dict[str, Any]) -> dict[str, Any]:
-    from windtunnel.lifecycle.report import render
+    from windtunnel.lifecycle.pages.report import render
 
     metric = MAIN[problem.task]
     with stage.writing() as folder:

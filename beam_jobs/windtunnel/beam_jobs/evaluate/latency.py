@@ -6,11 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from windtunnel.lifecycle.bundle import Bundle
-from windtunnel.lifecycle.errors import UnsupportedError
-from windtunnel.serving.compile import compile_pipeline
-from windtunnel.serving.engine import Engine
-from windtunnel.serving.load import percentiles
+from windtunnel.lifecycle.contract.errors import UnsupportedError
+from windtunnel.lifecycle.model.bundle import Bundle
+from windtunnel.serving.compiler.compile import compile_pipeline
+from windtunnel.serving.compiler.engine import Engine
+from windtunnel.serving.front.load import percentiles
 
 __all__ = ["latency"]
 

@@ -2,14 +2,14 @@
 
 from windtunnel.beam_jobs.evaluate.evaluating import evaluate
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle.counterfactual import champion_before, note, stale
-from windtunnel.lifecycle.evaluation import load
-from windtunnel.lifecycle.ledger import Ledger
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import CandidateRef, DecisionRef, EvaluationRef, SnapshotRef, VersionRef
-from windtunnel.lifecycle.registry import Champion, champion_of_entry
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef, SnapshotRef, VersionRef
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.judging.counterfactual import champion_before, note, stale
+from windtunnel.lifecycle.judging.evaluation import load
+from windtunnel.lifecycle.record.ledger import Ledger
+from windtunnel.lifecycle.record.registry import Champion, champion_of_entry
 
 __all__ = ["settle", "would_evaluate"]
 

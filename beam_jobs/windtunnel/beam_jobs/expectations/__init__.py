@@ -5,10 +5,10 @@ Importing this package registers the datasource type ``arrow`` with Great Expect
 """
 
 from windtunnel.beam_jobs.expectations import _quiet  # noqa: F401 - first: it decides how Great Expectations is imported
-from windtunnel.beam_jobs.expectations.datasource import ArrowDatasource, IcebergAsset, ParquetAsset
-from windtunnel.beam_jobs.expectations.engine import ArrowExecutionEngine
-from windtunnel.beam_jobs.expectations.kinds import ONE_ROW_AT_A_TIME
-from windtunnel.beam_jobs.expectations.mends import mend
+from windtunnel.beam_jobs.expectations.engine.datasource import ArrowDatasource, IcebergAsset, ParquetAsset
+from windtunnel.beam_jobs.expectations.engine.engine import ArrowExecutionEngine
+from windtunnel.beam_jobs.expectations.engine.kinds import ONE_ROW_AT_A_TIME
+from windtunnel.beam_jobs.expectations.engine.mends import mend
 from windtunnel.beam_jobs.expectations.run import run_suite
 from windtunnel.beam_jobs.expectations.stage import stopped, validate
 

@@ -7,11 +7,11 @@ from typing import Any
 from markupsafe import Markup
 
 from windtunnel.beam_jobs.expectations.run import Failure, failures_of
-from windtunnel.lifecycle import page as html
-from windtunnel.lifecycle.checks import Finding
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import SnapshotRef
-from windtunnel.lifecycle.suites import describe
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import SnapshotRef
+from windtunnel.lifecycle.pages import page as html
+from windtunnel.lifecycle.quality.checks import Finding
+from windtunnel.lifecycle.quality.suites import describe
 
 __all__ = ["page"]
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from windtunnel.beam_jobs.expectations.source import Source
-from windtunnel.lifecycle.checks import Figures
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.rows import DAY, label_of, split_of
+from windtunnel.beam_jobs.expectations.engine.source import Source
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.data.rows import DAY, label_of, split_of
+from windtunnel.lifecycle.quality.checks import Figures
 from windtunnel.lifecycle.statistics.profiled import slice_name
 
 __all__ = ["count_figures"]

@@ -4,8 +4,8 @@ from typing import Any
 
 from windtunnel.beam_jobs.expectations.run import run_suite
 from windtunnel.beam_jobs.job import Progress
-from windtunnel.lifecycle.errors import ConfigurationError
-from windtunnel.lifecycle.suites import load_suite, normal
+from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.quality.suites import load_suite, normal
 
 __all__ = ["run"]
 
@@ -29,7 +29,7 @@ def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     progress.what = "validate"
     counting = None
     if {"runner", "runner_options", "workers"} & set(spec):
-        from windtunnel.beam_jobs.expectations.route import beam_counting
+        from windtunnel.beam_jobs.expectations.engine.route import beam_counting
 
         counting = beam_counting(spec, str(spec.get("shared", "")))
     result = run_suite(suite, spec["data"], progress=progress.add, counting=counting, **options)

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from windtunnel.beam_jobs.expectations.source import Source
-from windtunnel.lifecycle.checks import Finding
-from windtunnel.lifecycle.errors import ConfigurationError
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.rows import DAY, label_of
+from windtunnel.beam_jobs.expectations.engine.source import Source
+from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.data.rows import DAY, label_of
+from windtunnel.lifecycle.quality.checks import Finding
 
 __all__ = ["Suspects", "flipped_sources", "label_findings", "suspicious_labels"]
 

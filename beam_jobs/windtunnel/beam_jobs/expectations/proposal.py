@@ -6,12 +6,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from windtunnel.beam_jobs.expectations.calls import FrameEngine
-from windtunnel.beam_jobs.expectations.distinct import Counter, Weighted
-from windtunnel.beam_jobs.expectations.known import Known
-from windtunnel.beam_jobs.expectations.source import Source
-from windtunnel.lifecycle import suites
-from windtunnel.lifecycle.problem import Problem
+from windtunnel.beam_jobs.expectations.engine.calls import FrameEngine
+from windtunnel.beam_jobs.expectations.engine.distinct import Counter, Weighted
+from windtunnel.beam_jobs.expectations.engine.known import Known
+from windtunnel.beam_jobs.expectations.engine.source import Source
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.quality import suites
 from windtunnel.lifecycle.statistics.table import TableStatistics
 
 __all__ = ["columns_of", "infer"]

@@ -18,19 +18,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from windtunnel.beam_jobs.expectations.engine.tasks import LISTED
 from windtunnel.beam_jobs.expectations.run import run_suite
-from windtunnel.beam_jobs.expectations.tasks import LISTED
-from windtunnel.lifecycle import snapshots, suites
-from windtunnel.lifecycle.checks import Finding
-from windtunnel.lifecycle.errors import ConfigurationError, ConflictError
-from windtunnel.lifecycle.fingerprint import fingerprint
-from windtunnel.lifecycle.parquet import BATCH_ROWS
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import SnapshotRef
-from windtunnel.lifecycle.rows import DAY
-from windtunnel.lifecycle.schema import QUARANTINE_SCHEMA
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.window import Window
+from windtunnel.lifecycle.contract.errors import ConfigurationError, ConflictError
+from windtunnel.lifecycle.contract.fingerprint import fingerprint
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import SnapshotRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.data.parquet import BATCH_ROWS
+from windtunnel.lifecycle.data.rows import DAY
+from windtunnel.lifecycle.data.schema import QUARANTINE_SCHEMA
+from windtunnel.lifecycle.quality import suites
+from windtunnel.lifecycle.quality.checks import Finding
 
 __all__ = ["set_aside"]
 

@@ -11,13 +11,13 @@ from typing import Any
 import great_expectations as gx
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-from windtunnel.beam_jobs.expectations.distinct import LIMIT
-from windtunnel.beam_jobs.expectations.known import STATISTICS
-from windtunnel.beam_jobs.expectations.questions import COUNTING, PROGRESS, Counting
-from windtunnel.lifecycle.errors import ConfigurationError
-from windtunnel.lifecycle.parquet import BATCH_ROWS
+from windtunnel.beam_jobs.expectations.engine.distinct import LIMIT
+from windtunnel.beam_jobs.expectations.engine.known import STATISTICS
+from windtunnel.beam_jobs.expectations.engine.questions import COUNTING, PROGRESS, Counting
+from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.data.parquet import BATCH_ROWS
+from windtunnel.lifecycle.quality.suites import describe, normal
 from windtunnel.lifecycle.statistics.table import TableStatistics
-from windtunnel.lifecycle.suites import describe, normal
 
 __all__ = ["Failure", "failures_of", "run_suite", "suite_of"]
 

@@ -5,18 +5,18 @@ from typing import Any
 
 import fsspec
 
-from windtunnel.lifecycle.checks import Finding
-from windtunnel.lifecycle.drift import compare
-from windtunnel.lifecycle.feedback import horizon, inputs_of
-from windtunnel.lifecycle.fingerprint import fingerprint
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import SnapshotRef, StatisticsRef
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.snapshots import DayFile, day_files, table_name
+from windtunnel.lifecycle.contract.fingerprint import fingerprint
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import SnapshotRef, StatisticsRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.snapshots import DayFile, day_files, table_name
+from windtunnel.lifecycle.data.tables import batches, existing
+from windtunnel.lifecycle.live.feedback import horizon, inputs_of
+from windtunnel.lifecycle.quality.checks import Finding
+from windtunnel.lifecycle.statistics.drift import compare
 from windtunnel.lifecycle.statistics.profiled import Profiled
 from windtunnel.lifecycle.statistics.table import TableStatistics
-from windtunnel.lifecycle.tables import batches, existing
-from windtunnel.lifecycle.window import Window
 
 __all__ = ["asked_files", "skew_findings", "version_of"]
 

@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.beam_jobs.expectations.docs import page
+from windtunnel.beam_jobs.expectations.engine.known import load_statistics
+from windtunnel.beam_jobs.expectations.engine.source import Source
 from windtunnel.beam_jobs.expectations.figures import count_figures
-from windtunnel.beam_jobs.expectations.known import load_statistics
 from windtunnel.beam_jobs.expectations.proposal import infer
 from windtunnel.beam_jobs.expectations.quarantine import set_aside
 from windtunnel.beam_jobs.expectations.run import Failure, failures_of, run_suite
 from windtunnel.beam_jobs.expectations.skew import asked_files, skew_findings, version_of
-from windtunnel.beam_jobs.expectations.source import Source
-from windtunnel.lifecycle import snapshots, suites
-from windtunnel.lifecycle.artifacts import Stage, read_text
-from windtunnel.lifecycle.checks import Finding, check_all
-from windtunnel.lifecycle.errors import EmptyWindowError, ValidationFailedError
-from windtunnel.lifecycle.fingerprint import code_version, fingerprint
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import SnapshotRef, StatisticsRef, ValidationRef
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.errors import EmptyWindowError, ValidationFailedError
+from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import SnapshotRef, StatisticsRef, ValidationRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.data.artifacts import Stage, read_text
+from windtunnel.lifecycle.quality import suites
+from windtunnel.lifecycle.quality.checks import Finding, check_all
 from windtunnel.lifecycle.statistics.table import TableStatistics
 
 if TYPE_CHECKING:

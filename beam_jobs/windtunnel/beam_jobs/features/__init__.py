@@ -8,24 +8,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from windtunnel.beam_jobs.features.accumulator import Accumulator
-    from windtunnel.beam_jobs.features.fitting import fit
+    from windtunnel.beam_jobs.features.applying.transforming import fit_transform, transform
+    from windtunnel.beam_jobs.features.fitting.fitting import fit
     from windtunnel.beam_jobs.features.options import Options
     from windtunnel.beam_jobs.features.stage import preprocess
-    from windtunnel.beam_jobs.features.transforming import fit_transform, transform
-    from windtunnel.lifecycle.shards import load_manifest, load_shards, load_transformer
+    from windtunnel.beam_jobs.features.tallies.accumulator import Accumulator
+    from windtunnel.lifecycle.learning.shards import load_manifest, load_shards, load_transformer
 
 __all__ = ["Accumulator", "Options", "fit", "fit_transform", "load_manifest", "load_shards", "load_transformer", "preprocess", "transform"]
 
 _ROOMS = {
-    "Accumulator": "windtunnel.beam_jobs.features.accumulator",
+    "Accumulator": "windtunnel.beam_jobs.features.tallies.accumulator",
     "Options": "windtunnel.beam_jobs.features.options",
-    "fit": "windtunnel.beam_jobs.features.fitting",
-    "fit_transform": "windtunnel.beam_jobs.features.transforming",
-    "transform": "windtunnel.beam_jobs.features.transforming",
-    "load_manifest": "windtunnel.lifecycle.shards",
-    "load_shards": "windtunnel.lifecycle.shards",
-    "load_transformer": "windtunnel.lifecycle.shards",
+    "fit": "windtunnel.beam_jobs.features.fitting.fitting",
+    "fit_transform": "windtunnel.beam_jobs.features.applying.transforming",
+    "transform": "windtunnel.beam_jobs.features.applying.transforming",
+    "load_manifest": "windtunnel.lifecycle.learning.shards",
+    "load_shards": "windtunnel.lifecycle.learning.shards",
+    "load_transformer": "windtunnel.lifecycle.learning.shards",
     "preprocess": "windtunnel.beam_jobs.features.stage",
 }
 

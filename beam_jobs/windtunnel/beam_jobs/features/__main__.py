@@ -9,12 +9,12 @@ import importlib
 from typing import Any
 
 from windtunnel.beam_jobs import job
-from windtunnel.lifecycle.errors import ConfigurationError
+from windtunnel.lifecycle.contract.errors import ConfigurationError
 
 
 def run(spec: dict[str, Any], _progress: job.Progress) -> dict[str, Any]:
     """Fit and write, or apply and write."""
-    from windtunnel.beam_jobs.features.transforming import fit_transform, transform
+    from windtunnel.beam_jobs.features.applying.transforming import fit_transform, transform
 
     missing = [name for name in ("data", "output") if not spec.get(name)]
     given = [name for name in ("transformer", "problem", "fitted") if spec.get(name)]
@@ -25,12 +25,12 @@ def run(spec: dict[str, Any], _progress: job.Progress) -> dict[str, Any]:
         )
     options = dict(spec.get("options", {})) | {key: spec[key] for key in ("runner", "runner_options", "workers") if key in spec}
     if spec.get("fitted"):
-        from windtunnel.lifecycle.shards import load_transformer
+        from windtunnel.lifecycle.learning.shards import load_transformer
 
         return transform(load_transformer(spec["fitted"]), spec["data"], spec["output"], options)
     if spec.get("problem"):
-        from windtunnel.lifecycle.problem import load
-        from windtunnel.lifecycle.transformers import transformer_of
+        from windtunnel.lifecycle.contract.problem import load
+        from windtunnel.lifecycle.learning.transformers import transformer_of
 
         problem = load(spec["problem"])
         transformer = transformer_of(problem)

@@ -9,13 +9,13 @@ import pyarrow as pa
 
 from windtunnel.beam_jobs.batches import RowGroup, expand, open_parquet, read_row_group
 from windtunnel.beam_jobs.features.options import Options
-from windtunnel.beam_jobs.features.streams import Chunk
-from windtunnel.lifecycle import rows
-from windtunnel.lifecycle.errors import SchemaMismatchError, SourceFormatError
-from windtunnel.lifecycle.frames import dtypes_of
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import SnapshotRef
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.beam_jobs.features.tallies.streams import Chunk
+from windtunnel.lifecycle.contract.errors import SchemaMismatchError, SourceFormatError
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import SnapshotRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data import rows
+from windtunnel.lifecycle.data.frames import dtypes_of
 
 __all__ = ["AllRows", "Data", "ProblemRows", "Selection", "open_data"]
 
@@ -172,7 +172,7 @@ def open_data(
         SourceFormatError: a file is damaged.
     """
     if isinstance(data, SnapshotRef):
-        from windtunnel.lifecycle import snapshots
+        from windtunnel.lifecycle.data import snapshots
 
         data = snapshots.files(Settings.from_environment(), data)
     selection = selection or AllRows(options.label, options.sample_weight)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from windtunnel.lifecycle.errors import ConfigurationError
+from windtunnel.lifecycle.contract.errors import ConfigurationError
 
 __all__ = ["Options"]
 

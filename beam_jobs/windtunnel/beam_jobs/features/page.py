@@ -8,7 +8,7 @@ from markupsafe import Markup
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
-from windtunnel.lifecycle import page
+from windtunnel.lifecycle.pages import page
 
 __all__ = ["features_page"]
 

@@ -4,22 +4,23 @@ import dataclasses
 from typing import Any
 
 from windtunnel.beam_jobs import job
-from windtunnel.beam_jobs.features.applying import layout_of, names_of, write_split
-from windtunnel.beam_jobs.features.columnwise import applied
+from windtunnel.beam_jobs.features.applying.applying import layout_of, names_of, write_split
+from windtunnel.beam_jobs.features.applying.columnwise import applied
+from windtunnel.beam_jobs.features.applying.transforming import manifest_of, training_stream
 from windtunnel.beam_jobs.features.data import Data, ProblemRows, open_data
-from windtunnel.beam_jobs.features.fitting import Fitted, fit_data
+from windtunnel.beam_jobs.features.fitting.fitting import Fitted, fit_data
+from windtunnel.beam_jobs.features.fitting.passes import on_disk
+from windtunnel.beam_jobs.features.fitting.persist import describe, dump, inputs_of
 from windtunnel.beam_jobs.features.options import Options
 from windtunnel.beam_jobs.features.page import features_page
-from windtunnel.beam_jobs.features.passes import on_disk
-from windtunnel.beam_jobs.features.persist import describe, dump, inputs_of
-from windtunnel.beam_jobs.features.transforming import manifest_of, training_stream
-from windtunnel.lifecycle import freshness, shards
-from windtunnel.lifecycle.artifacts import Stage
-from windtunnel.lifecycle.fingerprint import code_version, fingerprint
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import FeaturesRef, SnapshotRef
-from windtunnel.lifecycle.settings import Settings
-from windtunnel.lifecycle.transformers import transformer_of
+from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import FeaturesRef, SnapshotRef
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.artifacts import Stage
+from windtunnel.lifecycle.learning import shards
+from windtunnel.lifecycle.learning.transformers import transformer_of
+from windtunnel.lifecycle.record import freshness
 
 __all__ = ["preprocess", "preprocess_files"]
 
@@ -31,7 +32,7 @@ def preprocess(problem: Problem, snapshot: SnapshotRef, settings: Settings, prog
         UnsupportedError: a step of the transformer cannot be fitted over any amount of data.
         EmptyWindowError: no row of the window is for training.
     """
-    from windtunnel.lifecycle import snapshots
+    from windtunnel.lifecycle.data import snapshots
 
     options = Options(runner=settings.runner, runner_options=settings.runner_options, workers=settings.workers)
     files = snapshots.files(settings, snapshot)

@@ -24,7 +24,7 @@ import pandas as pd
 import scipy.sparse
 from sklearn.base import clone
 
-from windtunnel.beam_jobs.features.accumulator import Accumulator
+from windtunnel.beam_jobs.features.tallies.accumulator import Accumulator
 
 __all__ = ["AccumulatorConformance", "assert_same_answer", "assert_same_fit"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from windtunnel.cli.instance.layout import Layout
-from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError
+from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from windtunnel.cli.instance.credentials import Credentials
 from windtunnel.cli.instance.layout import HOME_VARIABLE, Layout
 from windtunnel.cli.instance.ports import LOOPBACK
-from windtunnel.lifecycle.settings import PREFIX, Settings
+from windtunnel.lifecycle.contract.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL

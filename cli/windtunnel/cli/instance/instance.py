@@ -24,12 +24,12 @@ from windtunnel.cli.instance.layout import Layout, home_folder
 from windtunnel.cli.instance.ports import LOOPBACK, free_port, is_free
 from windtunnel.cli.instance.process import Daemon, members, stop
 from windtunnel.cli.instance.services import AIRFLOW, SERVICES, Service, airflow_health, answers, definitions
-from windtunnel.lifecycle.errors import ConfigurationError, UnavailableError
+from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-    from windtunnel.lifecycle.settings import Settings
+    from windtunnel.lifecycle.contract.settings import Settings
 
 __all__ = ["Instance"]
 

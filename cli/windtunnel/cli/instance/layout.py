@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from windtunnel.lifecycle.errors import ConfigurationError
+from windtunnel.lifecycle.contract.errors import ConfigurationError
 
 __all__ = ["HOME_VARIABLE", "Layout", "home_folder"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from windtunnel.cli.instance.files import read_json, write_json
-from windtunnel.lifecycle.errors import UnavailableError
+from windtunnel.lifecycle.contract.errors import UnavailableError
 
 __all__ = ["Daemon", "members", "stop"]
 

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 
-from windtunnel.lifecycle.settings import PREFIX
+from windtunnel.lifecycle.contract.settings import PREFIX
 
 __all__ = ["PRELOADED", "main", "modules", "preload"]
 

@@ -15,7 +15,7 @@ from typing import Any
 from windtunnel.cli.instance.environment import KNOBS, SHELL
 from windtunnel.cli.instance.layout import Layout
 from windtunnel.cli.instance.ports import LOOPBACK
-from windtunnel.lifecycle.fingerprint import fingerprint
+from windtunnel.lifecycle.contract.fingerprint import fingerprint
 
 __all__ = ["AIRFLOW", "SERVICES", "Service", "airflow_health", "answers", "definitions"]
 
@@ -62,7 +62,7 @@ def definitions(layout: Layout, ports: Mapping[str, int], environment: Mapping[s
         *("--artifacts-destination", str(layout.mlflow)),
     )
     server = (
-        *(sys.executable, "-m", "windtunnel.serving.server"),
+        *(sys.executable, "-m", "windtunnel.serving"),
         *("--home", str(layout.server), "--host", LOOPBACK),
         *("--port", str(ports["server"]), "--grpc-port", str(ports["server_grpc"])),
     )

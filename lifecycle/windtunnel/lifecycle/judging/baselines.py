@@ -24,13 +24,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from windtunnel.lifecycle import answers
-from windtunnel.lifecycle.bundle import Bundle
-from windtunnel.lifecycle.errors import DataError
-from windtunnel.lifecycle.frames import to_frame
+from windtunnel.lifecycle.contract.errors import DataError
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.data.frames import to_frame
+from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.judging.slices import Cuts, encode
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.rows import DAY
+from windtunnel.lifecycle.model import answers
+from windtunnel.lifecycle.model.bundle import Bundle
 
 __all__ = ["CLOSED", "Baseline", "DayMeans", "fit", "kind_of"]
 
@@ -50,7 +50,7 @@ class Baseline(Protocol):
         """What it does, in words."""
 
     def scores(self, rows: pa.RecordBatch) -> np.ndarray:
-        """Answers as `windtunnel.lifecycle.answers.scores` gives them, one row each."""
+        """Answers as `windtunnel.lifecycle.model.answers.scores` gives them, one row each."""
 
 
 def kind_of(problem: Problem) -> str:

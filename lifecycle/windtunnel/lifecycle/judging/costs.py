@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from windtunnel.lifecycle.contract.problem import Costs
 from windtunnel.lifecycle.judging.curves import Curve
-from windtunnel.lifecycle.problem import Costs
 
 __all__ = ["CostCurve", "cost_curve", "expected_cost"]
 

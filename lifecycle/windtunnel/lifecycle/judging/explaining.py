@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from windtunnel.lifecycle import answers
-from windtunnel.lifecycle.bundle import Bundle
-from windtunnel.lifecycle.errors import UnsupportedError
-from windtunnel.lifecycle.frames import to_frame
+from windtunnel.lifecycle.contract.errors import UnsupportedError
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.data.frames import to_frame
 from windtunnel.lifecycle.judging.explain import Answer, importance, partial_dependence, shapley, what_if
 from windtunnel.lifecycle.judging.shap_values import shap_values
-from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.model import answers
+from windtunnel.lifecycle.model.bundle import Bundle
 
 __all__ = ["TRUTH", "explain"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from windtunnel.lifecycle.bundle import Bundle
-from windtunnel.lifecycle.errors import UnsupportedError
+from windtunnel.lifecycle.contract.errors import UnsupportedError
+from windtunnel.lifecycle.model.bundle import Bundle
 
 __all__ = ["shap_values"]
 

@@ -12,10 +12,10 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from windtunnel.lifecycle.errors import DataError
+from windtunnel.lifecycle.contract.errors import DataError
 from windtunnel.lifecycle.judging.curves import LIMIT, Curve, Scores, bin_of
 
-__all__ = ["GROUPS", "LOWER", "MAIN", "Binary", "Multiclass", "Regression", "Spread", "Tally", "lower_is_better", "tally"]
+__all__ = ["GROUPS", "MAIN", "Binary", "Multiclass", "Regression", "Spread", "Tally", "tally"]
 
 GROUPS = 20
 _BINS = 2048  # of a group's scores: only for the standard error
@@ -30,20 +30,6 @@ _ERRORS = 128  # bins of absolute errors, eight to the octave
 MAIN = {"binary": "auc", "anomaly": "auc", "multiclass": "macro_f1", "regression": "rmse"}
 """The metric that a task is judged by."""
 
-LOWER = frozenset({"rmse", "mae", "mse", "log_loss", "brier", "ece", "bias", "median_ae", "p90_ae", "expected_cost", "size_mb"})
-"""Metrics of which less is better, beside those that `lower_is_better` knows by the end of their name."""
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether less of a metric is better.
-
-    Example:
-        >>> lower_is_better("rmse"), lower_is_better("auc"), lower_is_better("quantile_loss_90")
-        (True, False, True)
-    """
-    name = metric.removeprefix("worst_group_")
-    return name in LOWER or name.startswith(("quantile_loss_", "latency_")) or name.endswith(("_difference", "_rate_gap"))
-
 
 class Tally(Protocol):
     """What each task's tally can do."""
@@ -51,7 +37,7 @@ class Tally(Protocol):
     rows: int
 
     def add(self, truth: np.ndarray, answer: np.ndarray, group: np.ndarray) -> None:
-        """Count rows: their truth, the model's answer (`windtunnel.lifecycle.answers.scores`), and the group of each."""
+        """Count rows: their truth, the model's answer (`windtunnel.lifecycle.model.answers.scores`), and the group of each."""
 
     def merge(self, other: Self) -> None:
         """Take in another tally."""

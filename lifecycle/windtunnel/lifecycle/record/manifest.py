@@ -21,12 +21,12 @@ from typing import Any
 
 import fsspec
 
-from windtunnel.lifecycle.errors import ConfigurationError
-from windtunnel.lifecycle.fingerprint import canonical, code_version, fingerprint
-from windtunnel.lifecycle.problem import Problem
-from windtunnel.lifecycle.references import Reference
-from windtunnel.lifecycle.run import Run
-from windtunnel.lifecycle.settings import Settings
+from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.fingerprint import canonical, code_version, fingerprint
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import Reference
+from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.settings import Settings
 
 __all__ = ["STAGES", "Manifest", "StageRecord", "environment", "find", "folder", "load", "record", "runs"]
 

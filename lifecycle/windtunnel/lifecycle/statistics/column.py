@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from windtunnel.lifecycle.errors import SchemaMismatchError
+from windtunnel.lifecycle.contract.errors import SchemaMismatchError
 from windtunnel.lifecycle.statistics.counting import combine_counts, count_values, flat
 from windtunnel.lifecycle.statistics.hashing import hash_column
 from windtunnel.lifecycle.statistics.moments import Moments

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
-from windtunnel.lifecycle.errors import SchemaMismatchError
-from windtunnel.lifecycle.problem import Problem
+from windtunnel.lifecycle.contract.errors import SchemaMismatchError
+from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.statistics.counting import flat
 from windtunnel.lifecycle.statistics.table import TableStatistics
 
@@ -84,7 +84,7 @@ class Profiled:
         return True
 
     def _add_splits(self, problem: Problem, batch: pa.RecordBatch) -> None:
-        from windtunnel.lifecycle.rows import DAY, label_of, split_of
+        from windtunnel.lifecycle.data.rows import DAY, label_of, split_of
 
         if problem.label.column not in batch.schema.names:
             return

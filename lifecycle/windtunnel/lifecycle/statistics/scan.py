@@ -9,8 +9,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from windtunnel.lifecycle.errors import SourceFormatError
-from windtunnel.lifecycle.sources.files import is_local, reaching
+from windtunnel.lifecycle.contract.errors import SourceFormatError
+from windtunnel.lifecycle.data.sources.files import is_local, reaching
 
 __all__ = ["BATCH_ROWS", "GroupTask", "Sink", "opened_parquet", "scan_groups", "tasks_of", "text_columns"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from windtunnel.lifecycle.errors import SchemaMismatchError
+from windtunnel.lifecycle.contract.errors import SchemaMismatchError
 from windtunnel.lifecycle.statistics.column import EXACT_LIMIT, ColumnStatistics
 from windtunnel.lifecycle.statistics.sampling import RowSample
 

@@ -1,0 +1,1 @@
+"""Great Expectations' metrics over chunks of any amount of data."""

@@ -1,0 +1,1 @@
+"""How fitted transformers are applied and shards are written."""

@@ -1,0 +1,1 @@
+"""How transformers are fitted over any amount of data."""

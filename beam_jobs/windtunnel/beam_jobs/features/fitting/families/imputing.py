@@ -1,0 +1,87 @@
+"""SimpleImputer and MissingIndicator: what is missing is seen in the distinct values; statistics come from their counts."""
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.impute._base import _safe_min
+from sklearn.utils._mask import _get_mask
+from sklearn.utils._missing import is_scalar_nan
+
+from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
+from windtunnel.beam_jobs.features.fitting.registry import family, maps
+from windtunnel.beam_jobs.features.quiet import quiet
+from windtunnel.beam_jobs.features.tallies.order import large_statistic, median
+from windtunnel.beam_jobs.features.tallies.streams import Stream
+from windtunnel.lifecycle.contract.errors import UnsupportedError
+
+
+@maps(SimpleImputer)
+def kept(fitted: Any) -> list[int] | None:
+    """The columns that are not dropped for being empty."""
+    if fitted.add_indicator:
+        return None
+    if fitted.strategy == "constant" or fitted.keep_empty_features:
+        empty = _get_mask(fitted.statistics_, np.nan) if not fitted.keep_empty_features else np.zeros(len(fitted.statistics_), bool)
+    else:
+        empty = _get_mask(fitted.statistics_, np.nan)
+    return [int(i) for i in np.flatnonzero(~empty)]
+
+
+@family(SimpleImputer)
+def imputer(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+    """All strategies; the indicator too."""
+    if callable(estimator.strategy):
+        raise UnsupportedError(
+            f"{where}: a SimpleImputer whose strategy is a function needs all values at once",
+            hint="use mean, median, most_frequent or constant, or a declared sample (options sample={'SimpleImputer': rows})",
+        )
+    summary = yield from context.summary(stream)
+    with quiet():
+        estimator.fit(summary.surrogate())
+        if estimator.strategy != "constant":
+            made = estimator.statistics_
+            statistics = np.empty(len(made), dtype=made.dtype)
+            for i in range(len(made)):
+                statistics[i] = _statistic(estimator, summary, i, scipy.sparse.issparse(summary.template))
+            estimator.statistics_ = statistics
+    return estimator
+
+
+def _statistic(estimator: Any, summary: Any, index: int, sparse: bool) -> Any:
+    if summary.tallies[index].large is not None:
+        return _of_large(estimator, summary, index)
+    values, counts = summary.column(index)
+    known = ~_get_mask(values, estimator.missing_values) if len(values) else np.zeros(0, dtype=bool)
+    values, counts = values[known], counts[known]
+    if not len(values):
+        return 0 if estimator.keep_empty_features else np.nan
+    if estimator.strategy == "most_frequent":
+        best = values[counts == counts.max()]
+        return _safe_min(best.tolist()) if best.dtype == object else best.min()
+    numbers = values.astype(np.float64)
+    order = np.argsort(numbers, kind="stable")
+    numbers, counts = numbers[order], counts[order]
+    if estimator.strategy == "median":
+        return median(numbers, counts)
+    n = counts.sum()
+    mean = np.dot(counts, numbers) / n
+    return mean + np.dot(counts, numbers - mean) / n if np.isfinite(mean) else mean
+
+
+def _of_large(estimator: Any, summary: Any, index: int) -> Any:
+    """The statistic of a column with very many distinct numbers."""
+    if not is_scalar_nan(estimator.missing_values):
+        summary.need_complete()
+    if estimator.strategy == "mean":
+        return summary.tallies[index].large.mean
+    return large_statistic(summary, index, estimator.strategy)
+
+
+@family(MissingIndicator)
+def indicator(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+    """Fitted by scikit-learn itself on the distinct values."""
+    summary = yield from context.summary(stream)
+    with quiet():
+        return estimator.fit(summary.surrogate())

@@ -1,0 +1,75 @@
+"""StandardScaler, MinMaxScaler and MaxAbsScaler: from moments. RobustScaler: from order statistics."""
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.preprocessing._data import _handle_zeros_in_scale, _is_constant_feature
+
+from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
+from windtunnel.beam_jobs.features.fitting.registry import family, identity_map, maps
+from windtunnel.beam_jobs.features.quiet import quiet
+from windtunnel.beam_jobs.features.tallies.moments import Moments
+from windtunnel.beam_jobs.features.tallies.order import percentiles
+from windtunnel.beam_jobs.features.tallies.streams import Stream
+
+maps(StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler)(identity_map)
+
+
+@family(StandardScaler)
+def standard(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+    """Mean and variance; a column counts as constant by scikit-learn's own rule."""
+    weighted = context.weighted(estimator)
+    moments = yield from context.moments(stream, weighted=weighted)
+    return finish_standard(estimator, moments, context.peek(stream), weighted=weighted)
+
+
+def finish_standard(estimator: Any, moments: Moments, template: Any, *, weighted: bool) -> Any:
+    """A StandardScaler from moments, in the types that scikit-learn leaves."""
+    with quiet():
+        stand_in = moments.stand_in(template)
+        estimator.fit(stand_in, sample_weight=np.ones(stand_in.shape[0]) if weighted else None)
+    kind = np.asarray(estimator.n_samples_seen_).dtype
+    seen = moments.n.astype(kind)
+    estimator.n_samples_seen_ = seen[0] if np.ptp(seen) == 0 else seen
+    if estimator.mean_ is not None or estimator.var_ is not None:
+        mean, variance = moments.mean.copy(), moments.variance
+        if estimator.mean_ is not None:
+            estimator.mean_ = mean.astype(estimator.mean_.dtype)
+        if estimator.with_std:
+            with np.errstate(invalid="ignore"):
+                constant = _is_constant_feature(variance, mean, estimator.n_samples_seen_)
+                scale = _handle_zeros_in_scale(np.sqrt(variance), copy=False, constant_mask=constant)
+            estimator.var_, estimator.scale_ = variance.astype(estimator.var_.dtype), scale.astype(estimator.scale_.dtype)
+    return estimator
+
+
+@family(MinMaxScaler, MaxAbsScaler)
+def extremes(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+    """Fitted by scikit-learn itself on the least and the greatest values."""
+    moments = yield from context.moments(stream)
+    with quiet():
+        estimator.fit(moments.stand_in(context.peek(stream)))
+    estimator.n_samples_seen_ = moments.rows
+    return estimator
+
+
+@family(RobustScaler)
+def robust(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+    """Median and quantile range."""
+    summary = yield from context.summary(stream)
+    with quiet():
+        estimator.fit(summary.surrogate())
+    low, high = estimator.quantile_range
+    columns = range(len(summary.tallies))
+    if estimator.with_centering:
+        estimator.center_ = np.array([percentiles(summary, i, [50.0])[0] for i in columns]).astype(estimator.center_.dtype)
+    if estimator.with_scaling:
+        found = np.array([percentiles(summary, i, [low, high]) for i in columns])
+        with np.errstate(invalid="ignore"):
+            scale = _handle_zeros_in_scale(found[:, 1] - found[:, 0], copy=False)
+        if estimator.unit_variance:
+            scale = scale / (stats.norm.ppf(high / 100.0) - stats.norm.ppf(low / 100.0))
+        estimator.scale_ = scale.astype(estimator.scale_.dtype)
+    return estimator

@@ -1,0 +1,81 @@
+"""``windtunnel profile DATA``: statistics of a file, a glob or a table, as JSON, as a page, or as a short text."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from windtunnel.cli.data import reading
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """DATA, the outputs, and how to read it."""
+    parser.add_argument(
+        "data", nargs="+", metavar="DATA", help="Parquet, CSV, JSON lines or Arrow: paths, globs or folders; or a table's name"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the statistics as one JSON object; - for standard output")
+    parser.add_argument("--html", metavar="FILE", help="write the report, one page that needs no network")
+    parser.add_argument("--state", metavar="FILE", help="write the mergeable statistics, which `windtunnel compare` can read")
+    parser.add_argument("--label", metavar="COLUMN", help="say how strongly each column tells this one")
+    parser.add_argument("--sensitive", action="append", default=[], metavar="COLUMN", help="look for columns that stand in for this one")
+    parser.add_argument("--slice", action="append", default=[], metavar="COLUMN[,COLUMN]", help="statistics by the values of these, too")
+    reading.add_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Profile it."""
+    crossings = [entry.split(",") for entry in arguments.slice]
+    problem = None
+    if arguments.problem:
+        from windtunnel.lifecycle.contract.problem import load
+
+        problem = load(arguments.problem)
+    found = reading.load(arguments.data, arguments, crossings, problem)
+    described = reading.describe(found, label=arguments.label, sensitive=arguments.sensitive)
+    name = ", ".join(arguments.data)
+    if arguments.json:
+        text = json.dumps(described, indent=1, allow_nan=False, ensure_ascii=False)
+        if arguments.json == "-":
+            sys.stdout.write(text + "\n")
+        else:
+            reading.write(arguments.json, text.encode())
+    if arguments.html:
+        from windtunnel.lifecycle.pages.eda import profile_page
+
+        reading.write(arguments.html, profile_page(name, "", described).encode())
+    if arguments.state:
+        reading.write(arguments.state, found.profiled.to_bytes())
+    if not (arguments.json or arguments.html or arguments.state):
+        _print(described)
+    if found.skipped.rows:
+        print(f"windtunnel profile: {found.skipped.rows:,} rows have another number of cells and were left out", file=sys.stderr)
+    return 0
+
+
+def _print(described: dict[str, Any]) -> None:
+    print(f"{described['rows']:,} rows")
+    heads = ("column", "dtype", "null", "distinct", "min", "mean", "median", "max")
+    rows = [
+        (
+            name,
+            column["dtype"],
+            f"{column['null_share']:.1%}",
+            *(_short(column[key]) for key in ("distinct", "min", "mean")),
+            _short(column["quantiles"].get("0.5")),
+            _short(column["max"]),
+        )
+        for name, column in described["columns"].items()
+    ]
+    widths = [max(len(str(row[i])) for row in [heads, *rows]) for i in range(len(heads))]
+    for row in [heads, *rows]:
+        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for warning in described["warnings"]:
+        print(f"! {warning['column']}: {warning['what']}: {warning['text']}")
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)[:24]

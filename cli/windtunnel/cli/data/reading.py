@@ -1,0 +1,266 @@
+"""Statistics of whatever a person points at: files of any format, a table, or statistics that were kept."""
+
+import argparse
+import copy
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError, UnavailableError
+
+if TYPE_CHECKING:
+    from windtunnel.lifecycle.contract.problem import Problem
+    from windtunnel.lifecycle.data.sources.untyped import Skipped
+    from windtunnel.lifecycle.statistics import TableStatistics
+    from windtunnel.lifecycle.statistics.profiled import Profiled
+
+__all__ = ["Loaded", "add_arguments", "describe", "load", "options_of", "part_of", "write"]
+
+_STATE = "statistics.arrow"
+
+
+@dataclasses.dataclass
+class Loaded:
+    """Statistics, and which rows could not be read."""
+
+    profiled: "Profiled"
+    skipped: "Skipped"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How to read data."""
+    parser.add_argument("--workers", type=int, default=1, help="more than one reads Parquet in a Beam pipeline of so many processes")
+    parser.add_argument("--delimiter", help="of CSV; guessed from the header if not given")
+    parser.add_argument("--encoding", help="of CSV; utf-8 if not given")
+    parser.add_argument("--quote", help="of CSV: the character around cells; '' for none; \" if not given")
+    parser.add_argument("--nulls", help="texts of CSV that mean no value, comma-separated")
+    parser.add_argument("--no-header", action="store_true", help="the CSV has no header")
+    parser.add_argument("--start", help="of a table: the first day, such as 2013-01-01")
+    parser.add_argument("--end", help="of a table: the day after the last")
+    parser.add_argument("--snapshot", help="of a table: a snapshot id or a tag; the newest version if not given")
+    parser.add_argument("--problem", metavar="FILE", help="a problem file: says what the label and the splits of a table or of files are")
+
+
+def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that say how CSV is written, as a source's options."""
+    options: dict[str, Any] = {name: getattr(arguments, name) for name in ("delimiter", "encoding") if getattr(arguments, name)}
+    if options.get("delimiter") in {"\\t", "tab"}:
+        options["delimiter"] = "\t"
+    if arguments.quote is not None:
+        options["quote"] = arguments.quote
+    if arguments.nulls is not None:
+        options["nulls"] = arguments.nulls.split(",")
+    if arguments.no_header:
+        options["header"] = False
+    return options
+
+
+def load(
+    data: Sequence[str], arguments: argparse.Namespace, slices: Sequence[Sequence[str]] = (), problem: "Problem | None" = None
+) -> Loaded:
+    """The statistics of data: paths, globs, folders, the name of a table, or statistics that were kept.
+
+    Raises:
+        UnavailableError: nothing is there.
+        SourceFormatError: it cannot be read.
+    """
+    from windtunnel.lifecycle.data.sources.files import find
+    from windtunnel.lifecycle.data.sources.untyped import Skipped, format_of
+    from windtunnel.lifecycle.statistics.profiled import Profiled
+
+    skipped, whole = Skipped(), Profiled(slices, None, problem)
+    options = options_of(arguments)
+    parquet: list[str] = []
+    for entry in data:
+        kept = _kept(entry)
+        if kept is not None:
+            whole.merge(kept)
+            continue
+        paths = find(entry) or _table(entry, arguments)
+        for path in paths:
+            if format_of(path) == "parquet":
+                parquet.append(path)
+            else:
+                whole.merge(_untyped(path, options, Profiled(slices, None, problem), skipped))
+    for part in _parquet(parquet, arguments, Profiled(slices, None, problem), slices):
+        whole.merge(part)
+    _check_slices(whole, slices)
+    return Loaded(whole, skipped)
+
+
+def _parquet(paths: list[str], arguments: argparse.Namespace, whole: "Profiled", slices: Sequence[Sequence[str]]) -> Iterable["Profiled"]:
+    if not paths:
+        return
+    if arguments.workers > 1:
+        if arguments.problem:
+            raise ConfigurationError("--problem is read in one process", hint="leave out --workers")
+        from windtunnel.beam_jobs.job import Progress
+        from windtunnel.beam_jobs.profile import profile_files
+        from windtunnel.lifecycle.contract.settings import Settings
+
+        yield from profile_files(paths, Settings(workers=arguments.workers), Progress("profile"), slices=slices)
+        return
+    from windtunnel.lifecycle.data.snapshots import day_of
+    from windtunnel.lifecycle.statistics.scan import scan_groups, tasks_of
+
+    first_test = _first_test_day(arguments)
+    if not first_test:
+        for task in tasks_of(paths):
+            scan_groups(task, whole)
+        yield whole
+        return
+    for path in paths:
+        part = copy.deepcopy(whole)
+        for task in tasks_of([path]):
+            scan_groups(task, part)
+        part.splits = {"test" if day_of(path) >= first_test else "train": part.table}
+        yield part
+
+
+def _first_test_day(arguments: argparse.Namespace) -> str:
+    """Of a problem that splits by time: the first day, ISO, of the test split of the window that ends on ``--end``."""
+    if not arguments.problem:
+        return ""
+    from windtunnel.lifecycle.contract.problem import load
+    from windtunnel.lifecycle.data.rows import first_test_day
+
+    problem = load(arguments.problem)
+    if problem.splits.by != "time":
+        return ""
+    if not arguments.end:
+        raise ConfigurationError("the problem splits by time: the splits of which window?", hint="give --end, the day after its last")
+    return first_test_day(problem, arguments.end).isoformat()
+
+
+def _untyped(path: str, options: dict[str, Any], empty: "Profiled", skipped: "Skipped") -> "Profiled":
+    from windtunnel.lifecycle.data.sources.untyped import Skipped, read_untyped
+
+    mine, found, offset = Skipped(), copy.deepcopy(empty), 0
+    for batch in read_untyped(path, options, mine):
+        if batch is None:
+            found, offset = copy.deepcopy(empty), 0
+            continue
+        found.add_batch(batch, os.fspath(Path(path).name), offset)
+        offset += batch.num_rows
+    skipped.rows += mine.rows
+    skipped.samples += mine.samples
+    return found
+
+
+def _kept(entry: str) -> "Profiled | None":
+    """Statistics that a stage or ``--state`` wrote; None for anything else."""
+    from windtunnel.lifecycle.statistics.profiled import Profiled
+
+    path = Path(entry) / _STATE if Path(entry).is_dir() else Path(entry)
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        if file.read(6) != b"ARROW1":
+            return None
+    try:
+        return Profiled.from_bytes(path.read_bytes())
+    except SchemaMismatchError:
+        return None  # somebody else's Arrow file: data
+
+
+def _table(entry: str, arguments: argparse.Namespace) -> list[str]:
+    """The data files of a table of ours."""
+    if not re.fullmatch(r"\w+\.\w+", entry):
+        raise UnavailableError(f"{entry}: no such file", hint="give a path, a glob, a folder, or a table such as flight_delays.examples")
+    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.data.snapshots import table_files
+
+    settings = Settings.from_environment()
+    if not settings.catalog_uri:
+        raise UnavailableError(
+            f"{entry}: no such file, and no catalog is set in which it could be a table",
+            hint="`eval $(windtunnel env)` makes this command see the embedded instance's tables",
+        )
+    found = table_files(settings, entry, arguments.start, arguments.end, arguments.snapshot or "")
+    if not found:
+        raise UnavailableError(f"table {entry} has no rows between {arguments.start or 'its first day'} and {arguments.end or 'its last'}")
+    return found
+
+
+def _check_slices(found: "Profiled", slices: Sequence[Sequence[str]]) -> None:
+    known = found.table.columns
+    for name in (name for crossing in slices for name in crossing):
+        if name not in known:
+            raise ConfigurationError(f"there is no column {name!r} to slice by", hint=f"there are: {', '.join(known)}")
+
+
+def part_of(found: "Profiled", name: str | None, split: str | None = None) -> "TableStatistics":
+    """The whole table, or a slice or a split of it.
+
+    Raises:
+        ConfigurationError: there is no such slice or split.
+    """
+    if split:
+        if name:
+            raise ConfigurationError(f"give a slice ({name}) or a split ({split}), not both", hint="slices are kept of all rows")
+        if split not in found.splits:
+            raise ConfigurationError(
+                f"there is no split {split!r}",
+                hint=f"there are: {', '.join(found.splits)}" if found.splits else "give --problem, which says what the splits are",
+            )
+        return found.splits[split]
+    if not name:
+        return found.table
+    wanted = name.replace(", ", ",")
+    for key, statistics in found.slices.items():
+        if key.replace(", ", ",") == wanted:
+            return statistics
+    raise ConfigurationError(f"there is no slice {name!r}", hint=f"there are: {', '.join(list(found.slices)[:20]) or 'none'}")
+
+
+def describe(found: Loaded, label: str | None = None, sensitive: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything that is known, as one object.
+
+    Raises:
+        ConfigurationError: a column that is named is not there.
+    """
+    from windtunnel.lifecycle.pages.eda import warnings_of
+    from windtunnel.lifecycle.statistics import summarize
+    from windtunnel.lifecycle.statistics.association import associations
+
+    summary = summarize(found.profiled.table)
+    for name in [*([label] if label else []), *sensitive]:
+        if name not in summary["columns"]:
+            raise ConfigurationError(f"there is no column {name!r}", hint=f"there are: {', '.join(summary['columns'])}")
+    sample = found.profiled.table.sample.table
+    association = associations(sample, list(summary["columns"]), label) if label else {}
+    proxies = {name: associations(sample, list(summary["columns"]), name) for name in sensitive}
+    described: dict[str, Any] = {**summary, "warnings": warnings_of(summary, association, proxies)}
+    if label:
+        described |= {"label": label, "association": association, "association_rows": sample.num_rows}
+    if proxies:
+        described["proxies"] = proxies
+    if found.profiled.labels:
+        described["labels"] = found.profiled.label_counts()
+    if found.profiled.splits:
+        described["splits"] = {name: summarize(statistics) for name, statistics in found.profiled.splits.items()}
+    if found.profiled.slices:
+        described["slices"] = {name: summarize(statistics) for name, statistics in found.profiled.slices.items()}
+    if found.skipped.rows:
+        described["skipped"] = {"rows": found.skipped.rows, "samples": found.skipped.samples, "reason": "another number of cells"}
+    return described
+
+
+def write(path: str, data: bytes) -> None:
+    """A file that is there whole or not at all.
+
+    Raises:
+        UnavailableError: it cannot be written.
+    """
+    temporary = Path(f"{path}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UnavailableError(
+            f"{path}: cannot be written: {error.strerror}", hint="is there such a folder, and room on the disk?"
+        ) from error

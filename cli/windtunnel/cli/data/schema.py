@@ -1,0 +1,124 @@
+"""``windtunnel schema``: the JSON Schema of a problem file, for editors and for checks in CI; or its reference as Markdown.
+
+``windtunnel schema --infer DATA`` finds the columns of data and prints them as a problem file has them. Put there, they are pinned: a later
+run stops at a column that is gone or of another type, instead of finding other types.
+"""
+
+import argparse
+import inspect
+import json
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from windtunnel.cli.data import reading
+from windtunnel.lifecycle.contract.problem import Problem, json_schema
+
+__all__ = ["add_arguments", "reference", "run"]
+
+_INTRODUCTION = """# The problem file
+
+One YAML file a problem, in the folder that `register_problems` reads; its name without `.yaml` is the problem's name and the DAG's. A
+wrong file is an import error that names the field and what is allowed; `windtunnel schema` prints the JSON Schema for editors. A whole
+example with comments: [`dags/problems/flight_delays.yaml`](../dags/problems/flight_delays.yaml).
+
+Unknown fields are refused. This page is what `windtunnel schema --markdown` prints.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The form."""
+    parser.add_argument("--markdown", action="store_true", help="print the reference for people instead")
+    parser.add_argument("--infer", nargs="+", metavar="DATA", help="print the columns of data (paths, globs, a table) for a problem file")
+    reading.add_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it."""
+    if arguments.infer:
+        print(_inferred(arguments), end="")
+        return 0
+    print(reference() if arguments.markdown else json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _inferred(arguments: argparse.Namespace) -> str:
+    """The part ``columns`` of a problem file, and as comments what a person should look at.
+
+    Raises:
+        UnsupportedError: no column can be one of a problem.
+    """
+    import yaml
+
+    from windtunnel.lifecycle.contract.errors import UnsupportedError
+    from windtunnel.lifecycle.data.schema import pinnable
+
+    statistics = reading.load(arguments.infer, arguments).profiled.table
+    found = {name: pinnable(column.type) for name, column in statistics.columns.items()}
+    columns = {name: kind for name, kind in found.items() if kind is not None}
+    if not columns:
+        raise UnsupportedError(f"{', '.join(arguments.infer)}: has no column that a problem can have", hint="numbers, texts, dates, times")
+    notes = [f"# found in {', '.join(arguments.infer)}, {statistics.rows:,} rows\n"]
+    notes += [f"# left out: {name}, {statistics.columns[name].type}\n" for name, kind in found.items() if kind is None]
+    notes += [f"# no value in: {name}\n" for name, column in statistics.columns.items() if name in columns and not column.count]
+    return "".join(notes) + yaml.safe_dump({"columns": columns}, sort_keys=False, allow_unicode=True)
+
+
+def reference() -> str:
+    """Every field of a problem file, part by part, with type, default and meaning."""
+    return "\n".join([_INTRODUCTION, *_part(Problem, "A problem", set())]).rstrip()
+
+
+def _part(model: type[BaseModel], title: str, seen: set[type]) -> Iterator[str]:
+    seen.add(model)
+    yield f"## {title}\n"
+    if model is not Problem:
+        yield f"{inspect.getdoc(model)}\n"
+    yield "| field | type | default | meaning |\n|---|---|---|---|"
+    inner: list[tuple[type[BaseModel], str]] = []
+    for name, field in model.model_fields.items():
+        if field.exclude:
+            continue
+        yield f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {field.description or ''} |"
+        inner += [(part, name) for part in _models(field.annotation)]
+    yield ""
+    for part, name in inner:
+        if part not in seen:
+            yield from _part(part, f"`{name}`", seen)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models(argument)
+
+
+def _type(annotation: Any) -> str:  # noqa: PLR0911 - one return a kind of type
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin is typing.Annotated:
+        return _type(arguments[0])
+    if origin is list:
+        return f"list of {_type(arguments[0])}"
+    if origin is dict:
+        return f"mapping to {_type(arguments[1])}"
+    if arguments:
+        return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
+    if annotation is Any:
+        return "any"
+    if issubclass(annotation, BaseModel):
+        return "see below"
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(annotation.__name__, annotation.__name__)
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "see below"
+    return "" if value in (None, "", [], {}) else f"`{json.dumps(value, default=str)}`"

@@ -1,0 +1,1 @@
+"""Commands that question the record of decisions."""

@@ -1,0 +1,103 @@
+"""Airflow's REST API v2, as far as our commands need it: standard library only, so that a command starts at once."""
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError
+
+__all__ = ["AirflowApi", "call"]
+
+_GONE, _CLIENT_ERROR = 404, 400
+
+
+def call(url: str, body: Any = None, *, token: str = "", method: str = "", timeout: float = 30.0) -> Any:
+    """Send JSON, get JSON.
+
+    Raises:
+        ConfigurationError: the server refuses the request; the message holds its words.
+        UnavailableError: it does not answer, or not well.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", "Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    request = urllib.request.Request(url, data, headers, method=method or ("GET" if data is None else "POST"))  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 - http(s) URLs of our own services
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        words = error.read().decode(errors="replace")[:500]
+        kind = ConfigurationError if _CLIENT_ERROR <= error.code < 500 else UnavailableError  # noqa: PLR2004
+        raise kind(f"{url} answers {error.code}: {words}", status=error.code) from error
+    except (OSError, ValueError) as error:
+        raise UnavailableError(f"{url} does not answer: {error}") from error
+
+
+class AirflowApi:
+    """One Airflow.
+
+    Args:
+        url: its base URL.
+        token: a bearer token.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+
+    def call(self, path: str, body: Any = None, *, method: str = "") -> Any:
+        """One call under ``/api/v2/``."""
+        return call(f"{self.url}/api/v2/{path}", body, token=self._token, method=method)
+
+    def wait_for_dag(self, dag_id: str, seconds: float = 90.0) -> None:
+        """Wait until the DAG processor has seen a DAG.
+
+        Raises:
+            UnavailableError: it has not; the message holds the import errors.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self.call(f"dags/{dag_id}")
+            except ConfigurationError as error:
+                if error.details.get("status") != _GONE:
+                    raise
+            else:
+                return
+            if time.monotonic() > end:
+                errors = [f"{entry['filename']}: {entry['stack_trace']}" for entry in self.call("importErrors")["import_errors"]]
+                raise UnavailableError(f"Airflow does not know DAG {dag_id!r}: {' '.join(errors) or 'no import error'}")
+            time.sleep(0.5)
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Start a run as the UI does; answers its id."""
+        self.call(f"dags/{dag_id}", {"is_paused": False}, method="PATCH")
+        return str(self.call(f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": dict(conf or {})})["dag_run_id"])
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """The state of a run."""
+        found: dict[str, Any] = self.call(f"dags/{dag_id}/dagRuns/{_quote(run_id)}")
+        return found
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The task instances of a run."""
+        found: list[dict[str, Any]] = self.call(f"dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances?limit=100")["task_instances"]
+        return found
+
+    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What a task returned."""
+        path = f"dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=false&stringify=false"
+        value = self.call(path)["value"]
+        return json.loads(value) if isinstance(value, str) else value
+
+    def links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
+        """The extra links of a task."""
+        found: dict[str, str | None] = self.call(f"dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances/{task_id}/links")["extra_links"]
+        return found
+
+
+def _quote(text: str) -> str:
+    return urllib.parse.quote(text, safe="")

@@ -1,0 +1,105 @@
+"""Artefacts: what stages leave behind, each in a folder named by the fingerprint of all that went into it.
+
+A folder counts only once its ``result.json`` is there, and that is written last: a killed stage leaves nothing that anybody would read.
+"""
+
+import contextlib
+import json
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from windtunnel.lifecycle.contract.settings import Settings
+
+__all__ = ["Stage", "local_copy", "read_text"]
+
+_RESULT = "result.json"
+
+
+class Stage:
+    """The output of one stage of one problem for one fingerprint.
+
+    Example:
+        >>> import tempfile
+        >>> stage = Stage(Settings(artifacts=tempfile.mkdtemp()), "churn", "profile", "0f3a")
+        >>> stage.result() is None
+        True
+        >>> with stage.writing() as folder:
+        ...     _ = (folder / "report.html").write_text("<html>")
+        ...     stage.finish(folder, {"rows": 3})
+        >>> stage.result()
+        {'rows': 3}
+    """
+
+    def __init__(self, settings: Settings, problem: str, name: str, fingerprint: str) -> None:
+        self.key = fingerprint
+        self.uri = settings.artifact_path(problem, name, fingerprint)
+
+    def path(self, name: str) -> str:
+        """The place of one file of it."""
+        return f"{self.uri}/{name}"
+
+    def result(self) -> dict[str, Any] | None:
+        """What the stage found, or None if it has not ended."""
+        filesystem, path = fsspec.core.url_to_fs(self.path(_RESULT))
+        if not filesystem.exists(path):
+            return None
+        found: dict[str, Any] = json.loads(filesystem.cat_file(path))
+        return found
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Path]:
+        """A local folder to fill; `finish` must be called in it for the output to count.
+
+        On a local root the folder lies beside its destination, so that finishing is a rename.
+        """
+        filesystem, path = fsspec.core.url_to_fs(self.uri)
+        local = "file" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,))
+        if local:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=Path(path).parent if local else None))
+        folder.chmod(0o755)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def finish(self, folder: Path, result: dict[str, Any]) -> None:
+        """Publish the folder with its result; if another worker was first with the same fingerprint, theirs stays."""
+        (folder / _RESULT).write_text(json.dumps(result, sort_keys=True), encoding="utf-8")
+        filesystem, path = fsspec.core.url_to_fs(self.uri)
+        if "file" not in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)):
+            files = [file for file in folder.rglob("*") if file.is_file() and file.name != _RESULT]
+            for file in [*files, folder / _RESULT]:
+                filesystem.put_file(str(file), f"{path}/{file.relative_to(folder).as_posix()}")
+            return
+        if self.result() is None:
+            stale = Path(f"{path}.{uuid.uuid4().hex}")
+            with contextlib.suppress(FileNotFoundError):
+                Path(path).rename(stale)
+            with contextlib.suppress(OSError):  # somebody else's rename came in between: theirs stays
+                folder.rename(path)
+            shutil.rmtree(stale, ignore_errors=True)
+
+
+def read_text(uri: str) -> str:
+    """The text of a file at a path or URL."""
+    with fsspec.open(uri, "rt", encoding="utf-8") as file:
+        return str(file.read())
+
+
+@contextlib.contextmanager
+def local_copy(uri: str) -> Iterator[Path]:
+    """A folder's files as a local folder: itself if it is local, else a copy that is removed afterwards."""
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    if "file" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)):
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        filesystem.get(path.rstrip("/") + "/", folder, recursive=True)
+        yield Path(folder)

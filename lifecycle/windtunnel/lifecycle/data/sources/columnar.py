@@ -1,0 +1,185 @@
+"""Parquet and Arrow IPC: files that know their types."""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from windtunnel.lifecycle.contract.errors import SourceFormatError
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.schema import arrow_schema, check_columns
+from windtunnel.lifecycle.data.sources.cast import cast_column, check_castable
+from windtunnel.lifecycle.data.sources.days import event_columns, event_days
+from windtunnel.lifecycle.data.sources.files import is_local, opened, reaching, unchanged
+from windtunnel.lifecycle.data.sources.options import checked
+from windtunnel.lifecycle.data.sources.piece import Chunk, Piece, Rejected, shorten
+
+__all__ = ["Fitter", "arrow_batches", "read_arrow", "read_parquet", "row_counts"]
+
+_ROWS = 131_072
+
+
+def read_parquet(problem: Problem, piece: Piece, _settings: Settings) -> Iterator[Chunk]:
+    """The rows of some row groups of a Parquet file.
+
+    Raises:
+        SourceFormatError: it is not Parquet, or is damaged.
+        SchemaMismatchError: a declared column is missing or of another family of types.
+        UnavailableError: it is out of reach, or was changed while being read.
+    """
+    checked(problem.source.options, set(), f"problem {problem.name}")
+    with unchanged(piece.path, piece.state), _parquet(piece.path) as file:
+        with _damaged(piece.path, "a readable Parquet file"):
+            schema = file.schema_arrow
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+        fitter = Fitter(problem, piece, schema)
+        for group in piece.row_groups or range(len(sizes)):
+            row = sum(sizes[:group])
+            with _damaged(piece.path, "a readable Parquet file"):
+                batches = file.iter_batches(_ROWS, row_groups=[group], columns=fitter.present)
+            while True:
+                with _damaged(piece.path, f"undamaged in row group {group}"):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                yield fitter.fit(batch, row)
+                row += batch.num_rows
+            if row != sum(sizes[: group + 1]):
+                raise SourceFormatError(
+                    f"{piece.path}: row group {group} gave {row - sum(sizes[:group]):,} rows but its footer promises {sizes[group]:,}",
+                    path=piece.path,
+                )
+
+
+def row_counts(path: str) -> list[int]:
+    """The rows of each row group of a Parquet file.
+
+    Raises:
+        SourceFormatError: it is not Parquet.
+    """
+    with _parquet(path) as file, _damaged(path, "a readable Parquet file"):
+        return [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+
+
+@contextlib.contextmanager
+def _parquet(path: str) -> Iterator[pq.ParquetFile]:
+    import fsspec
+
+    with reaching(path):
+        stream = pa.OSFile(path.removeprefix("file://"), "rb") if is_local(path) else fsspec.open(path, "rb").open()
+    with stream:
+        with _damaged(path, "a readable Parquet file"):
+            file = pq.ParquetFile(stream)
+        yield file
+
+
+@contextlib.contextmanager
+def _damaged(path: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise SourceFormatError(f"{path}: is not {what}: {str(error)[:300]}", hint="write or fetch the file again", path=path) from error
+
+
+def read_arrow(problem: Problem, piece: Piece, _settings: Settings) -> Iterator[Chunk]:
+    """The rows of an Arrow IPC file or stream (Feather too)."""
+    checked(problem.source.options, set(), f"problem {problem.name}")
+    row = 0
+    fitter: Fitter | None = None
+    with unchanged(piece.path, piece.state):
+        for batch in arrow_batches(piece.path):
+            fitter = fitter or Fitter(problem, piece, batch.schema)
+            yield fitter.fit(batch.select(fitter.present), row)
+            row += batch.num_rows
+
+
+def arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
+    """The batches of an Arrow IPC file or stream, of at most 131,072 rows; an empty one if there are none.
+
+    Raises:
+        SourceFormatError: it is neither, or is damaged.
+    """
+    with opened(path, foreign=("ARROW1",)) as streams:
+        for name, stream in streams:
+            with _damaged(name, "a readable Arrow IPC file"):
+                source = pa.PythonFile(stream, "r")
+                head = stream.read(6)
+                stream.seek(0)
+                reader = pyarrow.ipc.open_file(source) if head == b"ARROW1" else pyarrow.ipc.open_stream(source)
+                count = reader.num_record_batches if head == b"ARROW1" else None
+                yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+            number = 0
+            while count is None or number < count:
+                with _damaged(name, f"undamaged in batch {number}"):
+                    try:
+                        batch = reader.get_batch(number) if count is not None else reader.read_next_batch()
+                        batch.validate(full=True)
+                    except StopIteration:
+                        break
+                number += 1
+                for start in range(0, batch.num_rows, _ROWS):
+                    yield batch.slice(start, _ROWS)
+
+
+class Fitter:
+    """Makes typed batches fit a problem's schema; rows that do not are set aside.
+
+    Args:
+        problem: declares the columns.
+        piece: where the rows come from.
+        found: the source's own schema.
+
+    Attributes:
+        present: the declared columns that the source has.
+    """
+
+    def __init__(self, problem: Problem, piece: Piece, found: pa.Schema) -> None:
+        check_columns(problem, found.names, piece.path)
+        self._problem, self._piece = problem, piece
+        self._schema = arrow_schema(problem, day=False)
+        self.present = [name for name in self._schema.names if name in found.names]
+        for name in self.present:
+            check_castable(found.field(name).type, self._schema.field(name).type, name, piece.path)
+
+    def fit(self, batch: pa.RecordBatch, row: int) -> Chunk:
+        """The rows from number `row` (from 0) on."""
+        good = np.ones(batch.num_rows, dtype=bool)
+        why: dict[int, tuple[str, str]] = {}
+        columns = []
+        for field in self._schema:
+            if field.name not in self.present:
+                columns.append(pa.nulls(batch.num_rows, field.type))
+                continue
+            values = batch.column(field.name)
+            values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+            typed, bad = cast_column(values, field.type)
+            if pa.types.is_string(field.type):
+                bad = bad | _with_nul(typed)
+            for i in np.flatnonzero(bad & good):
+                why[int(i)] = (field.name, f"{shorten(str(values[int(i)].as_py()), 80)!r} is not {field.type}")
+            good &= ~bad
+            columns.append(typed)
+        whole = pa.record_batch(columns, schema=self._schema)
+        if self._piece.dated:
+            undated = pc.is_null(event_days(self._problem, whole)).to_numpy(zero_copy_only=False)
+            column = event_columns(self._problem)[0]
+            for i in np.flatnonzero(undated & good):
+                why[int(i)] = (column, f"{shorten(str(batch.column(column)[int(i)].as_py()), 80)!r} is no event time")
+            good &= ~undated
+        if good.all():
+            return Chunk(whole, [], batch.num_rows)
+        rejected = [
+            Rejected(row + i + 1, column, reason, shorten(str(batch.slice(i, 1).to_pylist()[0])))
+            for i, (column, reason) in sorted(why.items())
+        ]
+        return Chunk(whole.filter(pa.array(good)), rejected, batch.num_rows)
+
+
+def _with_nul(values: pa.Array) -> np.ndarray:
+    found = pc.fill_null(pc.match_substring(values, "\0"), False)
+    return np.asarray(found.to_numpy(zero_copy_only=False))

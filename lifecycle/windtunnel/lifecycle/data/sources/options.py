@@ -1,0 +1,88 @@
+"""How a text file is written: the options of a source, checked."""
+
+import codecs
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+from windtunnel.lifecycle.contract.errors import ConfigurationError
+
+__all__ = ["TextOptions", "checked"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TextOptions:
+    """The options of CSV and JSON lines.
+
+    Attributes:
+        delimiter: one character between cells.
+        quote: one character around cells that hold delimiters or newlines; empty for none.
+        escape: one character that takes the next one literally; empty for none, quotes are then doubled.
+        encoding: any name that Python knows.
+        header: whether the first record names the columns.
+        names: the columns' names instead of the header's, or where there is none.
+        skip_lines: lines before the header.
+        nulls: texts that mean "no value".
+        decimal_point: what stands before decimals.
+        thousands: what stands between thousands; empty for nothing.
+        timestamp_formats: how dates and times are written (`strptime`) where not as in ISO 8601.
+    """
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str = ""
+    encoding: str = "utf-8"
+    header: bool = True
+    names: tuple[str, ...] = ()
+    skip_lines: int = 0
+    nulls: tuple[str, ...] = ("",)
+    decimal_point: str = "."
+    thousands: str = ""
+    timestamp_formats: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Options from a problem file.
+
+        Raises:
+            ConfigurationError: names the option and what is allowed.
+
+        Example:
+            >>> TextOptions.of({"delimiter": ";", "nulls": ["NA"]}, "problem p").nulls
+            ('NA',)
+        """
+        given = checked(values, {field.name for field in dataclasses.fields(cls)}, where)
+        for name in ("names", "nulls", "timestamp_formats"):
+            if name in given:
+                entry = given[name]
+                given[name] = (str(entry),) if isinstance(entry, str) else tuple(str(each) for each in entry or ())
+        options = cls(**given)
+        for name in ("delimiter", "quote", "escape", "decimal_point", "thousands"):
+            text = getattr(options, name)
+            allowed = {1} if name in {"delimiter", "decimal_point"} else {0, 1}
+            if not isinstance(text, str) or len(text) not in allowed or not text.isascii():
+                raise ConfigurationError(f"{where}: source.options.{name} must be one ASCII character but got {text!r}")
+        try:
+            codecs.lookup(options.encoding)
+        except LookupError as error:
+            raise ConfigurationError(
+                f"{where}: source.options.encoding is unknown: {options.encoding!r}", hint="such as utf-8, latin-1, utf-16"
+            ) from error
+        return options
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether bytes need no transcoding."""
+        return codecs.lookup(self.encoding).name in {"utf-8", "ascii", "utf-8-sig"}
+
+
+def checked(values: Mapping[str, Any], allowed: set[str], where: str) -> dict[str, Any]:
+    """Options whose names are all known.
+
+    Raises:
+        ConfigurationError: names the unknown one and those that are allowed.
+    """
+    unknown = sorted(set(values) - allowed)
+    if unknown:
+        raise ConfigurationError(f"{where}: unknown source.options {unknown}", hint=f"allowed here: {', '.join(sorted(allowed))}")
+    return dict(values)

@@ -1,0 +1,126 @@
+"""What a window's source consists of, and which version of it: decided before anything is read."""
+
+import logging
+import string
+from collections.abc import Sequence
+
+from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.fingerprint import fingerprint
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.sources.files import content_digest, find, is_local, state_of
+from windtunnel.lifecycle.data.sources.piece import Piece, Unit
+
+__all__ = ["plan"]
+
+log = logging.getLogger("windtunnel.sources")
+
+_PARSER = 1
+"""Raised whenever the same bytes would be read as other rows: days ingested before are then ingested anew."""
+
+_PIECE_ROWS = 1_048_576
+_DAILY = {"day", "dom"}
+_FIELDS = {"landing", "day", "year", "month", "dom"}
+
+
+def plan(problem: Problem, window: Window, settings: Settings, version: str = "") -> list[Unit]:
+    """The units of a window: one a day where the path names days, else one for all.
+
+    A day without a file has no unit, which is logged.
+
+    Args:
+        problem: says where its source is.
+        window: the days.
+        settings: say where ``{landing}`` is.
+        version: of a database that is read in parts, see `windtunnel.lifecycle.data.sources.database.one_version`.
+
+    Raises:
+        ConfigurationError: the path has unknown fields.
+        UnavailableError: the place is out of reach.
+    """
+    if problem.source.format == "sql":
+        from windtunnel.lifecycle.data.sources.database import plan_query
+
+        return [plan_query(problem, window, version)]
+    if problem.source.format == "python":
+        from windtunnel.lifecycle.data.sources.generator import plan_generator
+
+        return [plan_generator(problem, window)]
+    if problem.source.format == "iceberg":
+        from windtunnel.lifecycle.data.sources.lake import plan_table
+
+        return [plan_table(problem, window, settings, version_of)]
+    fields = _fields(problem)
+    landing = settings.need("landing") if "landing" in fields else ""
+    values = [
+        {"landing": landing, "day": f"{day:%Y-%m-%d}", "year": f"{day:%Y}", "month": f"{day:%m}", "dom": f"{day:%d}"} for day in window.days
+    ]
+    if fields & _DAILY:
+        units = []
+        absent = []
+        for entry in values:
+            paths = find(problem.source.path.format(**entry))
+            if paths:
+                units.append(_unit(problem, entry["day"], paths))
+            else:
+                absent.append(entry["day"])
+        if absent:
+            log.warning("%s: no file for %d of %d days: %s", problem.name, len(absent), len(values), _shown(absent))
+        return units
+    patterns = dict.fromkeys(problem.source.path.format(**entry) for entry in values)
+    paths = list(dict.fromkeys(path for pattern in patterns for path in find(pattern)))
+    if not paths:
+        log.warning("%s: no file matches %s", problem.name, _shown(list(patterns)))
+        return []
+    return [_unit(problem, "" if problem.event_time else window.days[-1].isoformat(), paths)]
+
+
+def _fields(problem: Problem) -> set[str]:
+    try:
+        fields = {name for _, name, _, _ in string.Formatter().parse(problem.source.path) if name is not None}
+    except ValueError as error:
+        raise ConfigurationError(f"problem {problem.name}: source.path {problem.source.path!r}: {error}") from error
+    if fields - _FIELDS:
+        raise ConfigurationError(
+            f"problem {problem.name}: source.path has unknown fields {sorted(fields - _FIELDS)}",
+            hint=f"known ones: {', '.join(sorted(_FIELDS))}",
+        )
+    return fields
+
+
+def _unit(problem: Problem, day: str, paths: Sequence[str]) -> Unit:
+    states = [state_of(path) for path in paths]
+    contents = [content_digest(path) if is_local(path) else state for path, state in zip(paths, states, strict=True)]
+    pieces: list[Piece] = []
+    for path, state in zip(paths, states, strict=True):
+        for groups in _row_groups(path) if problem.source.format == "parquet" else [()]:
+            pieces.append(Piece(len(pieces), path, state, groups, dated=not day))
+    return Unit(day, version_of(problem, contents), tuple(pieces))
+
+
+def _row_groups(path: str) -> list[tuple[int, ...]]:
+    """A Parquet file's row groups in pieces of about a million rows, so that workers share a large file."""
+    from windtunnel.lifecycle.data.sources.columnar import row_counts
+
+    parts: list[tuple[int, ...]] = []
+    held: list[int] = []
+    rows = 0
+    counts = row_counts(path)
+    for group, count in enumerate(counts):
+        held.append(group)
+        rows += count
+        if rows >= _PIECE_ROWS or group == len(counts) - 1:
+            parts.append(tuple(held))
+            held, rows = [], 0
+    return parts or [()]
+
+
+def version_of(problem: Problem, contents: Sequence[str]) -> str:
+    """The digest of rows that were made from these contents in this problem's way."""
+    how = problem.part_fingerprint("columns", "optional_columns", "event_time")
+    return fingerprint(_PARSER, problem.source.format, problem.source.options, how, list(contents))
+
+
+def _shown(entries: Sequence[str], limit: int = 5) -> str:
+    return ", ".join(entries[:limit]) + (f" and {len(entries) - limit} more" if len(entries) > limit else "")

@@ -1,0 +1,401 @@
+"""From what a pass counted to a judgement: figures with intervals, comparisons, slices, fairness and the verdict of the gates.
+
+The result, ``evaluation.json``, is plain data:
+
+.. code-block:: text
+
+    candidate, baseline_figures, champion_figures   metric -> value
+    champion     who the champion was: version, cut-off, and its ledger entry, or null
+    intervals    metric -> [low, high] of the candidate (95 %)
+    baseline     which simple model stands beside it: kind, and in words
+    differences  metric -> {value, low, high, error}: candidate minus champion, paired; baseline_differences: minus the baseline
+    newest       the same figures on the newest days alone
+    slices       declared: name, rows, figures, champion's figures
+    found        slices that are worse than the rest, corrected for how many were looked at
+    fairness     a sensitive column -> its differences and groups
+    unseen       values that the window has and the judged rows have not; unseen_live: that the model server was asked about
+    gates        gate, passed, reason, value, bound
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from windtunnel.lifecycle.contract.errors import UnavailableError
+from windtunnel.lifecycle.contract.metrics import lower_is_better
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import EvaluationRef
+from windtunnel.lifecycle.data.artifacts import read_text
+from windtunnel.lifecycle.judging import gates, tallies
+from windtunnel.lifecycle.judging.baselines import kind_of
+from windtunnel.lifecycle.judging.costs import cost_curve, expected_cost
+from windtunnel.lifecycle.judging.fairness import compare_groups, worst_groups
+from windtunnel.lifecycle.judging.sample import Sample
+from windtunnel.lifecycle.judging.slices import Slicing
+from windtunnel.lifecycle.judging.tallies import MAIN, Binary, Regression, Spread, Tally
+from windtunnel.lifecycle.judging.weak import Weak, given_up, weak_spots
+from windtunnel.lifecycle.learning.estimators import resolve
+from windtunnel.lifecycle.model.bundle import Bundle
+
+__all__ = ["approval_body", "conclude", "load", "unseen"]
+
+
+class Counted(Protocol):
+    """What a pass added up, by model name."""
+
+    rows: int
+    labelled: int
+    training: dict[Any, float]
+    heldout: dict[str, Tally]
+    newest: dict[str, Tally]
+    declared: dict[str, list[Slicing]]
+    searched: list[Slicing]
+    domains: dict[str, dict[str, list[int]]]
+    kpi: dict[str, Sample]
+
+
+class Judged(Protocol):
+    """A model that took part."""
+
+    @property
+    def name(self) -> str:
+        """Who it is: candidate or champion."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """Its manifest."""
+
+
+class Standing(Protocol):
+    """The champion of the moment."""
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+
+    @property
+    def cutoff(self) -> str:
+        """Its data cut-off."""
+
+    @property
+    def entry(self) -> str:
+        """The ledger entry that made it champion."""
+
+
+def conclude(
+    problem: Problem,
+    models: Sequence[Judged],
+    count: Counted,
+    present: Standing | None,
+    *,
+    uses: int = 1,
+    about: str = "",
+    left_out: Sequence[str] = (),
+    explanations: Mapping[str, Any] | None = None,
+    more: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """The judgement, as plain data for evaluation.json.
+
+    Args:
+        problem: says the task, the slices, the gates.
+        models: the candidate first.
+        count: what the pass added up.
+        present: the champion, or None.
+        uses: how many candidates these rows have judged, this one included.
+        about: the baseline in words.
+        left_out: what could not be done, and why.
+        explanations: what `windtunnel.lifecycle.judging.explaining.explain` found.
+        more: further figures of the candidate, such as its size.
+    """
+    mine = count.heldout["candidate"]
+    scored = "champion" in count.heldout
+    groups = {name: _groups(problem, slicings) for name, slicings in count.declared.items()}
+    fairness = {column: compare_groups(problem.task, cells) for column, cells in groups["candidate"].items()}
+    figures = _figures(problem, count, "candidate", groups, fairness) | dict(more or {})
+    theirs: dict[str, float] | None = None
+    if scored:
+        other = {column: compare_groups(problem.task, cells) for column, cells in groups["champion"].items()}
+        theirs = _figures(problem, count, "champion", groups, other)
+    beside = count.heldout.get("baseline")
+    baseline = _baseline(problem, count, mine, models[0].bundle) if beside is None else beside.figures()
+    if problem.costs is not None and isinstance(beside, Binary):
+        baseline["expected_cost"] = expected_cost(beside.confusion.sum(axis=0), problem.costs)
+    for held in (figures, baseline, *([theirs] if theirs is not None else [])):
+        _objective(problem, held)
+    spots, looked = weak_spots(count.searched)
+    spreads = {name: Spread.of(counted) for name, counted in count.heldout.items()}
+    tested = [name for name in figures if name in spreads["candidate"].figures]
+    body: dict[str, Any] = {
+        "format": 1,
+        "problem": problem.name,
+        "task": problem.task,
+        "metric": MAIN[problem.task],
+        "rows": {"window": count.rows, "labelled": count.labelled, "judged": mine.rows},
+        "candidate": figures,
+        "candidate_bundle": {
+            "cutoff": models[0].bundle.cutoff,
+            "threshold": models[0].bundle.threshold,
+            "lineage": models[0].bundle.lineage,
+        },
+        "baseline": {"kind": kind_of(problem) if beside is not None else _STANDS_IN[problem.task == "regression"], "what": about},
+        "baseline_figures": baseline,
+        "champion": {"version": present.version, "cutoff": present.cutoff, "entry": present.entry} if present else None,
+        "champion_figures": theirs,
+        "intervals": {name: _bounds(spreads["candidate"].interval(name)) for name in tested},
+        "differences": _differences(spreads, tested, "champion") if scored else {},
+        "baseline_differences": _differences(spreads, tested, "baseline") if beside is not None else {},
+        "newest": {name: held.figures() | {"rows": held.rows} for name, held in count.newest.items() if held.rows},
+        "slices": _declared(count),
+        "found": [_spot(problem, spot) for spot in spots],
+        "looked_at": {"cells": looked, "given_up": given_up([*count.searched, *count.declared["candidate"]])},
+        "fairness": {
+            column: {**found, "groups": {name: _brief(cell) for name, cell in groups["candidate"][column].items()}}
+            for column, found in fairness.items()
+        },
+        "pictures": _pictures(problem, mine),
+        "explanations": dict(explanations or {}),
+        "unseen": unseen(count.domains),
+        "uses": uses,
+        "left_out": list(left_out),
+    }
+    body = _plain(body)
+    body["gates"] = [verdict.__dict__ for verdict in gates.judge(problem, body)]
+    return body
+
+
+def load(evaluation: EvaluationRef) -> dict[str, Any]:
+    """What evaluation.json holds.
+
+    Raises:
+        UnavailableError: it cannot be read.
+    """
+    try:
+        found: dict[str, Any] = json.loads(read_text(f"{evaluation.uri}/evaluation.json"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UnavailableError(f"the evaluation at {evaluation.uri} cannot be read: {error}") from error
+    return found
+
+
+def approval_body(evaluation: EvaluationRef, report_url: str = "") -> str:
+    """What a person who decides sees first, as Markdown: a short table, the gates, and the way to the report."""
+    found = load(evaluation)
+    others = [("baseline", found["baseline_figures"])]
+    if found["champion_figures"]:
+        others.append((f"champion (version {found['champion']['version']})", found["champion_figures"]))
+    names = [found["metric"], *(n for n in _SHOWN if n in found["candidate"] and n != found["metric"])]
+    lines = [
+        f"| metric | candidate | 95 % interval | {' | '.join(name for name, _ in others)} |",
+        f"|---|---|---|{'---|' * len(others)}",
+    ]
+    for name in names:
+        bounds = found["intervals"].get(name)
+        held = f"{_short(bounds[0])} to {_short(bounds[1])}" if bounds else "-"
+        cells = " | ".join(_short(figures.get(name)) for _, figures in others)
+        lines.append(f"| {name} | **{_short(found['candidate'][name])}** | {held} | {cells} |")
+    lines += ["", f"{found['rows']['judged']:,} held-out rows, data up to {found['candidate_bundle']['cutoff']}.", ""]
+    lines += [f"- {'✅' if gate['passed'] else '❌'} {gate['gate']}: {gate['reason']}" for gate in found["gates"]]
+    if not found["gates"]:
+        lines.append("- the problem names no gate")
+    for entry in found.get("found", [])[:3]:
+        lines.append(f"- ⚠️ weak spot: {entry['name']} ({entry['rows']:,} rows): {entry['reason']}")
+    if report_url:
+        lines += ["", f"[The whole report]({report_url})"]
+    return "\n".join(lines)
+
+
+_STANDS_IN = ("prior", "mean")
+
+_SHOWN = ("pr_auc", "log_loss", "precision", "recall", "accuracy", "macro_f1", "mae", "r2")
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _bounds(bounds: tuple[float, float]) -> list[float] | None:
+    return list(bounds) if all(math.isfinite(bound) for bound in bounds) else None
+
+
+def _baseline(problem: Problem, count: Counted, mine: Tally, bundle: Bundle) -> dict[str, float]:
+    """What the training rows' majority class, share of positives or mean would have been worth on the judged rows."""
+    if isinstance(mine, Regression):
+        held = count.training.get("n", 0)
+        mean = count.training["sum"] / held if held else mine.figures()["mean_truth"]
+        return mine.against(mean)
+    if isinstance(mine, tallies.Multiclass):
+        truth = mine.confusion.sum(axis=(0, 2)).astype(float)
+        majority = max(count.training, key=lambda name: (count.training[name], str(name)), default=bundle.classes[0])
+        place = bundle.classes.index(str(majority)) if str(majority) in bundle.classes else 0
+        right, rows = truth[place], truth.sum()
+        present = max(int((truth > 0).sum()), 1)
+        f1 = 2 * right / (rows + right) if rows + right else 0.0
+        return {"accuracy": right / rows, "macro_f1": f1 / present, "balanced_accuracy": 1 / present, "auc": 0.5}
+    confusion = mine.confusion.sum(axis=0).astype(float) if isinstance(mine, tallies.Binary) else None
+    assert confusion is not None  # noqa: S101 - the three kinds of tally
+    no, yes = confusion.sum(axis=1).tolist()
+    rows = no + yes
+    known = count.training.get(0, 0) + count.training.get(1, 0)
+    share = count.training.get(1, 0) / known if known else yes / rows
+    said = share >= bundle.threshold
+    import numpy as np
+
+    answer = np.array([[0, no], [0, yes]]) if said else np.array([[no, 0], [yes, 0]])
+    held = min(max(share, 1e-15), 1 - 1e-15)
+    found = tallies.confusion_figures(answer) | {"auc": 0.5, "pr_auc": yes / rows, "ks": 0.0}
+    if problem.task == "binary":
+        found["log_loss"] = -(yes * math.log(held) + no * math.log(1 - held)) / rows
+        found["brier"] = (yes * (1 - share) ** 2 + no * share**2) / rows
+        found["ece"] = abs(share - yes / rows)
+    return found
+
+
+def _figures(
+    problem: Problem,
+    count: Counted,
+    name: str,
+    groups: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    fairness: Mapping[str, Mapping[str, Any]],
+) -> dict[str, float]:
+    """A model's metrics with what fairness, costs and the KPI add to them."""
+    counted = count.heldout[name]
+    found = dict(counted.figures())
+    found |= worst_groups(list(groups[name].values()))
+    for figures in (entry["figures"] for entry in fairness.values()):
+        for metric, value in figures.items():
+            worse = min if metric.endswith("_ratio") else max
+            found[metric] = worse(found.get(metric, value), value)
+    if problem.costs is not None and isinstance(counted, Binary):
+        found["expected_cost"] = expected_cost(counted.confusion.sum(axis=0), problem.costs)
+    if name in count.kpi and problem.kpi is not None and problem.kpi.function:
+        rows = count.kpi[name].table()
+        if rows is not None:
+            call = resolve(problem.kpi.function, "kpi.function")
+            found["kpi"] = float(call(rows["truth"].to_numpy(), rows["prediction"].to_numpy()))
+    return found
+
+
+def _objective(problem: Problem, figures: dict[str, float]) -> None:
+    """Add ``objective``: the weighted sum of the problem's objectives, what should be small counted negative."""
+    known = {name: figures.get(name) for name in problem.objectives}
+    if known and all(value is not None and math.isfinite(value) for value in known.values()):
+        figures["objective"] = sum(
+            weight * (-1 if lower_is_better(name) else 1) * (known[name] or 0.0) for name, weight in problem.objectives.items()
+        )
+
+
+def _groups(problem: Problem, slicings: Sequence[Slicing]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Sensitive column -> value -> figures."""
+    return {
+        slicing.columns[0]: {key[0]: figures for key, figures in slicing.cells().items()}
+        for slicing in slicings
+        if len(slicing.columns) == 1 and slicing.columns[0] in problem.sensitive
+    }
+
+
+def _brief(cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: cell[name] for name in ("rows", *_GROUP) if name in cell}
+
+
+_GROUP = ("selection_rate", "recall", "false_positive_rate", "accuracy", "auc", "log_loss", "rmse", "bias")
+
+
+def _spot(problem: Problem, spot: Weak) -> dict[str, Any]:
+    name = " and ".join(f"{column} {_is(value)}" for column, value in zip(spot.columns, spot.values, strict=True))
+    what = {"regression": "mean squared error", "anomaly": "share of mistakes"}.get(problem.task, "log loss")
+    return {
+        "name": name,
+        "columns": list(spot.columns),
+        "values": list(spot.values),
+        "rows": spot.rows,
+        "loss": spot.loss,
+        "rest": spot.rest,
+        "p_value": spot.p_value,
+        "figures": _brief(spot.figures),
+        "reason": f"{what} {spot.loss:.4g} against {spot.rest:.4g} elsewhere (p {_p_value(spot.p_value)} after correction)",
+    }
+
+
+def _p_value(value: float) -> str:
+    return f"{value:.2g}" if value > 1e-15 else "below 1e-15"  # noqa: PLR2004 - as far as a float's tail reaches
+
+
+def _pictures(problem: Problem, counted: Tally) -> dict[str, Any]:
+    """Points of the curves that the report draws."""
+    if isinstance(counted, Binary):
+        curve = counted.scores.curve()
+        found: dict[str, Any] = {
+            "curve": curve.thinned(),
+            "auc_error": counted.scores.auc_error,
+            "confusion": counted.confusion.sum(axis=0).tolist(),
+        }
+        cells = counted.calibration.sum(axis=0)
+        found["calibration"] = [[float(score / rows), float(yes / rows), int(rows)] for rows, score, yes in cells.tolist() if rows]
+        if problem.costs is not None:
+            found["costs"] = dataclasses.asdict(cost_curve(curve, problem.costs))
+        return found
+    if isinstance(counted, tallies.Multiclass):
+        return {"classes": counted.classes, "confusion": counted.confusion.sum(axis=0).tolist(), "unknown_classes": counted.unknown}
+    return {"errors": counted.errors.sum(axis=0).tolist()} if isinstance(counted, Regression) else {}
+
+
+def _differences(spreads: Mapping[str, Spread], figures: Sequence[str], other: str) -> dict[str, dict[str, float]]:
+    found = {}
+    for name in figures:
+        value, low, high = spreads["candidate"].difference(spreads[other], name)
+        if math.isfinite(value) and math.isfinite(low):
+            found[name] = {"value": value, "low": low, "high": high, "error": (high - low) / (2 * 1.959963984540054)}
+    return found
+
+
+def _declared(count: Counted) -> list[dict[str, Any]]:
+    found = []
+    others = {
+        name: {slicing.columns: slicing.cells() for slicing in count.declared[name]}
+        for name in ("champion", "baseline")
+        if name in count.declared
+    }
+    for slicing in count.declared["candidate"]:
+        for key, figures in slicing.cells().items():
+            entry = {
+                "name": " and ".join(f"{column} {_is(value)}" for column, value in zip(slicing.columns, key, strict=True)),
+                "columns": list(slicing.columns),
+                "values": list(key),
+                "rows": figures["rows"],
+                "figures": _plain(figures),
+            }
+            for name, cells in others.items():
+                entry[name] = _plain(cells[slicing.columns].get(key, {}))
+            found.append(entry)
+    return found
+
+
+def _is(value: str) -> str:
+    return value if value.startswith(("<", ">=")) or " to < " in value else f"= {value}"
+
+
+def unseen(domains: Mapping[str, Mapping[str, Sequence[int]]], live: Mapping[str, Mapping[str, int]] | None = None) -> list[dict[str, Any]]:
+    """Values without a judged row, by column, the most frequent first.
+
+    Args:
+        domains: column -> value -> rows of the window, and judged rows among them.
+        live: column -> value -> requests, to look at these values instead of the window's.
+    """
+    found = []
+    for column, values in domains.items():
+        judged = {value for value, (_, rows) in values.items() if rows}
+        looked = {value: rows for value, (rows, _) in values.items()} if live is None else live.get(column, {})
+        missing = sorted(((rows, value) for value, rows in looked.items() if value not in judged), reverse=True)
+        if missing:
+            listed = [{"value": value, "rows": rows} for rows, value in missing[:20]]
+            found.append({"column": column, "values": listed, "count": len(missing)})
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,149 @@
+"""Gates: the conditions that a candidate must meet, and the verdict with a reason for each.
+
+A gate names a metric of the evaluation and one bound. Besides the task's metrics there are ``latency_p50_ms``, ``latency_p99_ms``,
+``size_mb``, ``kpi``, ``expected_cost``, the fairness differences (``demographic_parity_difference`` and so on, the worst over the sensitive
+columns) and ``worst_group_METRIC``: the metric in the sensitive group where it is worst, which blocks a model that is better overall and
+worse for its worst-off group.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from windtunnel.lifecycle.contract.metrics import lower_is_better
+from windtunnel.lifecycle.contract.problem import Gate, Problem
+
+__all__ = ["ENOUGH", "Verdict", "judge"]
+
+ENOUGH = 50
+"""Rows that a slice must have before a gate looks at it: fewer say nothing."""
+
+_ROUNDING = 1e-12  # 0.6 - 0.4 is a little less than 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What came of one gate."""
+
+    gate: str
+    passed: bool
+    reason: str
+    value: float | None
+    bound: float | None
+
+
+def judge(problem: Problem, evaluation: Mapping[str, Any]) -> list[Verdict]:
+    """The verdict of each gate of a problem, and of its serving limits where the file states them.
+
+    Args:
+        problem: whose gates.
+        evaluation: what ``evaluation.json`` holds.
+    """
+    found = [_slices(gate, evaluation) if gate.slices else _one(gate, evaluation) for gate in problem.gates]
+    for field, metric in (("size_mb", "size_mb"), ("latency_p99_ms", "latency_p99_ms")):
+        if field in problem.serving.model_fields_set and metric in evaluation["candidate"]:
+            found.append(_one(Gate(metric=metric, at_most=getattr(problem.serving, field)), evaluation))
+    return found
+
+
+def describe(gate: Gate) -> str:
+    """A gate in words.
+
+    Example:
+        >>> describe(Gate(metric="auc", above_champion_by=0.01))
+        'auc better than the champion by 0.01'
+    """
+    where = " in every slice" if gate.slices else ""
+    if gate.at_least is not None:
+        return f"{gate.metric} at least {gate.at_least:g}{where}"
+    if gate.at_most is not None:
+        return f"{gate.metric} at most {gate.at_most:g}{where}"
+    if gate.above_baseline_by is not None:
+        return f"{gate.metric} better than the baseline by {gate.above_baseline_by:g}{where}"
+    return f"{gate.metric} better than the champion by {gate.above_champion_by or 0:g}{where}"
+
+
+def _one(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
+    value = evaluation["candidate"].get(gate.metric)
+    if value is None:
+        known = ", ".join(sorted(name for name, figure in evaluation["candidate"].items() if figure is not None))
+        return Verdict(describe(gate), False, f"{gate.metric} could not be computed; there are: {known}", None, None)
+    if gate.at_least is not None or gate.at_most is not None:
+        return _absolute(gate, value)
+    other = "baseline" if gate.above_baseline_by is not None else "champion"
+    by = gate.above_baseline_by if gate.above_baseline_by is not None else gate.above_champion_by or 0.0
+    if other == "champion" and evaluation.get("champion") is None:
+        return Verdict(describe(gate), True, f"there is no champion yet; {gate.metric} is {value:.4g}", value, None)
+    held = (evaluation.get(f"{other}_figures") or {}).get(gate.metric)
+    if held is None:
+        return Verdict(describe(gate), False, f"{gate.metric} of the {other} could not be computed", value, None)
+    extra = _margin(evaluation, gate.metric) if other == "champion" else 0.0
+    gain = (held - value) if lower_is_better(gate.metric) else (value - held)
+    text = f"{gate.metric} is {value:.4g}, the {other}'s {held:.4g}: better by {gain:.4g}"
+    if extra:
+        text += f"; needed {by:.4g} + {extra:.2g} because these rows have judged {evaluation['uses']} candidates"
+    return Verdict(describe(gate), gain >= by + extra - _ROUNDING, text, value, by + extra)
+
+
+def _absolute(gate: Gate, value: float, where: str = "") -> Verdict:
+    bound = gate.at_least if gate.at_least is not None else gate.at_most or 0.0
+    passed = value >= bound if gate.at_least is not None else value <= bound
+    return Verdict(
+        describe(gate), passed, f"{gate.metric}{where} is {value:.4g}, {'within' if passed else 'not within'} {bound:g}", value, bound
+    )
+
+
+def _slices(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
+    """A slice falls short if its figure does, and the figure's 95 % interval as well: small slices must not block by chance."""
+    held = [entry for entry in evaluation["slices"] if entry["rows"] >= ENOUGH and entry["figures"].get(gate.metric) is not None]
+    if not held:
+        return Verdict(describe(gate), True, f"no declared slice has {ENOUGH} rows and a {gate.metric}", None, None)
+    failed: list[tuple[float, str]] = []
+    unsure: list[str] = []
+    for entry in held:
+        value = entry["figures"][gate.metric]
+        slack = _slack(gate, entry, value)
+        if slack is None or slack >= -_ROUNDING:
+            continue
+        ends = [end for end in entry["figures"].get(f"{gate.metric}_interval") or [] if end is not None]
+        if any((_slack(gate, entry, end) or 0.0) >= 0 for end in ends):
+            unsure.append(entry["name"])
+        else:
+            failed.append((value, entry["name"]))
+    if failed:
+        worst = max(failed) if lower_is_better(gate.metric) else min(failed)
+        text = f"{len(failed)} of {len(held)} slices fall short; the worst is {worst[1]} with {gate.metric} {worst[0]:.4g}"
+        return Verdict(describe(gate), False, text, worst[0], None)
+    text = f"all {len(held)} slices of at least {ENOUGH} rows hold it"
+    if unsure:
+        text = f"{len(held) - len(unsure)} of {len(held)} slices hold it, the others may by their intervals: {', '.join(unsure)}"
+    return Verdict(describe(gate), True, text, None, None)
+
+
+def _slack(gate: Gate, entry: Mapping[str, Any], value: float) -> float | None:
+    """By how much a value in a slice is better than the gate asks; None where there is nothing to compare with."""
+    if gate.at_least is not None:
+        return value - gate.at_least
+    if gate.at_most is not None:
+        return gate.at_most - value
+    other = "baseline" if gate.above_baseline_by is not None else "champion"
+    by = gate.above_baseline_by if gate.above_baseline_by is not None else gate.above_champion_by or 0.0
+    against = (entry.get(other) or {}).get(gate.metric)
+    if against is None:
+        return None
+    return float((against - value) if lower_is_better(gate.metric) else (value - against)) - by
+
+
+def _margin(evaluation: Mapping[str, Any], metric: str) -> float:
+    """How much more is asked because the same rows were used before.
+
+    It is the standard error of the difference times the growth of the Bonferroni-corrected normal quantile: nothing at the first use.
+    """
+    uses = int(evaluation.get("uses") or 1)
+    error = (evaluation.get("differences") or {}).get(metric, {}).get("error")
+    if uses <= 1 or not error:
+        return 0.0
+    from statistics import NormalDist
+
+    level = 0.05
+    return float(error) * (NormalDist().inv_cdf(1 - level / uses) - NormalDist().inv_cdf(1 - level))

@@ -1,0 +1,1 @@
+"""What learns and from what: estimators, transformers, shards, training, tuning."""

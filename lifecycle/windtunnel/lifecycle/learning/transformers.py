@@ -1,0 +1,102 @@
+"""How a problem's columns become numbers: the built-in choice by column type, or what the team's own function returns.
+
+The answer is an ordinary, unfitted scikit-learn transformer; `windtunnel.beam_jobs.features` fits it over any amount of data.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.problem import Problem
+
+__all__ = ["builtin", "transformer_of"]
+
+
+def transformer_of(problem: Problem) -> Any:
+    """The unfitted transformer of a problem: its own function's, or the built-in one.
+
+    Raises:
+        ConfigurationError: the function cannot be found or called, or returns no transformer.
+
+    Example:
+        >>> from windtunnel.lifecycle.contract.problem import parse
+        >>> problem = parse({"name": "p", "owner": "o", "task": "regression", "source": {"format": "csv", "path": "x"},
+        ...     "columns": {"x": "int64", "c": "string", "y": "float64"}, "label": {"column": "y"},
+        ...     "features": {"numeric": ["x"], "categorical": ["c"]}})
+        >>> [name for name, _, _ in transformer_of(problem).transformers]
+        ['numeric', 'categorical']
+    """
+    name = problem.features.transformer
+    if name is None:
+        return builtin(problem)
+    module, _, function = name.partition(":")
+    if problem.directory and problem.directory not in sys.path:
+        sys.path.append(problem.directory)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in function.split("."):
+            found = getattr(found, part)
+        made = found()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigurationError(
+            f"problem {problem.name!r}: features.transformer {name!r} cannot be used: {error}",
+            hint="name a function without arguments, module:function, in a module that lies beside the problem file or is installed",
+        ) from error
+    if not hasattr(made, "fit") or not hasattr(made, "transform"):
+        raise ConfigurationError(
+            f"problem {problem.name!r}: features.transformer {name!r} returned a {type(made).__name__}, which is no transformer",
+            hint="return a ColumnTransformer, a Pipeline or another scikit-learn transformer",
+        )
+    return made
+
+
+def builtin(problem: Problem) -> Any:
+    """A ColumnTransformer by column type.
+
+    Numeric columns are imputed as ``features.impute`` says and standardised if ``features.scale``; categorical ones are one-hot encoded,
+    nulls as a category of their own, unseen ones as the infrequent category where there is one, else as no category; each text column
+    becomes TF-IDF weights of its words.
+    """
+    from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    features = problem.features
+    parts: list[tuple[str, Any, Any]] = []
+    if features.numeric:
+        steps: list[tuple[str, Any]] = []
+        if features.impute != "none":
+            steps.append(("impute", SimpleImputer(strategy=features.impute, keep_empty_features=True)))
+        if features.scale:
+            steps.append(("scale", StandardScaler()))
+        parts.append(("numeric", Pipeline(steps) if steps else "passthrough", list(features.numeric)))
+    if features.categorical:
+        encode = OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            min_frequency=features.min_frequency,
+            max_categories=features.max_categories,
+            sparse_output=bool(features.text),
+        )
+        impute = SimpleImputer(strategy="constant", fill_value="(none)", keep_empty_features=True)
+        text = [name for name in features.categorical if problem.columns[name] == "string"]
+        other = [name for name in features.categorical if name not in text]
+        if text:
+            parts.append(("categorical", Pipeline([("impute", impute), ("encode", encode)]), text))
+        if other:
+            parts.append(("discrete", encode, other))
+    for name in features.text:
+        fill = SimpleImputer(strategy="constant", fill_value="", keep_empty_features=True)
+        steps = [("impute", fill), ("flatten", _flattener()), ("words", TfidfVectorizer(max_features=50_000))]
+        parts.append((f"text_{name}", Pipeline(steps), [name]))
+    # a word may be spelt like a column, so names carry their part where there is text
+    return ColumnTransformer(parts, verbose_feature_names_out=bool(features.text), sparse_threshold=0.3)
+
+
+def _flattener() -> Any:
+    import numpy as np
+    from sklearn.preprocessing import FunctionTransformer
+
+    return FunctionTransformer(np.ravel, feature_names_out="one-to-one")

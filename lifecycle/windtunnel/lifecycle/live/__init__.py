@@ -1,0 +1,1 @@
+"""A model in production: predictions collected, truth and labels joined, monitoring."""

@@ -1,0 +1,125 @@
+"""The model server's shipped prediction log becomes rows of ``<problem>.predictions``.
+
+The server leaves Parquet files under ``<server_log>/PROBLEM/DAY/``. Collecting writes the rows of new files into one file a day of answers,
+notes in the column ``log_file`` where each row came from, commits, and only then removes what it took in. Killed in between, it finds on
+the next call what is in the table already, so every answer is there once.
+"""
+
+import contextlib
+import functools
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from windtunnel.lifecycle.contract.errors import SourceFormatError, UnavailableError
+from windtunnel.lifecycle.contract.fingerprint import fingerprint
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.predictions import LOGGED
+from windtunnel.lifecycle.data.snapshots import day_files, day_path, open_table, replace_days, table_name
+from windtunnel.lifecycle.data.tables import batches, write_file
+from windtunnel.lifecycle.record.ledger import Ledger
+
+__all__ = ["COLLECTED", "collect"]
+
+log = logging.getLogger("windtunnel.collecting")
+
+COLLECTED = "ca"
+"""What the digest in a collected file's name begins with; files of batch jobs begin with ``ba``."""
+
+_SOURCE = "log_file"
+_SCHEMA = pa.schema([*LOGGED, pa.field(_SOURCE, pa.string())])
+
+
+def collect(problem: Problem | str, settings: Settings) -> int:
+    """Take the server's new log files into the table of predictions; answers how many rows came in.
+
+    Args:
+        problem: whose answers: a problem or its name.
+        settings: ``server_log`` says where the server ships to; empty means that there is nothing to collect.
+
+    Raises:
+        UnavailableError: the log or the catalog is out of reach.
+    """
+    if not settings.server_log:
+        return 0
+    model = problem if isinstance(problem, str) else problem.name
+    root = f"{settings.server_log.rstrip('/')}/{model}"
+    if not _shipped(root):
+        return 0
+    name = table_name(problem, "predictions")
+    rows = 0
+    with Ledger(settings).lock(f"collect:{model}"):  # two that take in different sets of the same files would count some twice
+        table = open_table(settings, name, _SCHEMA)
+        for day, files in _shipped(root).items():
+            there = [entry for entry in day_files(table) if entry.day == day and entry.digest.startswith(COLLECTED)]
+            known = {
+                value for batch in batches([entry.path for entry in there], [_SOURCE]) for value in pc.unique(batch.column(0)).to_pylist()
+            }
+            new = [(path, mark) for path, mark in files if mark not in known]
+            taken: list[str] = [path for path, mark in files if mark in known]
+            if new:
+                path = day_path(table, day, COLLECTED + fingerprint([mark for _, mark in new]), 0)
+                _, count = write_file(path.rpartition("/")[0], _rows(new, taken), _SCHEMA, functools.partial(str, path))
+                if count:
+                    replace_days(
+                        settings,
+                        name,
+                        {day: [*(entry.path for entry in there), path]},
+                        {"windtunnel.collected": str(count)},
+                        among=COLLECTED,
+                    )
+                rows += count
+            _remove(taken)
+    log.info("%s: %s logged answers came into %s", model, f"{rows:,}", name)
+    return rows
+
+
+def _shipped(root: str) -> dict[str, list[tuple[str, str]]]:
+    """Day -> the files that the server left for it, oldest first, each with what marks its rows."""
+    filesystem, place = fsspec.core.url_to_fs(root)
+    found: dict[str, list[tuple[str, str]]] = {}
+    try:
+        for path in sorted(filesystem.glob(f"{place}/*/*.parquet")):
+            day, file = str(path).split("/")[-2:]
+            # Two servers may give a file the same name, hardly with the same length.
+            found.setdefault(day, []).append((filesystem.unstrip_protocol(path), f"{file}:{filesystem.size(path)}"))
+    except OSError as error:
+        raise UnavailableError(f"the prediction log at {root} cannot be read: {error}", hint="see the setting server_log") from error
+    return found
+
+
+def _rows(files: Sequence[tuple[str, str]], taken: list[str]) -> Iterator[pa.Table]:
+    """The rows of some files; `taken` gets the path of each that was read to its end."""
+    for path, mark in files:
+        try:
+            parts = list(batches([path]))
+        except SourceFormatError as error:
+            log.warning("a prediction log is left where it is, because it cannot be read: %s", error)
+            continue
+        for batch in parts:
+            columns: dict[str, Any] = {field.name: _column(batch, field) for field in _SCHEMA if field.name != _SOURCE}
+            yield pa.table(columns | {_SOURCE: pa.array([mark] * batch.num_rows, pa.string())}, schema=_SCHEMA)
+        taken.append(path)
+
+
+def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    if field.name not in batch.schema.names:
+        return pa.nulls(batch.num_rows, field.type)
+    column = batch.column(field.name)
+    if pa.types.is_list(column.type):
+        return pa.array([None if value is None else json.dumps(value) for value in column.to_pylist()], pa.string())
+    return column.cast(field.type)
+
+
+def _remove(paths: Sequence[str]) -> None:
+    """Remove what is in the table; what cannot be removed is known by its mark next time."""
+    for path in paths:
+        filesystem, place = fsspec.core.url_to_fs(path)
+        with contextlib.suppress(OSError):
+            filesystem.rm_file(place)

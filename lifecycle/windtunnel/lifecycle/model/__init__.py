@@ -1,0 +1,1 @@
+"""A trained model as data: its bundle, and what it answers."""

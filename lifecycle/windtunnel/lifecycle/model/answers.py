@@ -1,0 +1,106 @@
+"""What a model answers: one definition for training, judging, batch scoring and the model server.
+
+Every task is scored into one float matrix first (`scores`), then shaped into columns (`columns`):
+
+=============  ==========================================  ===========================================================
+task           scores, one row each                        columns
+=============  ==========================================  ===========================================================
+binary         probability of each of two classes          ``prediction`` (class name), ``score`` (of the second class)
+multiclass     probability of each class                   ``prediction``, ``score`` (of that class), ``probabilities``
+regression     the predicted value                         ``prediction`` (float)
+anomaly        how unusual, larger is more so              ``prediction`` (class name), ``score``
+=============  ==========================================  ===========================================================
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from windtunnel.lifecycle.contract.errors import UnsupportedError
+
+__all__ = ["PERSON", "columns", "confidence", "one", "scores"]
+
+PERSON = "person"
+"""The decision of a model that is not confident enough to answer by itself."""
+
+_ANOMALY_CLASSES = ("0", "1")
+
+
+def scores(pipeline: Any, task: str, frame: Any) -> np.ndarray:
+    """The answers of a fitted scikit-learn pipeline as a float64 matrix, one row each.
+
+    An anomaly detector's ``score_samples`` is turned round, so that larger means more unusual; a classifier that was trained on
+    labelled anomalies gives the probability of the second class.
+
+    Raises:
+        UnsupportedError: a classifier without ``predict_proba``.
+    """
+    if task == "regression":
+        return np.asarray(pipeline.predict(frame), dtype=np.float64).reshape(-1, 1)
+    if task == "anomaly" and hasattr(pipeline, "score_samples"):
+        return -np.asarray(pipeline.score_samples(frame), dtype=np.float64).reshape(-1, 1)
+    if not hasattr(pipeline, "predict_proba"):
+        raise UnsupportedError(
+            f"a {task} model must have predict_proba but {type(pipeline).__name__} has not",
+            hint="wrap the estimator in sklearn.calibration.CalibratedClassifierCV",
+        )
+    found = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
+    return found[:, -1:] if task == "anomaly" else found
+
+
+def columns(task: str, classes: Sequence[str], threshold: float, found: np.ndarray) -> dict[str, Any]:
+    """The answer columns of a score matrix: lists of class names, float arrays.
+
+    Example:
+        >>> columns("binary", ["on time", "late"], 0.5, np.array([[0.3, 0.7]]))["prediction"]
+        ['late']
+    """
+    if task == "regression":
+        return {"prediction": found[:, 0]}
+    if task == "multiclass":
+        best = found.argmax(axis=1)
+        return {
+            "prediction": [str(classes[i]) for i in best.tolist()],
+            "score": found[np.arange(len(found)), best],
+            "probabilities": found,
+        }
+    score = found[:, -1]
+    no, yes = (str(name) for name in (classes if len(classes) == len(_ANOMALY_CLASSES) else _ANOMALY_CLASSES))
+    return {"prediction": [yes if positive else no for positive in (score >= threshold).tolist()], "score": score}
+
+
+def one(task: str, classes: Sequence[str], threshold: float, found: list[float]) -> dict[str, Any]:
+    """What `columns` says of a single row, given and answered as plain Python values: a server's most frequent case.
+
+    Example:
+        >>> one("binary", ["on time", "late"], 0.5, [0.3, 0.7])
+        {'prediction': 'late', 'score': 0.7}
+    """
+    if task == "regression":
+        return {"prediction": found[0]}
+    if task == "multiclass":
+        score = max(found)
+        return {"prediction": str(classes[found.index(score)]), "score": score, "probabilities": found}
+    score = found[-1]
+    names = classes if len(classes) == len(_ANOMALY_CLASSES) else _ANOMALY_CLASSES
+    return {"prediction": str(names[score >= threshold]), "score": score}
+
+
+def confidence(task: str, found: np.ndarray) -> np.ndarray | None:
+    """How sure a classifier is: its largest probability; None where the task has none."""
+    return found.max(axis=1) if task in {"binary", "multiclass"} else None
+
+
+def same(ours: Mapping[str, Any], theirs: Mapping[str, Any], tolerance: float = 1e-9) -> bool:
+    """Whether two answers of one row agree in every field that both have: numbers within a tolerance, the rest exactly."""
+    shared = set(ours) & set(theirs)
+    return bool(shared) and all(_close(ours[name], theirs[name], tolerance) for name in shared)
+
+
+def _close(one: Any, other: Any, tolerance: float) -> bool:
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(_close(a, b, tolerance) for a, b in zip(one, other, strict=True))
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return abs(one - other) <= tolerance * max(1.0, abs(one), abs(other))
+    return str(one) == str(other)

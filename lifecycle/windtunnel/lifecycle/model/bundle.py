@@ -1,0 +1,252 @@
+"""A bundle: a trained model as a folder of data, with a digest.
+
+.. code-block:: text
+
+    model.json       what it is: problem, task, classes, threshold, inputs, cut-off, lineage, and the SHA-256 of every other file
+    pipeline.skops   the fitted scikit-learn pipeline, raw columns in, answer out
+    samples.json     a few real input rows and the answers that the training environment gave for them
+    plan/...         optional: the pipeline compiled for serving
+
+Models are data, not code: a bundle is read only after every digest was checked, and its pipeline is rebuilt by skops from types of our
+own allow-list, never from a list that the artefact brings along (GHSA-w582-9x45-8mpx).
+"""
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError
+
+__all__ = ["TRUSTED", "Bundle", "Input", "read", "read_pipeline", "read_samples", "seal", "settle", "write"]
+
+FORMAT = 1
+_MANIFEST = "model.json"
+_PIPELINE = "pipeline.skops"
+_SAMPLES = "samples.json"
+_SCHEMA = "schema.json"  # of a skops file
+
+TRUSTED: tuple[str, ...] = (
+    "numpy.dtype",
+    "numpy.dtypes.StringDType",
+    "numpy.number",
+    "numpy.ravel",
+    "pandas.StringDtype",
+    "scipy._lib.array_api_compat.numpy._aliases.asarray",
+    "scipy.interpolate._bsplines.BSpline",
+    "scipy.sparse._csr.csr_matrix",
+    "sklearn._loss.link.IdentityLink",
+    "sklearn._loss.link.Interval",
+    "sklearn._loss.link.LogLink",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.link.MultinomialLogit",
+    "sklearn._loss._loss.CyHalfBinomialLoss",
+    "sklearn._loss._loss.CyHalfMultinomialLoss",
+    "sklearn._loss._loss.CyHalfSquaredError",
+    "sklearn._loss._loss.CyHalfTweedieLoss",
+    "sklearn._loss._loss.CyHalfTweedieLossIdentity",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn._loss.loss.HalfMultinomialLoss",
+    "sklearn._loss.loss.HalfSquaredError",
+    "sklearn._loss.loss.HalfTweedieLoss",
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.compose._column_transformer.make_column_selector",
+    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.feature_selection._univariate_selection.chi2",
+    "sklearn.feature_selection._univariate_selection.f_classif",
+    "sklearn.feature_selection._univariate_selection.f_regression",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
+)
+"""Types, beyond skops' own defaults, that a pipeline of ours may hold."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """One input column of a model.
+
+    Attributes:
+        name: the raw column.
+        type: its type in the problem file (``int64``, ``float64``, ``string``, ...).
+        dtype: the pandas type that the pipeline was fitted with.
+        required: whether null is refused.
+    """
+
+    name: str
+    type: str
+    dtype: str
+    required: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """What model.json says.
+
+    Attributes:
+        problem: the problem's name.
+        task: binary, multiclass, regression or anomaly.
+        classes: class names in the order of the probabilities; empty for regression.
+        threshold: the probability from which a binary answer is yes.
+        inputs: the raw columns, in order.
+        label: the label column.
+        cutoff: the data cut-off, ISO.
+        lineage: fingerprints and ids of what it was made from.
+        options: the model's serving options, such as ``abstain_below`` and ``redact``.
+        files: file name -> SHA-256 of every other file of the folder.
+    """
+
+    problem: str
+    task: str
+    classes: list[str]
+    threshold: float
+    inputs: list[Input]
+    label: str
+    cutoff: str
+    lineage: dict[str, Any] = dataclasses.field(default_factory=dict)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 over the whole manifest, and so over every file."""
+        return hashlib.sha256(_text(self).encode()).hexdigest()
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """Input column -> pandas type, for `windtunnel.lifecycle.data.frames.to_frame`."""
+        return {column.name: column.dtype for column in self.inputs}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """What model.json held."""
+        if values.get("format") != FORMAT:
+            raise ConfigurationError(f"a bundle of format {values.get('format')!r} cannot be read; this version reads format {FORMAT}")
+        rest = {key: value for key, value in values.items() if key not in {"format", "inputs"}}
+        try:
+            return cls(**rest, inputs=[Input(**column) for column in values["inputs"]])
+        except (TypeError, KeyError) as error:
+            raise ConfigurationError(f"model.json is not a bundle's: {error}") from error
+
+
+def write(folder: Path, bundle: Bundle, pipeline: Any, samples: dict[str, Any]) -> Bundle:
+    """Write a bundle's files into a folder; answers the manifest with their digests.
+
+    Args:
+        folder: an empty folder.
+        bundle: the manifest, its ``files`` not yet filled in.
+        pipeline: the fitted scikit-learn pipeline.
+        samples: ``{"inputs": [row, ...], "outputs": [answer, ...]}``.
+
+    Raises:
+        ConfigurationError: the pipeline holds a type that is not on the allow-list.
+    """
+    import skops.io
+
+    skops.io.dump(pipeline, folder / _PIPELINE)
+    settle(folder / _PIPELINE)
+    unknown = sorted(set(skops.io.get_untrusted_types(file=folder / _PIPELINE)) - set(TRUSTED))
+    if unknown:
+        raise ConfigurationError(
+            f"the pipeline holds types that a bundle may not hold: {unknown}",
+            hint="models are data: use scikit-learn's own classes, or register the type in windtunnel.lifecycle.model.bundle.TRUSTED",
+        )
+    (folder / _SAMPLES).write_text(json.dumps(samples), encoding="utf-8")
+    return seal(folder, bundle)
+
+
+def settle(path: Path) -> None:
+    """Rewrite a skops file so that equal objects give equal bytes.
+
+    skops names objects by their address in memory and stamps its entries with the time; here they are numbered in the order in which
+    they appear, and the time is a constant. Without this no replay could give the same digest.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    schema = json.loads(entries.pop(_SCHEMA))
+    numbers: dict[int, int] = {}
+    names: dict[str, str] = {}
+    waiting = [schema]
+    while waiting:  # not recursion: trees nest deeply
+        node = waiting.pop()
+        if isinstance(node, dict):
+            ours = isinstance(node.get("__loader__"), str)  # a node of skops, not a vocabulary that has the word "file"
+            if ours and isinstance(node.get("__id__"), int):
+                node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
+            if ours and isinstance(node.get("file"), str) and node["file"] in entries:
+                node["file"] = names.setdefault(node["file"], f"{len(names) + 1}{Path(node['file']).suffix}")
+            waiting.extend(reversed(list(node.values())))
+        elif isinstance(node, list):
+            waiting.extend(reversed(node))
+    temporary = path.with_suffix(".settling")
+    with zipfile.ZipFile(temporary, "w") as archive:
+        for name, content in sorted((names.get(name, name), content) for name, content in entries.items()):
+            archive.writestr(zipfile.ZipInfo(name), content)
+        archive.writestr(zipfile.ZipInfo(_SCHEMA), json.dumps(schema, indent=1))
+    temporary.replace(path)
+
+
+def seal(folder: Path, bundle: Bundle) -> Bundle:
+    """Write model.json for the files that are in the folder now (again after files such as a plan were added)."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != _MANIFEST)
+    sealed = dataclasses.replace(bundle, files={name: _digest(folder / name) for name in names if name != "result.json"})
+    (folder / _MANIFEST).write_text(_text(sealed), encoding="utf-8")
+    return sealed
+
+
+def read(folder: Path, digest: str | None = None, names: Iterable[str] | None = None) -> Bundle:
+    """The manifest of a bundle, after checking it.
+
+    Args:
+        folder: where it is.
+        digest: the digest that it must have, where one is known.
+        names: check only these files; None for all.
+
+    Raises:
+        ConfigurationError: there is no bundle.
+        IntegrityError: a digest differs, or a file is missing.
+    """
+    try:
+        bundle = Bundle.from_dict(json.loads((folder / _MANIFEST).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigurationError(f"{folder}: has no {_MANIFEST}", hint="a bundle is what TrainOperator writes") from error
+    except json.JSONDecodeError as error:
+        raise IntegrityError(f"{folder / _MANIFEST}: is not JSON: {error}") from error
+    if digest is not None and bundle.digest != digest:
+        raise IntegrityError(f"{folder}: the bundle's digest is {bundle.digest} but {digest} was expected", expected=digest)
+    for name in bundle.files if names is None else names:
+        if not (folder / name).is_file() or _digest(folder / name) != bundle.files.get(name):
+            raise IntegrityError(f"{folder / name}: differs from the digest in {_MANIFEST}, or is missing", file=name)
+    return bundle
+
+
+def read_pipeline(folder: Path) -> Any:
+    """The fitted pipeline, from allowed types only; call `read` first, which checks the digests."""
+    import skops.io
+
+    return skops.io.load(folder / _PIPELINE, trusted=list(TRUSTED))
+
+
+def read_samples(folder: Path) -> dict[str, Any]:
+    """The sample rows and their answers."""
+    found: dict[str, Any] = json.loads((folder / _SAMPLES).read_text(encoding="utf-8"))
+    return found
+
+
+def _text(bundle: Bundle) -> str:
+    return json.dumps({"format": FORMAT, **dataclasses.asdict(bundle)}, sort_keys=True, indent=1)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

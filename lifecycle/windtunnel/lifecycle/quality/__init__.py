@@ -1,0 +1,1 @@
+"""What good data is: suites of expectations, class balance, checks beyond rows."""

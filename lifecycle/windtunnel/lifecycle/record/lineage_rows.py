@@ -1,0 +1,179 @@
+"""From a row's key to the snapshots that hold it, and to the versions that learnt from it or were judged by it."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.problem import Problem, parse
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.parquet import open_parquet
+from windtunnel.lifecycle.data.rows import DAY, label_of, split_of
+from windtunnel.lifecycle.data.snapshots import day_files, load_table, table_name
+from windtunnel.lifecycle.record import manifest
+from windtunnel.lifecycle.record.ledger import Entry, Ledger
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+__all__ = ["RowLineage", "of_row"]
+
+_MOST = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class RowLineage:
+    """What became of a row.
+
+    Attributes:
+        problem: whose.
+        key: column -> value, as asked for.
+        rows: the rows with this key in the newest version of the table, at most 50: ``day``, ``row`` (the columns that were
+            asked for and the problem's keys: other columns may be nobody's business).
+        snapshots: ids of the snapshots that hold such a row, among those that a version was made from and the newest.
+        models: the versions it had to do with: ``version``, ``semantic``, ``cutoff``, ``snapshot_id``, ``day``, and ``role``: ``learnt
+            from``, ``judged by``, or ``in its window, without a label``.
+    """
+
+    problem: str
+    key: dict[str, str]
+    rows: list[dict[str, Any]]
+    snapshots: list[int]
+    models: list[dict[str, Any]]
+
+
+def of_row(settings: Settings, problem: str, key: Mapping[str, str]) -> RowLineage:
+    """The lineage of the rows that have these values.
+
+    Data files are read once each, only those columns that are needed, and only row groups that can hold the values.
+
+    Args:
+        settings: where table and ledger are.
+        problem: whose table of examples.
+        key: column -> value in text; all must match. The problem's keys name one row; fewer columns may name several.
+
+    Raises:
+        ConfigurationError: the table has no such column, or a value is not of its type.
+    """
+    table = load_table(settings, table_name(problem, "examples"))
+    wanted = _wanted(table, key)
+    registrations = Ledger(settings).entries(problem, ("register",))
+    by_version = {str(entry.payload["version"]): entry for entry in registrations}  # the newest registration of each
+    ids = {str((entry.payload.get("lineage") or {}).get("snapshot_id")) for entry in by_version.values()}
+    known = {snapshot.snapshot_id for snapshot in table.metadata.snapshots if str(snapshot.snapshot_id) in ids}
+    newest = table.current_snapshot()
+    if newest is not None:
+        known.add(newest.snapshot_id)
+    held: dict[str, pa.Table] = {}
+    holding: dict[int, dict[str, pa.Table]] = {}
+    for snapshot_id in sorted(known):
+        for file in day_files(table, snapshot_id=snapshot_id):
+            if file.path not in held:
+                held[file.path] = _matching(file.path, wanted) if file.rows else pa.table({})
+            if held[file.path].num_rows:
+                holding.setdefault(snapshot_id, {})[file.path] = held[file.path]
+    models = [
+        row for version, entry in sorted(by_version.items(), key=_number) for row in _roles(settings, problem, version, entry, holding)
+    ]
+    described = next((then for entry in reversed(registrations) if (then := _problem_then(settings, problem, entry))), None)
+    columns = list(dict.fromkeys([*key, *(described.keys if described else [])]))
+    shown = [row for found in holding.get(newest.snapshot_id if newest else 0, {}).values() for row in found.to_pylist()][:_MOST]
+    return RowLineage(
+        problem=problem,
+        key=dict(key),
+        rows=[{"day": _text(row.get(DAY)), "row": {name: _text(row[name]) for name in columns if name in row}} for row in shown],
+        snapshots=sorted(holding),
+        models=models,
+    )
+
+
+def _wanted(table: "Table", key: Mapping[str, str]) -> dict[str, pa.Scalar]:
+    schema = table.schema().as_arrow()
+    if not key:
+        raise ConfigurationError("a row is named by values of its key columns", hint="such as --key flight=1545 --key day=3")
+    found = {}
+    for column, value in key.items():
+        if column not in schema.names:
+            raise ConfigurationError(f"the table has no column {column!r}", hint=f"its columns: {', '.join(schema.names)}")
+        kind = schema.field(column).type
+        kind = pa.string() if pa.types.is_large_string(kind) else kind
+        try:
+            found[column] = pa.scalar(value).cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ConfigurationError(f"{value!r} is no value of column {column} of type {kind}", hint=str(error)) from error
+    return found
+
+
+def _matching(path: str, wanted: Mapping[str, pa.Scalar]) -> pa.Table:
+    """The rows of a file that have these values."""
+    with open_parquet(path.removeprefix("file://")) as file:
+        parts = []
+        for index in range(file.num_row_groups):
+            keys = file.read_row_group(index, columns=list(wanted))
+            mask = None
+            for column, value in wanted.items():
+                same = pc.equal(keys.column(column), value)
+                mask = same if mask is None else pc.and_(mask, same)
+            mask = pc.fill_null(mask, False)
+            if pc.any(mask).as_py():
+                parts.append(file.read_row_group(index).filter(mask))
+        return pa.concat_tables(parts) if parts else pa.table({})
+
+
+def _roles(
+    settings: Settings, problem: str, version: str, entry: Entry, holding: Mapping[int, Mapping[str, pa.Table]]
+) -> list[dict[str, Any]]:
+    """What the rows were for one version."""
+    lineage = entry.payload.get("lineage") or {}
+    identity = lineage.get("snapshot_id")
+    described = _problem_then(settings, problem, entry)
+    found: list[dict[str, Any]] = []
+    for rows in holding.get(int(identity) if identity else 0, {}).values():
+        days = [day.isoformat() for day in rows.column(DAY).to_pylist()] if DAY in rows.column_names else [""] * rows.num_rows
+        roles = _role(described, rows, str(lineage["end"])) if described else ["in its window"] * rows.num_rows
+        for day, role in zip(days, roles, strict=True):
+            if day and not str(lineage["start"]) <= day < str(lineage["end"]):
+                continue
+            row = {
+                "problem": problem,
+                "version": version,
+                **{name: entry.payload[name] for name in ("semantic", "cutoff", "digest")},
+                "snapshot_id": identity,
+                "day": day,
+                "role": role,
+            }
+            if row not in found:
+                found.append(row)
+    return found
+
+
+def _role(problem: Problem, rows: pa.Table, end: str) -> list[str]:
+    label = label_of(problem, rows, end)
+    label = label.combine_chunks() if isinstance(label, pa.ChunkedArray) else label
+    labelled = pc.is_valid(label).to_pylist()
+    test = split_of(problem, rows, end).tolist()
+    return [
+        "in its window, without a label" if not known else "judged by" if judged else "learnt from"
+        for known, judged in zip(labelled, test, strict=True)
+    ]
+
+
+def _problem_then(settings: Settings, problem: str, entry: Entry) -> Problem | None:
+    """The problem file as the version's own run had it; None if the run left no manifest."""
+    try:
+        stages = manifest.load(settings, problem, str(entry.run.get("run_id", ""))).stages
+    except ConfigurationError:
+        return None
+    return parse(next(iter(stages.values())).problem)
+
+
+def _number(item: tuple[str, Entry]) -> tuple[int, str]:
+    return len(item[0]), item[0]
+
+
+def _text(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, dt.date | dt.datetime) else value if isinstance(value, int | float | str) else None

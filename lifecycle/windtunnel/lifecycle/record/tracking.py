@@ -1,0 +1,93 @@
+"""MLflow: an experiment a problem, a run a candidate, with its metrics and its lineage."""
+
+import functools
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.lifecycle.contract.errors import UnavailableError
+from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef
+from windtunnel.lifecycle.contract.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["client", "experiment", "log_data", "log_evaluation", "run_url", "version_url"]
+
+
+@functools.cache
+def client(tracking_uri: str) -> "MlflowClient":
+    """A client of MLflow's tracking server and registry, with usage statistics off."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # A server that is down is Airflow's to retry, with a message, not ours to wait for in silence.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def experiment(settings: Settings, problem: str) -> str:
+    """The id of a problem's experiment; made on first use, by whichever worker is first.
+
+    Raises:
+        UnavailableError: MLflow does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    uri = settings.need("tracking_uri")
+    try:
+        found = client(uri).get_experiment_by_name(problem)
+        if found is None:
+            try:
+                return str(client(uri).create_experiment(problem))
+            except MlflowException:  # another worker made it in between
+                found = client(uri).get_experiment_by_name(problem)
+    except MlflowException as error:
+        raise UnavailableError(f"MLflow at {uri} does not answer: {error}", hint="is the server up? `windtunnel status` tells") from error
+    if found is None:
+        raise UnavailableError(f"MLflow at {uri} has no experiment {problem!r} and does not make one")
+    return str(found.experiment_id)
+
+
+def log_data(settings: Settings, run_id: str, table: str, snapshot_id: str, content: str) -> None:
+    """Name the version of the data that a run learned from, as one of MLflow's datasets.
+
+    Args:
+        settings: where MLflow is.
+        run_id: the run.
+        table: the Iceberg table.
+        snapshot_id: its version.
+        content: the fingerprint of the rows, which is the dataset's digest.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"table": table, "snapshot_id": snapshot_id})
+    dataset = Dataset(name=table, digest=content[:36], source_type="iceberg", source=source)
+    context = InputTag("mlflow.data.context", "training")
+    client(settings.need("tracking_uri")).log_inputs(run_id, [DatasetInput(dataset, [context])])
+
+
+def log_evaluation(settings: Settings, candidate: CandidateRef, evaluation: EvaluationRef) -> None:
+    """Put a candidate's figures and report beside its training run."""
+    mlflow = client(settings.need("tracking_uri"))
+    for name, value in {evaluation.metric: evaluation.value, f"baseline_{evaluation.metric}": evaluation.baseline}.items():
+        mlflow.log_metric(candidate.run_id, name, float(value))
+    mlflow.set_tag(candidate.run_id, "windtunnel.passed", str(evaluation.passed).lower())
+    mlflow.set_tag(candidate.run_id, "windtunnel.evaluation", evaluation.fingerprint)
+    if "://" not in evaluation.report:
+        mlflow.log_artifact(candidate.run_id, evaluation.report)
+
+
+def run_url(settings: Settings, problem: str, run_id: str) -> str:
+    """The page of a run."""
+    return f"{settings.tracking_uri.rstrip('/')}/#/experiments/{experiment(settings, problem)}/runs/{run_id}"
+
+
+def version_url(settings: Settings, model: str, version: str) -> str:
+    """The page of a registered version."""
+    return f"{settings.tracking_uri.rstrip('/')}/#/models/{model}/versions/{version}"
+
+
+def tags_of(values: dict[str, Any]) -> dict[str, str]:
+    """Tags of ours, under one prefix."""
+    return {f"windtunnel.{name}": str(value) for name, value in values.items() if value not in (None, "")}

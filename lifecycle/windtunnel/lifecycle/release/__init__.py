@@ -1,0 +1,1 @@
+"""A version on its way into production: packaging, targets, canary, experiments."""

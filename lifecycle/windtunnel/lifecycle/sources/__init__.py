@@ -1,7 +1,0 @@
-"""Sources: where raw rows come from, in pieces that one worker reads, typed by the problem's schema."""
-
-from windtunnel.lifecycle.sources.piece import Chunk, Piece, Rejected, Unit
-from windtunnel.lifecycle.sources.plan import plan
-from windtunnel.lifecycle.sources.read import read
-
-__all__ = ["Chunk", "Piece", "Rejected", "Unit", "plan", "read"]

@@ -1,0 +1,259 @@
+"""From a problem to its DAGs.
+
+A DAG file needs two lines; the operators serve in anybody's own DAG just as well:
+
+.. code-block:: python
+
+    from windtunnel.operators import register_problems
+
+    register_problems("problems", globals())
+"""
+
+import datetime as dt
+import inspect
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, XComArg, get_parsing_context
+
+from windtunnel.lifecycle.contract.errors import ProblemError
+from windtunnel.lifecycle.contract.problem import Problem, load
+from windtunnel.operators.stages.approve import ApproveOperator
+from windtunnel.operators.stages.balance import BalanceOperator
+from windtunnel.operators.stages.deploy import DeployOperator
+from windtunnel.operators.stages.evaluate import EvaluateOperator
+from windtunnel.operators.stages.feedback import FeedbackOperator
+from windtunnel.operators.stages.ingest import IngestOperator
+from windtunnel.operators.stages.monitor import MonitorOperator
+from windtunnel.operators.stages.preprocess import PreprocessOperator
+from windtunnel.operators.stages.profile import ProfileOperator
+from windtunnel.operators.stages.register import RegisterOperator
+from windtunnel.operators.stages.train import TrainOperator
+from windtunnel.operators.stages.tune import TuneOperator
+from windtunnel.operators.stages.validate import ValidateOperator
+from windtunnel.operators.timetable import ClosedHistoryTimetable
+
+__all__ = ["check_problems", "lifecycle_dags", "register_problems", "retraining_dag"]
+
+_MONITORING, _FEEDBACK = "_monitoring", "_feedback"
+
+
+def lifecycle_dags(problem: Problem) -> list[DAG]:
+    """The three DAGs of a problem: retraining (named as the problem), monitoring and feedback."""
+    return [retraining_dag(problem), _monitoring_dag(problem), _feedback_dag(problem)]
+
+
+def register_problems(folder: str | Path, namespace: MutableMapping[str, Any]) -> None:
+    """Turn every problem file of a folder into its DAGs, in a DAG file's globals.
+
+    A file that is wrong is left out here, so that the other problems' DAGs stay; `check_problems`, called in a DAG file of its own,
+    shows it as an import error. When a task runs, only the problem that it belongs to is read.
+
+    Args:
+        folder: the folder; relative to the calling DAG file.
+        namespace: ``globals()`` of the DAG file.
+    """
+    wanted = get_parsing_context().dag_id
+    for path in _files(_resolve(folder, namespace)):
+        if wanted is not None and wanted not in {path.stem, path.stem + _MONITORING, path.stem + _FEEDBACK}:
+            continue
+        try:
+            problem = _load(path)
+        except ProblemError:
+            if wanted is not None:
+                raise
+            continue
+        for dag in lifecycle_dags(problem):
+            namespace[f"dag_{dag.dag_id}"] = dag
+
+
+def check_problems(folder: str | Path) -> None:
+    """Raise one error that names every broken problem file of a folder, its fields and what is allowed.
+
+    Called in a DAG file of its own it becomes an import error of that file. (Raised where the other DAGs are made, Airflow would take
+    all DAGs of that file away.)
+
+    Raises:
+        ProblemError: there is a broken file.
+    """
+    caller = inspect.stack()[1].frame.f_globals
+    found = []
+    for path in _files(_resolve(folder, caller)):
+        try:
+            _load(path)
+        except ProblemError as error:
+            found.append(str(error))
+    if found:
+        raise ProblemError("\n".join(found))
+
+
+def retraining_dag(problem: Problem) -> DAG:
+    """The retraining DAG of a problem: from ingest to deploy."""
+    schedule = _timetable(problem.schedule, problem.windows.history_end)
+    with DAG(dag_id=problem.name, schedule=schedule, params=_params(problem), max_active_runs=4, **_common(problem)) as dag:
+        ingest = IngestOperator(task_id="ingest", problem=problem)
+        profile = ProfileOperator(task_id="profile", problem=problem, snapshot=ingest.output)
+        validate = ValidateOperator(task_id="validate", problem=problem, snapshot=ingest.output, statistics=profile.output)
+        snapshot = XComArg(validate, "snapshot")  # what goes on: without the rows that were set aside
+        balance = BalanceOperator(task_id="balance", problem=problem, validation=validate.output) if _asks(problem) else None
+        chosen = balance.output if balance is not None else None
+        preprocess = PreprocessOperator(task_id="preprocess", problem=problem, snapshot=snapshot)
+        tune = TuneOperator(task_id="tune", problem=problem, features=preprocess.output, balance=chosen)
+        train = TrainOperator(
+            task_id="train", problem=problem, snapshot=snapshot, features=preprocess.output, trials=tune.output, balance=chosen
+        )
+        evaluate = EvaluateOperator(task_id="evaluate", problem=problem, snapshot=snapshot, candidate=train.output)
+        approve = ApproveOperator(task_id="approve", problem=problem, candidate=train.output, evaluation=evaluate.output)
+        register = RegisterOperator(
+            task_id="register", problem=problem, candidate=train.output, evaluation=evaluate.output, decision=approve.output
+        )
+        deploy = DeployOperator(task_id="deploy", problem=problem, candidate=train.output, version=register.output)
+        if balance is not None:
+            validate >> balance >> preprocess
+        ingest >> profile >> validate >> preprocess >> tune >> train >> evaluate >> approve >> register >> deploy
+    return dag
+
+
+def _asks(problem: Problem) -> bool:
+    return problem.model.class_balance == "ask" and problem.task in {"binary", "multiclass"}
+
+
+def _monitoring_dag(problem: Problem) -> DAG:
+    with _looking_back(problem, _MONITORING) as dag:
+        monitor = MonitorOperator(task_id="monitor", problem=problem)
+        if problem.monitoring.retrain:
+            from windtunnel.operators.stages.retrain import RetrainOperator  # what it imports costs every parse a tenth of a second
+
+            RetrainOperator(task_id="retrain", found=monitor.output, trigger_dag_id=problem.name)
+    return dag
+
+
+def _feedback_dag(problem: Problem) -> DAG:
+    with _looking_back(problem, _FEEDBACK) as dag:
+        FeedbackOperator(task_id="feedback", problem=problem)
+    return dag
+
+
+def _looking_back(problem: Problem, suffix: str) -> DAG:
+    """An empty DAG on the monitoring schedule, with a window to choose, one run at a time."""
+    schedule = _timetable(problem.monitoring.schedule, problem.windows.history_end)
+    return DAG(dag_id=problem.name + suffix, schedule=schedule, params=_window_params(problem), max_active_runs=1, **_common(problem))
+
+
+def _common(problem: Problem) -> dict[str, Any]:
+    start = problem.start_date
+    return {
+        "description": problem.title or problem.description.strip().split("\n")[0],
+        "doc_md": f"# {problem.title or problem.name}\n\n{problem.description}\n\nOwner: {problem.owner}",
+        "start_date": dt.datetime(start.year, start.month, start.day, tzinfo=dt.UTC),
+        "catchup": False,
+        "tags": ["windtunnel", problem.task, *problem.tags],
+        "default_args": {
+            "owner": problem.owner,
+            "retries": 2,
+            "retry_delay": dt.timedelta(seconds=5),
+            "retry_exponential_backoff": True,
+            "max_retry_delay": dt.timedelta(minutes=10),
+        },
+    }
+
+
+def _timetable(cron: str | None, until: dt.date | None) -> Any:
+    """A timetable with real data intervals (``@daily`` and plain cron strings have none in Airflow 3), up to the end of the data."""
+    if cron is None:
+        return None
+    return ClosedHistoryTimetable(cron, until) if until else CronDataIntervalTimetable(cron, timezone="UTC")
+
+
+def _window_params(problem: Problem) -> dict[str, Param]:
+    windows = problem.windows
+    newest = f" The data ends on {windows.history_end}." if windows.history_end else ""
+    return {
+        "window_end": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Data cut-off",
+            description="The day after the last one to learn from. Empty: the run's own data interval, or the newest data." + newest,
+            section="Window",
+        ),
+        "window_start": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="First day",
+            description=f"Empty: {windows.train_days} days before the cut-off.",
+            section="Window",
+        ),
+    }
+
+
+def _params(problem: Problem) -> dict[str, Param]:
+    """The trigger form."""
+    return {
+        **_window_params(problem),
+        "data_version": Param(
+            None,
+            type=["null", "string"],
+            pattern="^[0-9]+$",
+            title="Data version",
+            description="A snapshot id of the table of examples: learn from it as it was, without looking at the source. Empty: ingest.",
+            section="Window",
+        ),
+        "trials": Param(
+            problem.budget.trials,
+            type="integer",
+            minimum=0,
+            maximum=1000,
+            title="Search budget (trials)",
+            description="How many parameter sets are tried. 0: none, train with the problem's own parameters.",
+            section="Learning",
+        ),
+        "promotion": Param(
+            problem.approval.promotion,
+            type="string",
+            enum=["auto", "ask", "never"],
+            values_display={
+                "auto": "auto: when every gate passed",
+                "ask": "ask: a person decides in Airflow",
+                "never": "never: train and register only",
+            },
+            title="Promotion",
+            description="Who lets the new model into production.",
+            section="Decision",
+        ),
+        "counterfactual": Param(
+            False,
+            type="boolean",
+            title="Counterfactual",
+            description="Only ask what would have been champion then: judged against the champion of its day; nothing is registered or "
+            "deployed. Mostly for backfills: --dag-run-conf '{\"counterfactual\": true}'.",
+            section="Decision",
+        ),
+        "reason": Param(
+            None,  # the form takes an empty text for a missing one, and would not let the run start
+            type=["null", "string"],
+            maxLength=500,
+            title="Reason",
+            description="Why this run; it goes into the ledger.",
+            section="Decision",
+        ),
+    }
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        raise ProblemError(f"{folder}: is not a folder", hint="put problem files (YAML) there, or name another folder")
+    yield from sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+
+
+def _load(path: Path) -> Problem:
+    problem = load(path)
+    if problem.name != path.stem:
+        raise ProblemError(f"{path}: name: is {problem.name!r} but must be the file's own name, {path.stem!r}", path=str(path))
+    return problem
+
+
+def _resolve(folder: str | Path, caller: MutableMapping[str, Any]) -> Path:
+    return Path(caller.get("__file__", ".")).parent / folder

@@ -1,0 +1,70 @@
+"""Ingest: new rows of the window become a version of the table."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, Connection
+
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.operators.base import StageOperator, problem_of
+from windtunnel.operators.telling.links import DataVersionLink, page_url
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from windtunnel.lifecycle.contract.references import Reference
+    from windtunnel.lifecycle.contract.settings import Settings
+
+__all__ = ["IngestOperator"]
+
+
+class IngestOperator(StageOperator):
+    """Ingest the days of the run's window that the table lacks or whose source has changed.
+
+    Rows are typed by the problem's schema; those that do not fit go to the quarantine table with the reason. Returns a snapshot
+    reference.
+
+    Args:
+        problem: a problem, or the path of its file.
+        data_version: use this snapshot of the table as it is instead of looking at the source (templated).
+        **kwargs: what every Airflow operator takes.
+    """
+
+    template_fields = ("data_version",)
+    operator_extra_links = (DataVersionLink(),)
+
+    def __init__(
+        self, *, problem: Problem | Mapping[str, Any] | str | Path, data_version: str = "{{ params.data_version or '' }}", **kwargs: Any
+    ) -> None:
+        problem = problem_of(problem)
+        kwargs.setdefault("outlets", [Asset(name=f"{problem.name}.examples", uri=f"windtunnel://{problem.name}/examples")])
+        super().__init__(problem=problem, **kwargs)
+        self.data_version = data_version
+
+    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
+        """Ingest, or pin the version that was asked for."""
+        from windtunnel.beam_jobs.ingest import ingest
+        from windtunnel.beam_jobs.job import Progress
+        from windtunnel.lifecycle.data.snapshots import pin
+
+        window = self.window(context)
+        self._hand_over_connection()
+        if self.data_version:
+            snapshot = pin(self.problem, window, settings, self.data_version)
+        else:
+            snapshot = ingest(self.problem, window, settings, Progress("ingest"))
+        self.link = page_url("data", self.problem.name, str(snapshot.snapshot_id), snapshot.start, snapshot.end)
+        return snapshot
+
+    def _hand_over_connection(self) -> None:
+        """Put the source's connection where the job looks for it: in this task's environment, wherever Airflow keeps it."""
+        name = self.problem.source.connection
+        variable = f"AIRFLOW_CONN_{name.upper()}"
+        if name and variable not in os.environ:
+            os.environ[variable] = Connection.get(name).get_uri()
+
+    def parameters(self, context: "Context") -> dict[str, Any]:
+        """The window."""
+        return {"window": self.window(context).to_dict()}

@@ -1,0 +1,46 @@
+"""Telling people that data stopped a run: the problem's notifiers, called once when the task has failed for good."""
+
+import importlib
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseNotifier
+
+from windtunnel.lifecycle.contract.problem import Problem
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+__all__ = ["Alert", "alerts_of"]
+
+log = logging.getLogger(__name__)
+
+
+def alerts_of(problem: Problem) -> list["Alert"]:
+    """What to pass as ``on_failure_callback``: Airflow calls it when a task has failed, not when it will be retried."""
+    return [Alert(notifier=alert.notifier, options=alert.options) for alert in problem.alerts]
+
+
+class Alert(BaseNotifier):
+    """Any notifier by its import path: its module is imported when there is something to tell, not when the DAG is parsed.
+
+    Args:
+        notifier: import path of a ``BaseNotifier``.
+        options: its arguments; its own templated fields are rendered with the task's context, where ``exception`` says what happened.
+    """
+
+    template_fields: Sequence[str] = ()
+
+    def __init__(self, *, notifier: str, options: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.notifier = notifier
+        self.options = dict(options or {})
+
+    def notify(self, context: "Context") -> None:
+        """Tell; what goes wrong with it is logged, and hides neither the failure nor the other alerts."""
+        module, _, name = self.notifier.rpartition(".")
+        try:
+            getattr(importlib.import_module(module), name)(**self.options)(context)
+        except Exception:
+            log.exception("the alert %s could not be given", self.notifier)

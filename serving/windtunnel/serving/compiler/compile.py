@@ -1,0 +1,333 @@
+"""From a fitted scikit-learn pipeline to a `Plan`.
+
+What has no compiler is refused with `NotCompilableError`, and the engine then runs the pipeline itself. What compiles counts only once
+`windtunnel.serving.compiler.gate` has shown that both answer the same.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from windtunnel.lifecycle.model.bundle import Bundle
+from windtunnel.serving.compiler import curves, estimators, learners, steps, texts
+from windtunnel.serving.compiler.plan import NotCompilableError, Plan, Step
+
+__all__ = ["NotCompilableError", "compile_pipeline"]
+
+
+def compile_pipeline(pipeline: Any, bundle: Bundle) -> Plan:
+    """The plan of a fitted pipeline.
+
+    Raises:
+        NotCompilableError: names the part that has no compiler.
+    """
+    special = [column.name for column in bundle.inputs if column.type in {"date", "timestamp", "decimal"}]
+    if special:
+        raise NotCompilableError(f"inputs {special} are dates, times or decimals, which a plan does not compute with")
+    names = [column.name for column in bundle.inputs]
+    parts = [part for _, part in pipeline.steps] if hasattr(pipeline, "steps") else [pipeline]
+    compiler = _Compiler(bundle)
+    chain: list[Step] = [compiler.transformer(part) for part in parts[:-1] if part is not None and part != "passthrough"]
+    last = learners.estimator(parts[-1], bundle.task)
+    if isinstance(last, estimators.Trees) and any(getattr(part, "sparse_output_", False) for part in parts[:-1]):
+        last.null = False  # scikit-learn's trees take null in dense matrices only
+    chain.append(last)
+    return Plan(inputs=names, step=steps.Chain(chain), width=max(1, compiler.width, int(getattr(parts[-1], "n_features_in_", 1))))
+
+
+class _Compiler:
+    """Compiles parts; `width` is the widest matrix that any of them makes."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.width = 1
+
+    def transformer(self, part: Any) -> Step:
+        """The step of one fitted transformer.
+
+        Raises:
+            NotCompilableError: there is no compiler for it.
+        """
+        compiler = _TRANSFORMERS.get(type(part).__name__) if type(part).__module__.startswith("sklearn.") else None
+        if compiler is None:
+            raise NotCompilableError(f"{type(part).__module__}.{type(part).__name__} has no compiler")
+        step = compiler(self, part)
+        widths = [getattr(step, "width", 1), getattr(part, "n_features_in_", 1)]
+        self.width = max(self.width, *(int(width) for width in widths if isinstance(width, int)))
+        return step
+
+
+def _column_transformer(compiler: _Compiler, part: Any) -> Step:
+    branches: list[Step] = []
+    weights = part.transformer_weights or {}
+    for name, fitted, _ in part.transformers_:
+        places = [int(place) for place in part._transformer_to_input_indices[name]]  # noqa: SLF001 - the resolved columns
+        if (isinstance(fitted, str) and fitted == "drop") or not places:
+            continue
+        chain: list[Step] = [steps.Select(places)]
+        if not isinstance(fitted, str):
+            chain.append(compiler.transformer(fitted))
+        if weights.get(name) is not None:
+            chain.append(steps.Affine(mul=float(weights[name]), label=""))
+        branches.append(steps.Chain(chain))
+    return _union(branches)
+
+
+def _feature_union(compiler: _Compiler, part: Any) -> Step:
+    branches: list[Step] = []
+    for name, fitted in part.transformer_list:
+        if isinstance(fitted, str) and fitted == "drop":
+            continue
+        chain: list[Step] = [] if isinstance(fitted, str) else [compiler.transformer(fitted)]
+        weight = (part.transformer_weights or {}).get(name)
+        if weight is not None:
+            chain.append(steps.Affine(mul=float(weight), label=""))
+        branches.append(steps.Chain(chain))
+    return _union(branches)
+
+
+def _union(branches: list[Step]) -> Step:
+    if not branches:
+        raise NotCompilableError("a ColumnTransformer or FeatureUnion that keeps no column")
+    return branches[0] if len(branches) == 1 else steps.Union(branches)
+
+
+def _pipeline(compiler: _Compiler, part: Any) -> Step:
+    return steps.Chain([compiler.transformer(step) for _, step in part.steps if step is not None and step != "passthrough"])
+
+
+def _standard(_: _Compiler, part: Any) -> Step:
+    return steps.Affine(sub=part.mean_ if part.with_mean else None, div=part.scale_ if part.with_std else None, label="StandardScaler")
+
+
+def _min_max(_: _Compiler, part: Any) -> Step:
+    low, high = part.feature_range if part.clip else (None, None)
+    return steps.Affine(mul=part.scale_, add=part.min_, low=low, high=high, label="MinMaxScaler")
+
+
+def _max_abs(_: _Compiler, part: Any) -> Step:
+    clipped = getattr(part, "clip", False)
+    return steps.Affine(div=part.scale_, low=-1.0 if clipped else None, high=1.0 if clipped else None, label="MaxAbsScaler")
+
+
+def _robust(_: _Compiler, part: Any) -> Step:
+    return steps.Affine(
+        sub=part.center_ if part.with_centering else None, div=part.scale_ if part.with_scaling else None, label="RobustScaler"
+    )
+
+
+def _imputer(_: _Compiler, part: Any) -> Step:
+    missing = _mark(part.missing_values)
+    text = any(isinstance(fill, str) for fill in part.statistics_.tolist())
+    fills = [_mark(fill) for fill in part.statistics_.tolist()]
+    keep = [
+        i for i, fill in enumerate(fills) if part.keep_empty_features or not (fill is None or (isinstance(fill, float) and np.isnan(fill)))
+    ]
+    indicators = [int(place) for place in part.indicator_.features_] if part.add_indicator else []
+    return steps.Fill(fills=fills, keep=keep, missing=missing, indicators=indicators, text=text)
+
+
+def _indicator(_: _Compiler, part: Any) -> Step:
+    return steps.Indicate(places=[int(place) for place in part.features_], missing=_mark(part.missing_values))
+
+
+def _mark(value: Any) -> Any:
+    """A fill or a missing mark as plain data; pandas.NA and None are both null."""
+    if value is None or value is pd.NA:
+        return None
+    if isinstance(value, str):
+        return value
+    return float(value)
+
+
+def _one_hot(_: _Compiler, part: Any) -> Step:
+    tables, nulls, unknowns = [], [], []
+    start = 0
+    for place, width in enumerate(int(width) for width in part._n_features_outs):  # noqa: SLF001 - columns of each input
+        outputs = _probe(part, place)[:, start : start + width]
+        filled = outputs.any(axis=1)
+        columns = np.where(filled, outputs.argmax(axis=1) + start, -1)
+        table, null = _table(part.categories_[place], columns.tolist())
+        unknown = {"error": -2, "ignore": -1}.get(part.handle_unknown)
+        if unknown is None:
+            infrequent = part.infrequent_categories_[place] if part._infrequent_enabled else None  # noqa: SLF001
+            unknown = -1 if infrequent is None else int(columns[list(part.categories_[place]).index(infrequent[0])])
+        tables.append(table)
+        nulls.append(unknown if null is None else null)
+        unknowns.append(unknown)
+        start += width
+    return steps.OneHot(tables=tables, nulls=nulls, unknown=unknowns, width=start)
+
+
+def _ordinal(_: _Compiler, part: Any) -> Step:
+    return _looks(part, 1, float(part.unknown_value) if part.handle_unknown == "use_encoded_value" else None)
+
+
+def _target(_: _Compiler, part: Any) -> Step:
+    if part.target_type_ == "multiclass":
+        width = len(part.classes_)
+        return _looks(part, width, np.asarray(part.target_mean_, dtype=np.float64))
+    return _looks(part, 1, float(part.target_mean_))
+
+
+def _looks(part: Any, width: int, unknown: Any) -> Step:
+    tables, outputs, nulls, unknowns = [], [], [], []
+    for place, categories in enumerate(part.categories_):
+        values = _probe(part, place)[:, place * width : (place + 1) * width]
+        table, null = _table(categories, list(range(len(categories))))
+        other = -2 if unknown is None else len(categories)
+        if unknown is not None:
+            values = np.vstack([values, np.broadcast_to(np.asarray(unknown, dtype=np.float64), (1, width))])
+        tables.append(table)
+        outputs.append(np.ascontiguousarray(values, dtype=np.float64))
+        nulls.append(other if null is None else null)
+        unknowns.append(other)
+    return steps.Look(tables=tables, outputs=outputs, nulls=nulls, unknown=unknowns)
+
+
+def _probe(part: Any, place: int) -> np.ndarray:
+    """What an encoder itself makes of each category of one column, the other columns held at their first category."""
+    categories = part.categories_[place]
+    names = getattr(part, "feature_names_in_", None)
+    columns = {}
+    for index, known in enumerate(part.categories_):
+        values = np.asarray(categories) if index == place else np.repeat(np.asarray(known)[:1], len(categories))
+        columns[index if names is None else names[index]] = pd.Series(values)
+    frame = pd.DataFrame(columns)
+    output = part.transform(frame if names is not None else frame.to_numpy())
+    if hasattr(output, "toarray"):
+        output = output.toarray()
+    return np.asarray(output, dtype=np.float64)
+
+
+def _table(categories: Any, places: list[int]) -> tuple[dict[Any, int], int | None]:
+    """Category -> place as plain data, and the place of null if it is a category."""
+    table: dict[Any, int] = {}
+    null: int | None = None
+    for category, place in zip(np.asarray(categories).tolist(), places, strict=True):
+        if category is None or category is pd.NA or (isinstance(category, float) and category != category):  # noqa: PLR0124 - NaN
+            null = int(place)
+        elif isinstance(category, str):
+            table[category] = int(place)
+        elif isinstance(category, bool | int | float) and abs(category) <= 1 << 53:
+            table[float(category)] = int(place)
+        else:
+            raise NotCompilableError(f"a category {category!r} is neither text nor a number that is exact as float64")
+    return table, null
+
+
+def _bins(_: _Compiler, part: Any) -> Step:
+    return steps.Bins(edges=[np.asarray(edges, dtype=np.float64) for edges in part.bin_edges_], one_hot=part.encode != "ordinal")
+
+
+def _support(_: _Compiler, part: Any) -> Step:
+    allows = bool(part.__sklearn_tags__().input_tags.allow_nan)
+    return steps.Take(places=np.flatnonzero(part.get_support()).tolist(), refuse_null=not allows)
+
+
+def _text(_: _Compiler, part: Any) -> Step:
+    try:
+        return texts.from_vectorizer(part)
+    except ValueError as error:
+        raise NotCompilableError(str(error)) from error
+
+
+def _hashed(_: _Compiler, part: Any) -> Step:
+    try:
+        return texts.from_hashing(part)
+    except ValueError as error:
+        raise NotCompilableError(str(error)) from error
+
+
+def _weighted(_: _Compiler, part: Any) -> Step:
+    return texts.Weigh(
+        sublinear=bool(part.sublinear_tf), idf=np.asarray(part.idf_, dtype=np.float64) if part.use_idf else None, norm=part.norm
+    )
+
+
+def _function(_: _Compiler, part: Any) -> Step:
+    if part.func is None:
+        return steps.Chain([])
+    name = getattr(part.func, "__name__", "")
+    if curves.FUNCTIONS.get(name) is not part.func or part.kw_args or part.validate:
+        raise NotCompilableError(f"FunctionTransformer with {part.func!r} has no compiler")
+    return curves.Apply(function=name)
+
+
+def _power(_: _Compiler, part: Any) -> Step:
+    step = curves.Power(lambdas=[float(value) for value in part.lambdas_], method=part.method)
+    if not part.standardize:
+        return step
+    scaler = part._scaler  # noqa: SLF001 - a StandardScaler that PowerTransformer keeps to itself
+    return steps.Chain([step, steps.Affine(sub=scaler.mean_, div=scaler.scale_, label="PowerTransformer")])
+
+
+def _quantile(_: _Compiler, part: Any) -> Step:
+    normal = part.output_distribution == "normal"
+    return curves.Quantiles(quantiles=np.asarray(part.quantiles_), references=np.asarray(part.references_), normal=normal)
+
+
+def _polynomial(_: _Compiler, part: Any) -> Step:
+    return curves.Polynomial(factors=[[column for column, power in enumerate(row) for _ in range(power)] for row in part.powers_.tolist()])
+
+
+def _splines(_: _Compiler, part: Any) -> Step:
+    if getattr(part, "handle_missing", "error") != "error":
+        raise NotCompilableError(f"SplineTransformer with handle_missing {part.handle_missing!r} has no compiler")
+    return curves.Splines(
+        knots=[np.asarray(spline.t) for spline in part.bsplines_],
+        coefficients=[np.asarray(spline.c) for spline in part.bsplines_],
+        degree=int(part.degree),
+        extrapolation=part.extrapolation,
+        bias=bool(part.include_bias),
+    )
+
+
+def _pca(_: _Compiler, part: Any) -> Step:
+    scale = None
+    if part.whiten:
+        scale = np.sqrt(part.explained_variance_)
+        scale[scale < np.finfo(scale.dtype).eps] = np.finfo(scale.dtype).eps
+    # As scikit-learn does it: the mean is projected too, and taken away afterwards.
+    mean = None if part.mean_ is None else np.asarray(part.mean_ @ part.components_.T)
+    return curves.Project(components=np.asarray(part.components_), mean=mean, scale=scale)
+
+
+_TRANSFORMERS: dict[str, Callable[[_Compiler, Any], Step]] = {
+    "ColumnTransformer": _column_transformer,
+    "FeatureUnion": _feature_union,
+    "Pipeline": _pipeline,
+    "StandardScaler": _standard,
+    "MinMaxScaler": _min_max,
+    "MaxAbsScaler": _max_abs,
+    "RobustScaler": _robust,
+    "SimpleImputer": _imputer,
+    "MissingIndicator": _indicator,
+    "OneHotEncoder": _one_hot,
+    "OrdinalEncoder": _ordinal,
+    "TargetEncoder": _target,
+    "KBinsDiscretizer": _bins,
+    **dict.fromkeys(
+        (
+            *("VarianceThreshold", "SelectKBest", "SelectPercentile", "SelectFpr", "SelectFdr", "SelectFwe", "GenericUnivariateSelect"),
+            *("SelectFromModel", "RFE", "RFECV", "SequentialFeatureSelector"),
+        ),
+        _support,
+    ),
+    "Normalizer": lambda _, part: curves.Normalize(norm=part.norm),
+    "Binarizer": lambda _, part: curves.Threshold(above=float(part.threshold)),
+    "FunctionTransformer": _function,
+    "PowerTransformer": _power,
+    "QuantileTransformer": _quantile,
+    "PolynomialFeatures": _polynomial,
+    "SplineTransformer": _splines,
+    "PCA": _pca,
+    "IncrementalPCA": _pca,
+    "TruncatedSVD": lambda _, part: curves.Project(components=np.asarray(part.components_)),
+    "CountVectorizer": _text,
+    "TfidfVectorizer": _text,
+    "HashingVectorizer": _hashed,
+    "TfidfTransformer": _weighted,
+}

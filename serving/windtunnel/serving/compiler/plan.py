@@ -1,0 +1,231 @@
+"""A plan: a fitted pipeline as data, run with look-ups and arithmetic, without scikit-learn and without pandas.
+
+A plan is a tree of steps. Each step takes columns or a float64 matrix and gives a matrix (or columns); the last gives the score matrix
+of `windtunnel.lifecycle.model.answers`. Steps are dataclasses, kept as ``plan.json`` and ``plan.npz``: numbers and texts only, nothing that
+could run.
+"""
+
+import dataclasses
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+
+import numpy as np
+
+from windtunnel.lifecycle.contract.errors import IntegrityError, UnsupportedError
+from windtunnel.serving.base.values import Column, Columns, InvalidInputError, Texts
+
+__all__ = ["NotCompilableError", "Plan", "Row", "Step", "Value", "as_columns", "as_matrix", "product", "refuse", "register"]
+
+FORMAT = 1
+_JSON, _ARRAYS = "plan.json", "plan.npz"
+CHUNK_CELLS = 4_000_000
+"""Cells of a feature matrix at most (32 MB): more rows are run in chunks."""
+
+WIDEST_ROW = 1024
+"""Features of a plan at most that are worth computing for one row in plain Python."""
+
+Value = np.ndarray | list[Column]
+
+Row = list[Any]
+"""The values of one row in plain Python: floats (null as NaN) and texts (None is null)."""
+
+
+class NotCompilableError(UnsupportedError):
+    """The pipeline holds something that a plan cannot express; it is served by scikit-learn itself."""
+
+
+@dataclasses.dataclass
+class Step:
+    """One step of a plan; fields are numbers, texts, lists, arrays, bytes or further steps."""
+
+    name: ClassVar[str] = ""
+
+    def run(self, value: Value) -> Value:
+        """The step's output for some rows; called by `Plan.run`, never with zero rows.
+
+        Raises:
+            InvalidInputError: scikit-learn's own transformer would have refused the rows.
+        """
+        raise TypeError(f"{type(self).__name__} has no run for {type(value).__name__}")
+
+    def one(self, row: Row) -> Row:
+        """The same for one row in plain Python; steps that this is cheaper for have their own.
+
+        For a handful of values Python's own arithmetic, which rounds as numpy's does, costs a fifth of numpy's calls.
+
+        Raises:
+            InvalidInputError: scikit-learn's own transformer would have refused the row.
+        """
+        if all(type(value) is float for value in row):
+            found = self.run(np.array([row]))
+        else:
+            found = self.run([np.array([value]) if type(value) is float else Texts([value]) for value in row])
+        if isinstance(found, np.ndarray):
+            return list(found[0].tolist())
+        return [column.rows()[0] if isinstance(column, Texts) else float(column[0]) for column in found]
+
+
+_REGISTRY: dict[str, type[Step]] = {}
+S = TypeVar("S", bound=Step)
+
+
+@dataclass_transform(field_specifiers=(dataclasses.field,))
+def register(kind: type[S]) -> type[S]:
+    """Make a step known to `Plan.load`, under the lower-case name of its class."""
+    kind = dataclasses.dataclass(kind)
+    kind.name = kind.__name__.lower()
+    _REGISTRY[kind.name] = kind
+    return kind
+
+
+def refuse(text: str) -> InvalidInputError:
+    """The error for rows that the fitted transformer refuses."""
+    return InvalidInputError(text, problems=[{"row": 0, "field": "", "message": text}])
+
+
+def as_matrix(value: Value) -> np.ndarray:
+    """A float64 matrix of columns."""
+    if isinstance(value, np.ndarray):
+        return value
+    if any(isinstance(column, Texts) for column in value):
+        raise refuse("text where the model needs numbers")
+    if not value:
+        raise refuse("no columns")
+    out = np.empty((len(value[0]), len(value)))
+    for index, column in enumerate(value):
+        out[:, index] = np.asarray(column)
+    return out
+
+
+def product(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """``x @ weights.T``, each row summed in the same order whatever the other rows are.
+
+    BLAS sums in another order for one row than for many: a row's answer in a batch would differ from that to a request by a last bit.
+    """
+    x = np.ascontiguousarray(x)
+    out = np.empty((len(x), len(weights)))
+    for index, row in enumerate(weights):
+        out[:, index] = (x * row).sum(axis=1)
+    return out
+
+
+def as_columns(value: Value) -> list[Column]:
+    """The columns of a matrix."""
+    return [value[:, index] for index in range(value.shape[1])] if isinstance(value, np.ndarray) else value
+
+
+@dataclasses.dataclass
+class Plan:
+    """A compiled pipeline.
+
+    Attributes:
+        inputs: the input columns in the order in which the first step selects them.
+        step: turns the columns into the score matrix.
+        width: features of the widest step: bounds how many rows are run at once.
+    """
+
+    inputs: list[str]
+    step: Step
+    width: int = 1
+
+    def run(self, columns: Columns) -> np.ndarray:
+        """The score matrix of some rows."""
+        count = len(columns[self.inputs[0]])
+        most = max(1, CHUNK_CELLS // max(1, self.width))
+        if count <= most:
+            return as_matrix(self.step.run([columns[name] for name in self.inputs]))
+        parts = []
+        for start in range(0, count, most):
+            chunk: list[Column] = []
+            for name in self.inputs:
+                column = columns[name]
+                if isinstance(column, np.ndarray):
+                    chunk.append(column[start : start + most])
+                elif column.codes is None:
+                    chunk.append(Texts(column.values[start : start + most]))
+                else:
+                    chunk.append(Texts(column.values, column.codes[start : start + most]))
+            parts.append(as_matrix(self.step.run(chunk)))
+        return np.concatenate(parts)
+
+    def one(self, row: Row) -> Row:
+        """The scores of one row, its values in the order of the inputs."""
+        with np.errstate(all="ignore"):
+            return self.step.one(row)
+
+    def save(self, folder: Path) -> None:
+        """Write the plan's two files."""
+        arrays: dict[str, np.ndarray] = {}
+        body = {"format": FORMAT, "inputs": self.inputs, "width": self.width, "step": _pack(self.step, arrays)}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _JSON).write_text(json.dumps(body), encoding="utf-8")
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own keywords
+        (folder / _ARRAYS).write_bytes(buffer.getvalue())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The plan that `save` wrote; check the bundle's digests first.
+
+        Raises:
+            IntegrityError: the files are no plan of this version.
+        """
+        try:
+            body = json.loads((folder / _JSON).read_text(encoding="utf-8"))
+            if body["format"] != FORMAT:
+                raise IntegrityError(f"{folder}: a plan of format {body['format']!r}; this version runs format {FORMAT}")
+            with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
+                step = _unpack(body["step"], {name: arrays[name] for name in arrays.files})
+            return cls(inputs=body["inputs"], step=step, width=body["width"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise IntegrityError(f"{folder}: not a plan that can be run: {error}") from error
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Whether a folder holds a plan."""
+        return (folder / _JSON).is_file()
+
+
+def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:  # noqa: PLR0911 - one return a kind of value
+    if isinstance(value, Step):
+        return {
+            "$step": value.name,
+            **{field.name: _pack(getattr(value, field.name), arrays) for field in dataclasses.fields(value) if field.init},
+        }
+    if isinstance(value, bytes):
+        return {"$bytes": _pack(np.frombuffer(value, dtype=np.uint8), arrays)["$array"]}
+    if isinstance(value, np.ndarray):
+        name = f"a{len(arrays)}"
+        arrays[name] = value
+        return {"$array": name}
+    if isinstance(value, list | tuple):
+        return [_pack(entry, arrays) for entry in value]
+    if isinstance(value, dict):
+        return {"$map": [[_pack(key, arrays), _pack(entry, arrays)] for key, entry in value.items()]}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"a {type(value).__name__} cannot be part of a plan")
+
+
+def _unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:  # noqa: PLR0911 - one return a kind of value
+    if isinstance(value, list):
+        return [_unpack(entry, arrays) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if "$array" in value:
+        return arrays[value["$array"]]
+    if "$bytes" in value:
+        return arrays[value["$bytes"]].tobytes()
+    if "$float" in value:
+        return float(value["$float"])
+    if "$map" in value:
+        return {_unpack(key, arrays): _unpack(entry, arrays) for key, entry in value["$map"]}
+    kind = _REGISTRY[value["$step"]]
+    return kind(**{name: _unpack(entry, arrays) for name, entry in value.items() if name != "$step"})

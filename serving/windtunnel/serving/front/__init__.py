@@ -1,0 +1,1 @@
+"""What clients speak to: HTTP, gRPC, access, the processes of the server."""

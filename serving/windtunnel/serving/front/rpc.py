@@ -1,0 +1,331 @@
+"""gRPC: the Open Inference Protocol v2 and its repository extension, on the same event loop and models as HTTP."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from windtunnel.lifecycle.contract.errors import WindtunnelError
+from windtunnel.serving.base.options import Options
+from windtunnel.serving.base.values import InvalidInputError, invalid
+from windtunnel.serving.front import v2
+from windtunnel.serving.front.access import Access, Caller
+from windtunnel.serving.protocol import open_inference_pb2 as pb
+from windtunnel.serving.routing.repository import Repository
+from windtunnel.serving.routing.service import MAX_ROWS, Service, status_of
+
+__all__ = ["start"]
+
+log = logging.getLogger("windtunnel.server")
+
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.ABORTED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+}
+
+
+async def start(service: Service, access: Access, options: Options) -> aio.Server:
+    """A gRPC server that is listening; every worker listens on the same port."""
+    limits = [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", options.max_body),
+        ("grpc.max_send_message_length", 64_000_000),
+    ]
+    server = aio.server(options=limits, maximum_concurrent_rpcs=512)
+    server.add_generic_rpc_handlers((_handler(_Servicer(service, access, options.timeout)),))
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    address = f"{host}:{options.grpc_port}"
+    if options.tls_certificate:
+        server.add_secure_port(address, _credentials(options))
+    else:
+        server.add_insecure_port(address)
+    await server.start()
+    return server
+
+
+def _handler(servicer: "_Servicer") -> Any:
+    """The servicer's methods under the standard's name of the service."""
+    methods = {
+        method.name: grpc.unary_unary_rpc_method_handler(
+            _reading(getattr(servicer, method.name), getattr(pb, method.input_type.name)),
+            response_serializer=getattr(pb, method.output_type.name).SerializeToString,
+        )
+        for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    }
+    return grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
+
+
+def _reading(call: Callable[[Any, Any], Awaitable[Any]], kind: Any) -> Callable[[bytes, Any], Awaitable[Any]]:
+    """A call that gets its message as bytes: grpc itself would answer those that are none with an unknown error."""
+
+    async def read(raw: bytes, context: Any) -> Any:
+        try:
+            message = kind.FromString(raw)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the bytes are no {kind.DESCRIPTOR.name}")
+        return await call(message, context)
+
+    return read
+
+
+def _credentials(options: Options) -> Any:
+    from pathlib import Path
+
+    clients = Path(options.tls_clients).read_bytes() if options.tls_clients else None
+    pair = (Path(options.tls_key or options.tls_certificate).read_bytes(), Path(options.tls_certificate).read_bytes())
+    return grpc.ssl_server_credentials([pair], root_certificates=clients, require_client_auth=clients is not None)
+
+
+class _Servicer:
+    """The calls of the protocol; names and letter case are the standard's."""
+
+    def __init__(self, service: Service, access: Access, timeout: float) -> None:
+        self._timeout = timeout
+        self._service = service
+        self._access = access
+        self._repository = Repository(service.models)
+
+    async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        """Whether the process is alive; asks for no token."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        """Whether requests can be answered; asks for no token."""
+        return pb.ServerReadyResponse(ready=self._service.ready and not self._service.shed())
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Whether a model, or a version of it, is loaded."""
+
+        async def work(caller: Caller) -> Any:
+            served = self._service.models.served.get(request.name) if caller.may(request.name) else None
+            found = served is not None and (not request.version or {request.version} & {*served.route.labels, *served.engines})
+            return pb.ModelReadyResponse(ready=bool(found))
+
+        return await self._guarded(context, "", work)
+
+    async def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        """The server's name, version and extensions."""
+
+        async def work(_: Caller) -> Any:
+            return pb.ServerMetadataResponse(**v2.server_metadata())
+
+        return await self._guarded(context, "", work)
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Versions, inputs and outputs of a model."""
+
+        async def work(_: Caller) -> Any:
+            found = v2.model_metadata(self._service.models.get(request.name), request.version)
+            tensor = pb.ModelMetadataResponse.TensorMetadata
+            return pb.ModelMetadataResponse(
+                name=found["name"],
+                versions=found["versions"],
+                platform=found["platform"],
+                inputs=[tensor(**entry) for entry in found["inputs"]],
+                outputs=[tensor(**entry) for entry in found["outputs"]],
+            )
+
+        return await self._guarded(context, request.name, work)
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Answers for tensors, one a column."""
+        began = time.perf_counter()
+
+        async def work(_: Caller) -> Any:
+            return await self._infer(request, _metadata(context), began)
+
+        return await self._guarded(context, request.model_name, work)
+
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Every version that is loaded."""
+
+        async def work(_: Caller) -> Any:
+            models = self._service.models
+            entries = [
+                pb.RepositoryIndexResponse.ModelIndex(name=e["name"], version=e["version"], state=e["state"], reason=e["reason"])
+                for e in v2.index(models.store.read(), models.served)
+                if not request.ready or e["state"] == "READY"
+            ]
+            return pb.RepositoryIndexResponse(models=entries)
+
+        return await self._guarded(context, "", work)
+
+    async def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Rows, requests and seconds of each version of a model, or of one; of all models where none is named."""
+
+        async def work(caller: Caller) -> Any:
+            service, found = self._service, []
+            for name in [request.name] if request.name else [name for name in service.models.served if caller.may(name)]:
+                totals = await asyncio.to_thread(service.metrics.totals, name)
+                found += v2.statistics(service.models.get(name), totals, request.version)
+            return json_format.ParseDict({"model_stats": found}, pb.ModelStatisticsResponse())
+
+        return await self._guarded(context, request.name, work)
+
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Load a version by ``uri``, ``digest``, ``version`` and ``labels`` (separated by commas)."""
+
+        async def work(_: Caller) -> Any:
+            await self._repository.act(request.model_name, "load", _parameters(request.parameters))
+            return pb.RepositoryModelLoadResponse()
+
+        return await self._guarded(context, request.model_name, work, admin=True)
+
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Stop serving a version, or the whole model."""
+
+        async def work(_: Caller) -> Any:
+            await self._repository.act(request.model_name, "unload", _parameters(request.parameters))
+            return pb.RepositoryModelUnloadResponse()
+
+        return await self._guarded(context, request.model_name, work, admin=True)
+
+    async def _infer(self, message: Any, metadata: Mapping[str, str], began: float) -> Any:
+        service = self._service
+        if service.shed():
+            service.metrics.shed("lag")
+            raise _Refused(503, f"the server is {service.lag:.1f} s behind; try again in a second")
+        request = _request(message)
+        if request.count > MAX_ROWS:
+            raise _Refused(413, f"{request.count} rows in one request; at most {MAX_ROWS}")
+        rows = request.rows()
+        wanted = message.model_version or metadata.get("x-windtunnel-version", "")
+        found = service.find(message.model_name, wanted, metadata.get("x-windtunnel-key"), rows)
+        columns = request.columns(found[0].engines[found[2]].bundle.inputs)
+        answer = await service.predict(found, rows, columns, request.id or service.new_id(), "grpc", began)
+        response = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version, id=answer.id)
+        response.parameters["route"].string_param = answer.route
+        for name, datatype, shape, values in v2.tensors(answer, request):
+            response.outputs.add(name=name, datatype=datatype, shape=shape)
+            raw = v2.bytes_tensor(values) if datatype == "BYTES" else np.ascontiguousarray(values, dtype="<f8").tobytes()
+            response.raw_output_contents.append(raw)
+        return response
+
+    async def _guarded(self, context: Any, model: str, work: Callable[[Caller], Awaitable[Any]], *, admin: bool = False) -> Any:
+        """Ask who is calling, do the work, and turn errors into status codes."""
+        metadata, tracer = _metadata(context), self._service.tracer
+        if tracer is None:
+            status, answer = await self._safely(metadata, model, work, admin=admin)
+        else:
+            with tracer.request(f"grpc {work.__qualname__.split('.')[1]}", metadata, rpc__system="grpc") as span:
+                status, answer = await self._safely(metadata, model, work, admin=admin)
+                span.ended(status)
+        self._service.metrics.ended(model if model in self._service.models.served else "", "grpc", status)
+        if status == 200:  # noqa: PLR2004 - HTTP's word for OK
+            return answer
+        if status == 503:  # noqa: PLR2004
+            context.set_trailing_metadata((("retry-after", "1"),))
+        await context.abort(_CODES[status], answer)
+        raise AssertionError("abort raises")
+
+    async def _safely(
+        self, metadata: Mapping[str, str], model: str, work: Callable[[Caller], Awaitable[Any]], *, admin: bool
+    ) -> tuple[int, Any]:
+        """Status and answer, or the text of the error."""
+        try:
+            caller = self._caller(metadata.get("authorization"), model, admin=admin)
+            async with asyncio.timeout(None if admin else self._timeout):
+                return 200, await work(caller)
+        except _Refused as refused:
+            return refused.status, str(refused)
+        except WindtunnelError as error:
+            return status_of(error), str(error)
+        except TimeoutError:
+            return 504, f"the request took more than {self._timeout:g} s"
+        except Exception:
+            log.exception("a gRPC request failed")
+            return 500, "the server failed; its log says more"
+
+    def _caller(self, header: str | None, model: str, *, admin: bool) -> Caller:
+        caller = self._access.caller(header.encode() if header is not None else None)
+        if caller is None:
+            raise _Refused(401, "a bearer token is needed in the metadata: authorization: Bearer TOKEN")
+        if model and not caller.may(model):
+            raise _Refused(403, f"this token may not use model {model!r}")
+        if admin and not caller.admin:
+            raise _Refused(403, "this token may not change what is served")
+        return caller
+
+
+class _Refused(Exception):  # noqa: N818 - a way out of a call
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def _metadata(context: Any) -> dict[str, str]:
+    return {str(key): value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _parameters(found: Mapping[str, Any]) -> dict[str, Any]:
+    values = {}
+    for name, parameter in found.items():
+        kind = parameter.WhichOneof("parameter_choice")
+        value = getattr(parameter, kind) if kind else None
+        values[name] = v2.decode(name, value) if isinstance(value, bytes) else value
+    return values
+
+
+def _request(message: Any) -> v2.Request:
+    """The request of a gRPC message.
+
+    Raises:
+        InvalidInputError: names the tensor that is not as the protocol has it.
+    """
+    if not message.inputs:
+        raise invalid([{"row": 0, "field": "inputs", "message": "must have at least one tensor"}])
+    raw = message.raw_input_contents
+    if raw and len(raw) != len(message.inputs):
+        raise invalid([{"row": 0, "field": "raw_input_contents", "message": f"has {len(raw)} entries for {len(message.inputs)} inputs"}])
+    tensors = []
+    for place, entry in enumerate(message.inputs):
+        count = v2.rows_of(entry.name, entry.datatype, list(entry.shape))
+        values = v2.raw_values(entry.name, entry.datatype, raw[place], count) if raw else _contents(entry, count)
+        tensors.append(v2.Tensor(entry.name, entry.datatype, values))
+    if len(message.id) > 200:  # noqa: PLR2004 - what fits a log line
+        raise invalid([{"row": 0, "field": "id", "message": "must be a text of at most 200 characters"}])
+    return v2.checked(v2.Request(message.id, tensors, {entry.name: True for entry in message.outputs}))
+
+
+def _contents(entry: Any, count: int) -> list[Any]:
+    if entry.datatype == "BYTES":
+        values: list[Any] = [v2.decode(entry.name, value) for value in entry.contents.bytes_contents]
+    elif entry.datatype in _CONTENTS:
+        values = list(getattr(entry.contents, _CONTENTS[entry.datatype]))
+    else:
+        raise _no_contents(entry)
+    if len(values) != count:
+        raise invalid([{"row": 0, "field": entry.name, "message": f"has {len(values)} values for {count} rows"}])
+    return values
+
+
+def _no_contents(entry: Any) -> InvalidInputError:
+    return invalid([{"row": 0, "field": entry.name, "message": f"of datatype {entry.datatype} must be sent as raw contents"}])

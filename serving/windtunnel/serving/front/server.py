@@ -1,0 +1,260 @@
+"""The model server: ``python -m windtunnel.serving --home DIR --host 127.0.0.1 --port P [--grpc-port G] [--workers N]``.
+
+This process only supervises: it holds the listening socket, starts the workers, starts again what dies, and ships full log files. The
+token is taken from the environment variable WINDTUNNEL_TOKEN; with one, every route but health asks for it.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError, WindtunnelError
+from windtunnel.serving.base.options import Options
+
+__all__ = ["Supervisor", "add_arguments", "main", "options_of"]
+
+log = logging.getLogger("windtunnel.server")
+
+
+class Supervisor:
+    """Starts workers and keeps them alive.
+
+    Args:
+        options: what the command line said.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._home = Path(options.home)
+        self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._started: dict[int, float] = {}
+        self._stopping = threading.Event()
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            ConfigurationError: another server runs on the same home, or the port is taken.
+        """
+        self._home.mkdir(parents=True, exist_ok=True)
+        with self._only_one(), _listen(self._options.host, self._options.port) as listener:
+            from windtunnel.serving.base.metrics import Metrics
+
+            Metrics.clear(self._home / "metrics")
+            for entry in self._options.preload:
+                preload(self._home, entry)
+            for path in (self._home / "run").glob("worker-*.json"):
+                path.unlink(missing_ok=True)
+            options = dataclasses.replace(
+                self._options,
+                port=listener.getsockname()[1],
+                grpc_port=_free(self._options.host) if self._options.grpc_port == 0 else self._options.grpc_port,
+            )
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self._stopping.set())
+            for slot in range(options.workers):
+                self._start(slot, options, listener)
+            self._announce(options)
+            shipping = threading.Thread(target=self._ship, daemon=True)
+            shipping.start()
+            while not self._stopping.wait(0.1):
+                self._revive(options, listener)
+            self._stop()
+            shipping.join(timeout=10)
+            self._ship_once()  # what the workers closed when they stopped
+        return 0
+
+    def _start(self, slot: int, options: Options, listener: socket.socket) -> None:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "windtunnel.serving.front.worker", str(listener.fileno()), str(slot)],
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # a Ctrl-C is the supervisor's to pass on, so that requests are finished
+        )
+        pipe: IO[bytes] | None = worker.stdin
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.write(json.dumps(dataclasses.asdict(options)).encode())
+                pipe.close()
+        self._workers[slot], self._started[slot] = worker, time.monotonic()
+
+    def _revive(self, options: Options, listener: socket.socket) -> None:
+        for slot, worker in list(self._workers.items()):
+            code = worker.poll()
+            if code is None:
+                continue
+            # One that dies as soon as it is started would otherwise be started many times a second.
+            if time.monotonic() - self._started[slot] < 1.0 and self._stopping.wait(1.0):
+                return
+            log.warning("worker %s ended with %s: starting it again", slot, code)
+            self._start(slot, options, listener)
+
+    def _stop(self) -> None:
+        for worker in self._workers.values():
+            worker.terminate()
+        for worker in self._workers.values():
+            try:
+                worker.wait(timeout=15 + self._options.drain)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+
+    def _announce(self, options: Options) -> None:
+        from windtunnel.serving.routing.store import write_atomically
+
+        scheme = "https" if options.tls_certificate else "http"
+        where: dict[str, Any] = {"pid": os.getpid(), "url": f"{scheme}://{options.host}:{options.port}", "workers": options.workers}
+        if options.grpc_port >= 0:
+            where["grpc"] = f"{options.host}:{options.grpc_port}"
+        write_atomically(self._home / "server.json", json.dumps(where))
+        log.info("serving at %s%s", where["url"], f", gRPC at {where['grpc']}" if "grpc" in where else "")
+
+    def _ship(self) -> None:
+        """Turn closed log files into Parquet until the server stops."""
+        while not self._stopping.wait(2.0):
+            self._ship_once()
+
+    def _ship_once(self) -> None:
+        from windtunnel.serving.routing import ship
+
+        try:
+            ship.to_parquet(self._home)
+        except (WindtunnelError, OSError, ValueError) as error:
+            log.warning("the prediction log was not turned into Parquet, and stays as it is: %s", error)
+
+    @contextlib.contextmanager
+    def _only_one(self) -> Any:
+        with (self._home / "server.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigurationError(f"another server runs on {self._home}", hint="stop it, or give another --home") from error
+            yield
+
+
+def preload(home: Path, entry: str) -> None:
+    """Make a bundle the champion of a model in a server's home before it starts.
+
+    Raises:
+        ConfigurationError: the entry is not ``MODEL=VERSION=FOLDER``, or there is no bundle.
+    """
+    from windtunnel.lifecycle.model import bundle
+    from windtunnel.serving.routing.store import Store, empty_model
+
+    model, _, rest = entry.partition("=")
+    version, _, folder = rest.partition("=")
+    if not (model and version and folder):
+        raise ConfigurationError(f"--preload must be MODEL=VERSION=FOLDER but is {entry!r}")
+    found = bundle.read(Path(folder))
+    store = Store(home)
+    store.fetch(folder, found.digest)
+
+    def edit(models: dict[str, Any]) -> None:
+        known = models.setdefault(model, empty_model())
+        known["versions"][version] = {"uri": folder, "digest": found.digest, "problem": found.problem}
+        known["labels"]["champion"] = version
+
+    store.change(edit)
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int) -> Any:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}", hint="give another --port") from error
+        listener.listen(2048)
+        yield listener
+
+
+def _free(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a server: also those of ``windtunnel serve``."""
+    parser.add_argument("--home", required=True, help="folder of the server's state, model copies and logs")
+    parser.add_argument("--host", default=Options.host, help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=Options.port, help="HTTP port; 0 takes a free one (default %(default)s)")
+    parser.add_argument("--grpc-port", type=int, default=Options.grpc_port, help="gRPC port; 0 takes a free one; none by default")
+    parser.add_argument("--workers", type=int, default=Options.workers, help="worker processes (default %(default)s)")
+    parser.add_argument("--max-body", type=int, default=Options.max_body, help="bytes of a request at most (default %(default)s)")
+    parser.add_argument("--timeout", type=float, default=Options.timeout, help="seconds of a request at most (default %(default)s)")
+    parser.add_argument(
+        "--max-age", type=float, default=Options.max_age, help="seconds a request may wait before new ones get 503 (default %(default)s)"
+    )
+    parser.add_argument("--max-versions", type=int, default=Options.max_versions, help="versions of a model at most (default %(default)s)")
+    parser.add_argument("--log-sync", choices=["none", "line"], default=Options.log_sync, help="wait for the disk with every log line?")
+    parser.add_argument("--log-age", type=float, default=Options.log_age, help="seconds until a log file is closed (default %(default)s)")
+    parser.add_argument("--tokens", default="", help="JSON file of further tokens: SHA-256 -> {name, models, admin}")
+    parser.add_argument(
+        "--preload",
+        action="append",
+        default=[],
+        metavar="MODEL=VERSION=FOLDER",
+        help="a bundle that is champion from the start; repeatable",
+    )
+    parser.add_argument(
+        "--drain",
+        type=float,
+        default=Options.drain,
+        help="seconds to go on serving, not ready, after the order to stop (default %(default)s)",
+    )
+    parser.add_argument("--traces", default="", metavar="URL", help="send OpenTelemetry spans there, by OTLP over HTTP")
+    parser.add_argument("--tls-certificate", default="", help="PEM certificate: serve HTTPS")
+    parser.add_argument("--tls-key", default="", help="its PEM key")
+    parser.add_argument("--tls-clients", default="", help="PEM certificates that clients must be signed by (mutual TLS)")
+
+
+def options_of(given: argparse.Namespace) -> Options:
+    """The options of a parsed command line.
+
+    Raises:
+        ConfigurationError: a number is out of range.
+    """
+    if given.workers < 1:
+        raise ConfigurationError(f"--workers must be at least 1 but got {given.workers}")
+    for name in ("port", "grpc_port"):
+        if not -1 <= getattr(given, name) < 1 << 16:
+            raise ConfigurationError(f"--{name.replace('_', '-')} must be a port but got {getattr(given, name)}")
+    return Options(**{field.name: getattr(given, field.name) for field in dataclasses.fields(Options)})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m windtunnel.serving", description=__doc__)
+    add_arguments(parser)
+    parser.add_argument("how", nargs="?", choices=["serve"], help="as SageMaker starts an image: serve the bundle in /opt/ml/model on 8080")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        given = parser.parse_args(arguments)
+        if given.how == "serve":
+            given.port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
+            name, version = os.environ.get("WINDTUNNEL_MODEL", "model"), os.environ.get("WINDTUNNEL_VERSION", "1")
+            given.preload = [*given.preload, f"{name}={version}={os.environ.get('SM_MODEL_DIR', '/opt/ml/model')}"]
+        return Supervisor(options_of(given)).run()
+    except WindtunnelError as error:
+        sys.stderr.write(f"windtunnel serve: {error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,372 @@
+"""The Open Inference Protocol v2 as data: requests and answers as tensors, metadata of servers and models.
+
+HTTP bodies may carry tensors as JSON or, by the protocol's binary extension, as raw bytes after the JSON; tritonclient uses the latter.
+"""
+
+import dataclasses
+import struct
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from windtunnel.lifecycle.model.bundle import Input
+from windtunnel.serving.base import quickjson
+from windtunnel.serving.base.values import Columns, from_lists, invalid
+from windtunnel.serving.compiler.explain import explain
+from windtunnel.serving.routing.answer import Answer
+from windtunnel.serving.routing.models import Served
+
+__all__ = [
+    "Request",
+    "Tensor",
+    "bytes_tensor",
+    "index",
+    "model_metadata",
+    "parse_http",
+    "response_http",
+    "server_metadata",
+    "statistics",
+    "tensors",
+]
+
+DATATYPES: dict[str, str] = {
+    "BOOL": "?",
+    "UINT8": "u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+    "INT8": "i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "FP16": "<f2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+}
+"""The protocol's numeric types as numpy's; BYTES is apart."""
+
+_OF_TYPE = {"bool": "BOOL", "int32": "INT32", "int64": "INT64", "float32": "FP32", "float64": "FP64"}
+
+
+@dataclasses.dataclass
+class Tensor:
+    """One input as it came: a name and its values, one a row."""
+
+    name: str
+    datatype: str
+    values: list[Any]
+
+
+@dataclasses.dataclass
+class Request:
+    """A request for inference.
+
+    Attributes:
+        id: the client's id for it, or nothing.
+        inputs: the input tensors.
+        outputs: the outputs that are wanted -> whether as raw bytes; empty wants all.
+        binary: whether outputs are raw bytes unless said otherwise.
+    """
+
+    id: str
+    inputs: list[Tensor]
+    outputs: dict[str, bool]
+    binary: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        return len(self.inputs[0].values)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The same as JSON objects, for the log and for what sticks to a field."""
+        names = [tensor.name for tensor in self.inputs]
+        return [dict(zip(names, values, strict=True)) for values in zip(*(tensor.values for tensor in self.inputs), strict=True)]
+
+    def columns(self, inputs: Sequence[Input]) -> Columns:
+        """Checked columns.
+
+        Raises:
+            InvalidInputError: names the tensors that do not fit.
+        """
+        return from_lists(inputs, {tensor.name: tensor.values for tensor in self.inputs}, self.count)
+
+
+def parse_http(raw: bytes, header_length: bytes | None) -> Request:
+    """The request of an HTTP body.
+
+    Raises:
+        InvalidInputError: says which part is not as the protocol has it.
+    """
+    rest = b""
+    if header_length is not None:
+        if not header_length.isdigit() or int(header_length) > len(raw):
+            raise _bad("Inference-Header-Content-Length", "must be the length of the JSON part")
+        raw, rest = raw[: int(header_length)], raw[int(header_length) :]
+    try:
+        body = quickjson.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise _bad("body", f"is not JSON: {error}") from error
+    if not isinstance(body, dict) or not isinstance(body.get("inputs"), list) or not body["inputs"]:
+        raise _bad("inputs", "must be a list of at least one tensor")
+    found = []
+    for entry in body["inputs"]:
+        tensor, rest = _tensor(entry, rest)
+        found.append(tensor)
+    if rest:
+        raise _bad("body", f"has {len(rest)} bytes after the last tensor")
+    binary = bool(_parameters(body).get("binary_data_output", False))
+    outputs = {}
+    if not isinstance(body.get("outputs", []), list):
+        raise _bad("outputs", "must be a list")
+    for entry in body.get("outputs", []):
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise _bad("outputs", "must have a name each")
+        outputs[entry["name"]] = bool(_parameters(entry).get("binary_data", binary))
+    identity = body.get("id", "")
+    if not isinstance(identity, str) or len(identity) > 200:  # noqa: PLR2004 - what fits a log line
+        raise _bad("id", "must be a text of at most 200 characters")
+    return checked(Request(identity, found, outputs, binary))
+
+
+def checked(request: Request) -> Request:
+    """The request, if its tensors have as many rows each and names of their own.
+
+    Raises:
+        InvalidInputError: names the tensor that has not.
+    """
+    seen: set[str] = set()
+    for tensor in request.inputs:
+        if tensor.name in seen:
+            raise _bad(tensor.name, "is there twice")
+        seen.add(tensor.name)
+        if len(tensor.values) != request.count:
+            raise _bad(tensor.name, f"has {len(tensor.values)} rows where {request.inputs[0].name!r} has {request.count}")
+    if not request.count:
+        raise _bad(request.inputs[0].name, "has no rows")
+    return request
+
+
+def _tensor(entry: Any, rest: bytes) -> tuple[Tensor, bytes]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise _bad("inputs", "must have a name each")
+    name, datatype, shape = entry["name"], entry.get("datatype"), entry.get("shape")
+    count = rows_of(name, datatype, shape)
+    size = _parameters(entry).get("binary_data_size")
+    if size is not None:
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
+            raise _bad(name, f"says binary_data_size {size!r} but {len(rest)} bytes follow")
+        return Tensor(name, str(datatype), raw_values(name, str(datatype), rest[:size], count)), rest[size:]
+    data = entry.get("data")
+    if not isinstance(data, list):
+        raise _bad(name, "must have data, a list")
+    values = _flat(data)
+    if len(values) != count:
+        raise _bad(name, f"has {len(values)} values for shape {shape}")
+    return Tensor(name, str(datatype), values), rest
+
+
+def rows_of(name: str, datatype: Any, shape: Any) -> int:
+    """The rows of a tensor by its shape, ``[n]`` or ``[n, 1]``."""
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in DATATYPES):
+        raise _bad(name, f"has datatype {datatype!r}; there are BYTES, {', '.join(DATATYPES)}")
+    good = isinstance(shape, list) and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape)
+    if not good or len(shape) not in {1, 2} or (len(shape) == 2 and shape[1] != 1):  # noqa: PLR2004 - dimensions
+        raise _bad(name, f"must have shape [rows] or [rows, 1] but has {shape!r}: one tensor a column")
+    return int(shape[0])
+
+
+def raw_values(name: str, datatype: str, raw: bytes, count: int) -> list[Any]:
+    """The values of a tensor's raw bytes; BYTES are texts, and must be UTF-8."""
+    if datatype == "BYTES":
+        values, place = [], 0
+        while place < len(raw):
+            if place + 4 > len(raw):
+                raise _bad(name, "ends within the length of a text")
+            (length,) = struct.unpack_from("<I", raw, place)
+            place += 4
+            if place + length > len(raw):
+                raise _bad(name, "ends within a text")
+            values.append(decode(name, raw[place : place + length]))
+            place += length
+    else:
+        dtype = np.dtype(DATATYPES[datatype])
+        if len(raw) % dtype.itemsize:
+            raise _bad(name, f"has {len(raw)} bytes, which is no multiple of {dtype.itemsize}")
+        values = np.frombuffer(raw, dtype=dtype).tolist()
+    if len(values) != count:
+        raise _bad(name, f"has {len(values)} values for {count} rows")
+    return values
+
+
+def decode(name: str, value: bytes) -> str:
+    """A text of a BYTES tensor: an encoder would silently take bytes for an unknown category."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise _bad(name, f"is not UTF-8: {error}") from error
+
+
+EXPLANATION = "contributions"
+"""The output that a request may name beside the model's own: each row's explanation, as JSON text."""
+
+
+def tensors(answer: Answer, request: Request) -> list[tuple[str, str, list[int], Any]]:
+    """The outputs of an answer as ``(name, datatype, shape, values)``, those that the request names or all.
+
+    Raises:
+        InvalidInputError: an output is wanted that the model has not.
+    """
+    columns = answer.engine.columns(answer.scores)
+    wanted = request.outputs
+    if EXPLANATION in wanted:
+        columns[EXPLANATION] = [quickjson.dumps(entry).decode() for entry in explain(answer.engine, request.rows(), answer.scores)]
+    unknown = sorted(set(wanted) - set(columns))
+    if unknown:
+        raise _bad(unknown[0], f"is not an output; outputs: {', '.join(columns)}")
+    found = []
+    for name, values in columns.items():
+        if wanted and name not in wanted:
+            continue
+        if isinstance(values, np.ndarray):
+            found.append((name, "FP64", list(values.shape), values))
+        else:
+            found.append((name, "BYTES", [len(values)], values))
+    return found
+
+
+def bytes_tensor(values: Sequence[str]) -> bytes:
+    """Texts as the raw bytes of a BYTES tensor."""
+    return b"".join(struct.pack("<I", len(encoded)) + encoded for encoded in (value.encode() for value in values))
+
+
+def response_http(answer: Answer, request: Request) -> tuple[Any, int | None]:
+    """The HTTP body of an answer, and the length of its JSON part where raw bytes follow."""
+    outputs, blobs = [], []
+    for name, datatype, shape, values in tensors(answer, request):
+        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
+        if request.outputs.get(name, request.binary):
+            blob = bytes_tensor(values) if datatype == "BYTES" else np.ascontiguousarray(values, dtype="<f8").tobytes()
+            entry["parameters"] = {"binary_data_size": len(blob)}
+            blobs.append(blob)
+        else:
+            entry["data"] = values if datatype == "BYTES" else values.ravel().tolist()
+        outputs.append(entry)
+    body = {
+        "id": answer.id,
+        "model_name": answer.model,
+        "model_version": answer.version,
+        "parameters": {"route": answer.route},
+        "outputs": outputs,
+    }
+    if not blobs:
+        return body, None
+    text = quickjson.dumps(body)
+    return text + b"".join(blobs), len(text)
+
+
+def server_metadata() -> dict[str, Any]:
+    """``GET /v2``."""
+    return {
+        "name": "windtunnel",
+        "version": metadata.version("windtunnel"),
+        "extensions": ["binary_tensor_data", "model_repository", "statistics"],
+    }
+
+
+def model_metadata(served: Served, wanted: str = "") -> dict[str, Any]:
+    """``GET /v2/models/{model}``: its versions, labels, inputs and outputs.
+
+    Raises:
+        Unknown: there is no such version.
+    """
+    version = served.route.named(wanted)[1] if wanted else served.route.choose("")[1]
+    engine = served.engines[version]
+    bundle = engine.bundle
+    outputs: list[dict[str, Any]] = []
+    for field in engine.schema:
+        if field.name == "probabilities":
+            outputs.append({"name": field.name, "datatype": "FP64", "shape": [-1, len(bundle.classes)]})
+        else:
+            outputs.append({"name": field.name, "datatype": "BYTES" if str(field.type) == "string" else "FP64", "shape": [-1]})
+    return {
+        "name": served.name,
+        "versions": list(served.engines),
+        "platform": f"windtunnel_{engine.kind}",
+        "inputs": [{"name": column.name, "datatype": datatype_of(column), "shape": [-1]} for column in bundle.inputs],
+        "outputs": outputs,
+        "parameters": {
+            "version": version,
+            "labels": dict(served.route.labels),
+            "problem": bundle.problem,
+            "task": bundle.task,
+            "classes": bundle.classes,
+            "threshold": bundle.threshold,
+            "cutoff": bundle.cutoff,
+            "digest": bundle.digest,
+            "required": [column.name for column in bundle.inputs if column.required],
+        },
+    }
+
+
+def statistics(served: Served, totals: Mapping[str, Mapping[str, Any]], wanted: str = "") -> list[dict[str, Any]]:
+    """The protocol's statistics of each version, or of one: inferences are rows, executions requests.
+
+    Args:
+        served: the model.
+        totals: ``version/route`` -> figures, from `windtunnel.serving.base.metrics`.
+        wanted: a version or a label.
+
+    Raises:
+        Unknown: there is no such version.
+    """
+    versions = [served.route.named(wanted)[1]] if wanted else list(served.engines)
+    found = []
+    for version in versions:
+        figures = [entry for arm, entry in totals.items() if arm.rpartition("/")[0] == version]
+        requests, rows, errors = (int(sum(entry[name] for entry in figures)) for name in ("requests", "rows", "errors"))
+        success = {"count": requests, "ns": int(sum(entry["seconds"] for entry in figures) * 1e9)}
+        stats = {"success": success, "fail": {"count": errors, "ns": 0}}
+        found.append(
+            {"name": served.name, "version": version, "inference_count": rows, "execution_count": requests, "inference_stats": stats}
+        )
+    return found
+
+
+def datatype_of(column: Input) -> str:
+    """The protocol's type of an input."""
+    return _OF_TYPE.get(column.type, "BYTES")
+
+
+def index(state: Mapping[str, Any], served: Mapping[str, Served]) -> list[dict[str, Any]]:
+    """``POST /v2/repository/index``."""
+    found = []
+    for name, model in state["models"].items():
+        for version, entry in model["versions"].items():
+            ready = name in served and version in served[name].engines
+            labels = [label for label, target in model["labels"].items() if target == version]
+            about = {"name": name, "version": version, "state": "READY" if ready else "UNAVAILABLE"}
+            found.append(about | {"reason": "" if ready else "it is not loaded", "labels": labels, "digest": entry["digest"]})
+    return found
+
+
+def _parameters(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = entry.get("parameters") or {}
+    if not isinstance(found, dict):
+        raise _bad("parameters", "must be an object")
+    return found
+
+
+def _flat(data: list[Any]) -> list[Any]:
+    if not any(isinstance(value, list) for value in data):
+        return data
+    found: list[Any] = []
+    for value in data:
+        found += value if isinstance(value, list) else [value]
+    return found
+
+
+def _bad(field: str, text: str) -> Exception:
+    return invalid([{"row": 0, "field": field, "message": text}])

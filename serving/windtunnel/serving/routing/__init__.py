@@ -1,0 +1,1 @@
+"""Which version answers: models in memory, routes, experiments, the state on disk."""

@@ -1,0 +1,211 @@
+"""What a server serves, kept in its home folder: the one place that all workers share and that a restart reads.
+
+.. code-block:: text
+
+    state.json        which versions, labels and routes; replaced atomically, with a generation number that only grows
+    lookups/          copies of precomputed answers
+    models/DIGEST/    copies of the bundles: serving does not depend on where they came from
+    run/              which generation each worker serves
+
+Any worker may change the state, under a file lock; the others notice the new generation, load what is new, then take over.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError, UnavailableError
+from windtunnel.lifecycle.data.artifacts import local_copy
+from windtunnel.lifecycle.model.bundle import read
+from windtunnel.serving.routing.lookup import FILE
+
+__all__ = ["Store", "empty_model", "write_atomically"]
+
+State = dict[str, Any]
+_DIGEST = re.compile("[0-9a-f]{1,64}")
+
+
+def empty_model() -> dict[str, Any]:
+    """What the state says of a model that has nothing yet."""
+    return {"versions": {}, "labels": {}, "route": {}}
+
+
+def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace a file's text so that a reader, or a crash, sees the old or the new one and nothing between."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class Store:
+    """The home folder of a server.
+
+    Args:
+        home: the folder; made if it is not there.
+        max_versions: versions of a model at most; the oldest without a label are dropped first.
+    """
+
+    def __init__(self, home: Path, max_versions: int = 8) -> None:
+        self.home = home
+        self.max_versions = max_versions
+        self.models = home / "models"
+        self._lookups = home / "lookups"
+        self._run = home / "run"
+        self._file = home / "state.json"
+        for folder in (home, self.models, self._lookups, self._run):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self) -> State:
+        """The state now.
+
+        Raises:
+            ConfigurationError: the file is not a state; says which file.
+        """
+        try:
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {"generation": 0, "models": {}}
+        except ValueError as error:
+            raise ConfigurationError(f"{self._file} is damaged: {error}", hint="remove it and load the models again") from error
+        if not isinstance(found, dict) or "models" not in found:
+            raise ConfigurationError(f"{self._file} is not a server's state", hint="remove it and load the models again")
+        return found
+
+    def stamp(self) -> tuple[int, int]:
+        """Changes whenever the state changes; cheap enough to ask many times a second."""
+        try:
+            found = os.stat(self._file)  # noqa: PTH116 - a third of the cost of Path.stat, asked 50 times a second
+        except FileNotFoundError:
+            return (0, 0)
+        return (found.st_ino, found.st_mtime_ns)
+
+    def change(self, edit: Callable[[dict[str, Any]], None]) -> State:
+        """Edit the models of the state under the lock; answers the new state. If `edit` raises, nothing changes.
+
+        Raises:
+            UnavailableError: the disk is full or the folder cannot be written.
+        """
+        with self._locked():
+            state = self.read()
+            before = json.dumps(state["models"])
+            edit(state["models"])
+            if json.dumps(state["models"]) == before:
+                return state
+            state["generation"] += 1
+            try:
+                write_atomically(self._file, json.dumps(state, indent=1))
+            except OSError as error:
+                raise UnavailableError(f"{self._file}: cannot be written: {error.strerror}") from error
+            return state
+
+    def fetch(self, uri: str, digest: str) -> Path:
+        """A checked copy of a bundle in the home folder; the same digest is copied once.
+
+        Raises:
+            UnavailableError: it cannot be reached.
+            IntegrityError: its digest differs.
+            ConfigurationError: there is no bundle.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise IntegrityError(f"a digest has up to 64 hexadecimal digits but got {digest[:80]!r}")
+        target = self.models / digest
+        if (target / "model.json").is_file():
+            read(target, digest)
+            return target
+        staging = Path(tempfile.mkdtemp(prefix=".fetch-", dir=self.models))
+        try:
+            with local_copy(uri) as source:
+                if not source.is_dir():
+                    raise UnavailableError(f"{uri}: no such folder", hint="the server must be able to read the bundle's place")
+                shutil.copytree(source, staging / "bundle")
+            read(staging / "bundle", digest)
+            with contextlib.suppress(OSError):  # another worker was first with the same digest: theirs is as good
+                (staging / "bundle").rename(target)
+        except OSError as error:
+            raise UnavailableError(f"{uri}: cannot be copied: {error}") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return target
+
+    def fetch_lookup(self, uri: str, digest: str) -> Path:
+        """A checked copy of a folder of precomputed answers; the same digest is copied once.
+
+        Raises:
+            UnavailableError: it cannot be reached.
+            IntegrityError: its digest differs.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise IntegrityError(f"a digest has up to 64 hexadecimal digits but got {digest[:80]!r}")
+        target = self.lookup(digest)
+        if target.is_file():
+            return target
+        temporary = target.with_name(f".{digest}-{os.getpid()}")
+        try:
+            with local_copy(uri) as source:
+                if not (source / FILE).is_file():
+                    raise UnavailableError(f"{uri}: has no {FILE}", hint="the server must be able to read the place of precomputed answers")
+                shutil.copyfile(source / FILE, temporary)
+            with temporary.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != digest:
+                raise IntegrityError(f"{uri}: the digest of {FILE} is {found} but {digest} was expected", expected=digest)
+            temporary.replace(target)
+        except OSError as error:
+            raise UnavailableError(f"{uri}: cannot be copied: {error}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
+
+    def lookup(self, digest: str) -> Path:
+        """Where the copy of precomputed answers is."""
+        return self._lookups / f"{digest}.sqlite"
+
+    def sweep(self) -> None:
+        """Remove copies that no version uses any more."""
+        with self._locked():
+            used = {entry["digest"] for model in self.read()["models"].values() for entry in model["versions"].values()}
+            for folder in self.models.iterdir():
+                if not folder.name.startswith(".") and folder.name not in used:
+                    shutil.rmtree(folder, ignore_errors=True)
+            kept = {model["lookup"]["digest"] for model in self.read()["models"].values() if model.get("lookup")}
+            for file in self._lookups.glob("*.sqlite"):
+                if file.stem not in kept:
+                    file.unlink(missing_ok=True)
+
+    def acknowledge(self, slot: int, generation: int, error: str = "") -> None:
+        """Say which generation a worker serves."""
+        body = {"pid": os.getpid(), "generation": generation, "error": error}
+        with contextlib.suppress(OSError):  # a full disk must not stop a worker from serving
+            write_atomically(self._run / f"worker-{slot}.json", json.dumps(body), durable=False)
+
+    def workers(self) -> dict[int, dict[str, Any]]:
+        """What the workers that are alive last acknowledged."""
+        found = {}
+        for path in self._run.glob("worker-*.json"):
+            with contextlib.suppress(OSError, ValueError):
+                body = json.loads(path.read_text(encoding="utf-8"))
+                os.kill(body["pid"], 0)
+                found[int(path.stem.removeprefix("worker-"))] = body
+        return found
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.home / "state.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,86 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.data.rows import label_of, split_of
+
+
+def problem(**changes):
+    return parse(
+        {
+            "name": "p",
+            "owner": "o",
+            "task": "binary",
+            "source": {"format": "csv", "path": "x"},
+            "columns": {"x": "int64", "k": "string", "y": "string"},
+            "features": {"numeric": ["x"]},
+            "keys": ["k"],
+            "label": {"column": "y", "positive": {"equals": "Yes"}},
+        }
+        | changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "values", "expected"),
+    [
+        ({}, pa.array(["Yes", "No", None]), [1, 0, None]),
+        ({}, pa.array(["Yes", "No", None]).dictionary_encode(), [1, 0, None]),
+        ({"label": {"column": "y", "positive": {"not_equals": "normal"}}}, pa.array(["normal", "worm", None]), [0, 1, None]),
+        ({"label": {"column": "y", "positive": {"at_least": 2}}}, pa.array([1, 2, None]), [0, 1, None]),
+        ({"label": {"column": "y", "positive": {"equals": True}}}, pa.array([True, False, None]), [1, 0, None]),
+        ({"task": "multiclass", "label": {"column": "y"}}, pa.array([1, 2, None]), ["1", "2", None]),
+        ({"task": "regression", "label": {"column": "y"}}, pa.array([1, 2, None]), [1.0, 2.0, None]),
+    ],
+)
+def test_labels(changes, values, expected):
+    assert label_of(problem(**changes), pa.table({"y": values})).to_pylist() == expected
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(SchemaMismatchError, match="column 'y' is missing"):
+        label_of(problem(), pa.table({"x": [1]}))
+
+
+@settings(max_examples=30)
+@given(st.lists(st.text(max_size=5) | st.none(), min_size=1, max_size=60), st.integers(1, 60))
+def test_a_split_does_not_depend_on_how_rows_are_cut_or_encoded(keys, cut):
+    table = pa.table({"k": pa.array(keys, pa.string())})
+    whole = split_of(problem(), table, "2013-01-01")
+    parts = [split_of(problem(), table.slice(i, cut), "2013-01-01") for i in range(0, len(keys), cut)]
+    assert np.concatenate(parts).tolist() == whole.tolist()
+    encoded = split_of(problem(), pa.table({"k": table["k"].combine_chunks().dictionary_encode()}), "2013-01-01")
+    assert encoded.tolist() == whole.tolist()
+
+
+def test_the_share_is_met_and_a_salt_changes_the_draw():
+    table = pa.table({"k": [str(i) for i in range(20_000)]})
+    test = split_of(problem(), table, "2013-01-01")
+    assert abs(test.mean() - 0.2) < 0.01
+    salted = split_of(problem(splits={"salt": "other"}), table, "2013-01-01")
+    assert 0.6 < (test == salted).mean() < 0.75  # 0.2 * 0.2 + 0.8 * 0.8 = 0.68: independent draws
+
+
+def test_a_split_is_pinned():
+    """The draw must never change between versions: models of old runs would be tested on rows that they learned from."""
+    table = pa.table({"k": [f"key {i}" for i in range(24)]})
+    drawn = np.flatnonzero(split_of(problem(), table, "2013-01-01")).tolist()
+    assert drawn == PINNED
+
+
+def test_by_time_the_newest_days_are_for_testing():
+    timed = problem(splits={"by": "time", "test": 0.25}, windows={"train_days": 4})
+    days = pa.array(np.arange("2013-01-01", "2013-01-05", dtype="datetime64[D]"))
+    assert split_of(timed, pa.table({"event_date": days}), "2013-01-05").tolist() == [False, False, False, True]
+
+
+def test_without_keys_it_says_what_to_give():
+    with pytest.raises(ConfigurationError, match="names no key columns"):
+        split_of(problem(keys=[]), pa.table({"k": ["a"]}), "2013-01-01")
+
+
+PINNED = [6, 10, 12, 15, 20, 23]
