@@ -25,9 +25,9 @@ from windtunnel.beam_jobs.features import (
     load_manifest,
     load_shards,
     load_transformer,
-    registry,
     transform,
 )
+from windtunnel.beam_jobs.features.fitting import registry
 from windtunnel.beam_jobs.features.testing import AccumulatorConformance
 from windtunnel.lifecycle.contract.errors import ConfigurationError, DataError, IntegrityError, SchemaMismatchError, UnsupportedError
 
