@@ -21,10 +21,11 @@ demo: $(READY) ## start the instance and run the main job on real flights
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy, the layers and wings of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## let ruff format and mend
 	$(BIN)/ruff format .

@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import importlib.util
 import json
 import pkgutil
 import subprocess
@@ -48,6 +49,39 @@ def test_imports_only_go_down(layer):
             if layer in {"serving", "lifecycle"}:
                 wrong += [f"{path.name}: {name}" for name in names if name.split(".")[0] in {"airflow", "apache_beam"}]
     assert not wrong
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_wings_have_no_circle_and_layers_no_arrow_up():
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-logo", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_folder_has_more_rooms_than_one_can_overlook():
+    figures = tool("figures")
+    crowded = {folder: count for folder, count in figures.rooms().items() if count > figures.ROOMS}
+    assert set(crowded) <= {"lifecycle/data/sources"}, crowded
+
+
+def test_the_picture_of_the_wings_is_todays():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert text == tool("figures").drawn(text), "python tools/figures.py --wings --write"
+
+
+def test_no_function_becomes_too_complex():
+    figures = tool("figures")
+    known = set((ROOT / "tests" / "complex.txt").read_text(encoding="utf-8").split())
+    counted = [entry for layer in LAYERS for path in sources(layer) for entry in figures.complexities(path)]
+    too_complex = {name.partition(":")[2] for name, complexity in counted if complexity > figures.COMPLEX}
+    assert too_complex <= known, "split them; the list only shrinks"
 
 
 def test_files_stay_readable():
