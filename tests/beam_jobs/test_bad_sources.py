@@ -21,7 +21,7 @@ from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.snapshots import load_table
-from windtunnel.lifecycle.data.sources.untyped import format_of
+from windtunnel.lifecycle.data.sources.text.untyped import format_of
 
 WINDOW = Window(dt.date(2013, 1, 1), dt.date(2013, 1, 2))
 GOOD = b"a,b\n" + b"".join(b"%d,x%d\n" % (i, i) for i in range(500))

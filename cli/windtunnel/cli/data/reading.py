@@ -13,7 +13,7 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMisma
 
 if TYPE_CHECKING:
     from windtunnel.lifecycle.contract.problem import Problem
-    from windtunnel.lifecycle.data.sources.untyped import Skipped
+    from windtunnel.lifecycle.data.sources.text.untyped import Skipped
     from windtunnel.lifecycle.statistics import TableStatistics
     from windtunnel.lifecycle.statistics.profiled import Profiled
 
@@ -68,7 +68,7 @@ def load(
         SourceFormatError: it cannot be read.
     """
     from windtunnel.lifecycle.data.sources.files import find
-    from windtunnel.lifecycle.data.sources.untyped import Skipped, format_of
+    from windtunnel.lifecycle.data.sources.text.untyped import Skipped, format_of
     from windtunnel.lifecycle.statistics.profiled import Profiled
 
     skipped, whole = Skipped(), Profiled(slices, None, problem)
@@ -136,7 +136,7 @@ def _first_test_day(arguments: argparse.Namespace) -> str:
 
 
 def _untyped(path: str, options: dict[str, Any], empty: "Profiled", skipped: "Skipped") -> "Profiled":
-    from windtunnel.lifecycle.data.sources.untyped import Skipped, read_untyped
+    from windtunnel.lifecycle.data.sources.text.untyped import Skipped, read_untyped
 
     mine, found, offset = Skipped(), copy.deepcopy(empty), 0
     for batch in read_untyped(path, options, mine):

@@ -29,8 +29,8 @@ def _reader(kind: str) -> Callable[[Problem, Piece, Settings], Iterator[Chunk]]:
 
 
 _READERS = {
-    "csv": ("windtunnel.lifecycle.data.sources.delimited", "read_delimited"),
-    "jsonl": ("windtunnel.lifecycle.data.sources.lines", "read_lines"),
+    "csv": ("windtunnel.lifecycle.data.sources.text.delimited", "read_delimited"),
+    "jsonl": ("windtunnel.lifecycle.data.sources.text.lines", "read_lines"),
     "parquet": ("windtunnel.lifecycle.data.sources.columnar", "read_parquet"),
     "iceberg": ("windtunnel.lifecycle.data.sources.columnar", "read_parquet"),
     "arrow": ("windtunnel.lifecycle.data.sources.columnar", "read_arrow"),

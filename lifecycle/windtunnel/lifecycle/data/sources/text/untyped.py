@@ -13,7 +13,7 @@ import pyarrow.ipc
 from windtunnel.lifecycle.contract.errors import SourceFormatError
 from windtunnel.lifecycle.data.sources.files import damage_named, opened
 from windtunnel.lifecycle.data.sources.options import TextOptions
-from windtunnel.lifecycle.data.sources.stream import MARK, TextStream
+from windtunnel.lifecycle.data.sources.text.stream import MARK, TextStream
 
 __all__ = ["Skipped", "format_of", "read_untyped"]
 
@@ -77,7 +77,7 @@ def read_untyped(path: str, options: dict[str, Any], skipped: Skipped) -> Iterat
     """
     kind = format_of(path)
     if kind == "jsonl":
-        from windtunnel.lifecycle.data.sources.lines import read_untyped_lines
+        from windtunnel.lifecycle.data.sources.text.lines import read_untyped_lines
 
         yield from read_untyped_lines(path)
     elif kind == "arrow":

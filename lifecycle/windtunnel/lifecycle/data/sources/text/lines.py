@@ -16,7 +16,7 @@ from windtunnel.lifecycle.data.sources.days import event_columns, event_days
 from windtunnel.lifecycle.data.sources.files import damage_named, opened, unchanged
 from windtunnel.lifecycle.data.sources.options import TextOptions
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece, Rejected, shorten
-from windtunnel.lifecycle.data.sources.stream import BLANK, MARK, TextStream
+from windtunnel.lifecycle.data.sources.text.stream import BLANK, MARK, TextStream
 
 __all__ = ["read_lines", "read_untyped_lines"]
 

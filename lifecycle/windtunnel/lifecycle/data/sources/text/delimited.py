@@ -18,10 +18,10 @@ from windtunnel.lifecycle.data.schema import arrow_schema, check_columns
 from windtunnel.lifecycle.data.sources.cast import FALSE, TRUE
 from windtunnel.lifecycle.data.sources.days import event_days
 from windtunnel.lifecycle.data.sources.files import damage_named, opened, unchanged
-from windtunnel.lifecycle.data.sources.lenient import Lenient
 from windtunnel.lifecycle.data.sources.options import TextOptions
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece
-from windtunnel.lifecycle.data.sources.stream import TextStream
+from windtunnel.lifecycle.data.sources.text.lenient import Lenient
+from windtunnel.lifecycle.data.sources.text.stream import TextStream
 
 __all__ = ["DelimitedFile", "read_delimited"]
 

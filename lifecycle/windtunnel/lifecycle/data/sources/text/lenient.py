@@ -13,10 +13,10 @@ import pyarrow.csv as pa_csv
 from windtunnel.lifecycle.data.sources.cast import cast_text
 from windtunnel.lifecycle.data.sources.days import event_columns, event_days
 from windtunnel.lifecycle.data.sources.piece import Chunk, Rejected, shorten
-from windtunnel.lifecycle.data.sources.stream import BLANK, MARK
+from windtunnel.lifecycle.data.sources.text.stream import BLANK, MARK
 
 if TYPE_CHECKING:
-    from windtunnel.lifecycle.data.sources.delimited import DelimitedFile
+    from windtunnel.lifecycle.data.sources.text.delimited import DelimitedFile
 
 __all__ = ["Lenient"]
 
