@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from windtunnel.lifecycle.contract.context import RunContext
+
 DAYS = 28
 
 
@@ -88,7 +90,7 @@ def measure(answers: int) -> dict[str, float]:
     joined = feedback(problem, window, settings, Progress("feedback"))
     found |= {"feedback_cpu_s": _cpu() - before, "joined": joined.joined, "answers": joined.figures["answers"]}
     before = _cpu()
-    monitor(problem, window, settings, Run(), Progress("monitor"))
+    monitor(RunContext(problem, settings, Run()), window, Progress("monitor"))
     found |= {"monitor_cpu_s": _cpu() - before, "rss_before_mb": base}
     return found | {"rss_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 

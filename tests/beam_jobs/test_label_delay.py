@@ -16,6 +16,7 @@ from windtunnel.beam_jobs.features import preprocess
 from windtunnel.beam_jobs.ingest import ingest
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.beam_jobs.profile import profile
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import EmptyWindowError, ProblemError
 from windtunnel.lifecycle.contract.problem import Problem, parse
 from windtunnel.lifecycle.contract.run import Run
@@ -108,7 +109,7 @@ def test_models_are_judged_by_labels_that_were_known(place):
     problem = make()
     snapshot = ingest(problem, WINDOW, place, Progress())
     features = preprocess(problem, snapshot, place, Progress())
-    candidate = train(problem, snapshot, features, None, place, Run("d", "r", "manual"))
+    candidate = train(RunContext(problem, place, Run("d", "r", "manual")), snapshot, features, None)
     known = evaluate(problem, candidate, snapshot, place, Progress())
     careless = evaluate(make(0), candidate, snapshot, place, Progress())
     assert known.value > 0.8 > careless.value + 0.05

@@ -10,6 +10,7 @@ import pytest
 from windtunnel.beam_jobs.feedback import feedback
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.beam_jobs.monitor import monitor
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import UnavailableError
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import MonitorRef
@@ -22,7 +23,7 @@ RUN = Run(dag_id="flight_delays_monitoring", run_id="r1", run_type="scheduled")
 
 
 def look(world, start="2013-01-01", end="2013-01-07", run=RUN):
-    return monitor(world.problem, world.window(start, end), world.settings, run, Progress("monitor"))
+    return monitor(RunContext(world.problem, world.settings, run), world.window(start, end), Progress("monitor"))
 
 
 def join(world, start="2013-01-01", end="2013-01-07"):

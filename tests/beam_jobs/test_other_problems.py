@@ -15,6 +15,7 @@ from windtunnel.beam_jobs.ingest import ingest
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.beam_jobs.predict import predict
 from windtunnel.beam_jobs.profile import profile
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError, DataError, EmptyWindowError
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.run import Run
@@ -165,7 +166,7 @@ def test_the_whole_chain(name, settings, shared_data):
     assert profile(problem, snapshot, settings, Progress()).rows == snapshot.rows
     features = preprocess(problem, snapshot, settings, Progress())
     assert sum(features.rows.values()) == snapshot.rows
-    candidate = train(problem, snapshot, features, None, settings, RUN)
+    candidate = train(RunContext(problem, settings, RUN), snapshot, features, None)
     evaluation = evaluate(problem, candidate, snapshot, settings, Progress())
     assert evaluation.passed, evaluation.reasons
     better = evaluation.value < evaluation.baseline if evaluation.metric in {"rmse", "mae"} else evaluation.value > evaluation.baseline
@@ -180,7 +181,7 @@ def test_the_whole_chain(name, settings, shared_data):
     scored = pq.read_table(files(settings, predictions)[0]).to_pandas()
     best = expected.max(axis=1) if problem.task == "multiclass" else expected[:, -1]
     np.testing.assert_allclose(np.sort(scored["value"]), np.sort(best), rtol=1e-9, atol=1e-12)
-    assert train(problem, snapshot, features, None, settings, RUN) == candidate, "the same inputs are not trained again"
+    assert train(RunContext(problem, settings, RUN), snapshot, features, None) == candidate, "the same inputs are not trained again"
     runs = tracking.client(settings.tracking_uri).search_runs([tracking.experiment(settings, problem.name)])
     assert len(runs) == 1
     assert runs[0].inputs.dataset_inputs[0].dataset.name == snapshot.table
@@ -232,13 +233,13 @@ def test_a_search_space_that_is_none_is_named(churn, settings):
 def test_a_model_that_cannot_be_is_refused_by_name(churn, settings, model, says):
     problem, snapshot, features = churn
     with pytest.raises(ConfigurationError, match=says):
-        train(changed(problem, model=model), snapshot, features, None, settings, RUN)
+        train(RunContext(changed(problem, model=model), settings, RUN), snapshot, features, None)
 
 
 def test_downsampling_and_a_memory_budget_bound_the_rows(churn, settings):
     problem, snapshot, features = churn
     balanced = changed(problem, model={"family": "linear", "class_balance": "downsample"})
-    candidate = train(balanced, snapshot, features, None, settings, RUN)
+    candidate = train(RunContext(balanced, settings, RUN), snapshot, features, None)
     rows = tracking.client(settings.tracking_uri).get_run(candidate.run_id).data.metrics["rows"]
     positives = int(np.sum(load_shards(features.uri, "train")[1]))
     assert rows == 2 * positives
@@ -250,7 +251,7 @@ def test_one_class_and_no_rows_are_said(churn, settings, tmp_path, shared_data):
     snapshot = ingest(constant, WINDOW, settings, Progress())
     features = preprocess(constant, snapshot, settings, Progress())
     with pytest.raises(DataError, match="nothing to tell apart"):
-        train(constant, snapshot, features, None, settings, RUN)
+        train(RunContext(constant, settings, RUN), snapshot, features, None)
     dated = changed(parse({"owner": "o", **reviews(shared_data)}), name="dated")
     with pytest.raises(EmptyWindowError):
         ingest(dated, Window(dt.date(1990, 1, 1), dt.date(1990, 1, 2)), settings, Progress())

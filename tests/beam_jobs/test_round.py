@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.data.rows import DAY
@@ -80,11 +81,11 @@ def test_from_learning_to_looking(world, server):
     problem = world.problem
 
     snapshot = world.ingest("2013-01-01", "2013-01-08")
-    candidate = train(problem, snapshot, preprocess(problem, snapshot, settings, Progress()), None, settings, RUN)
+    candidate = train(RunContext(problem, settings, RUN), snapshot, preprocess(problem, snapshot, settings, Progress()), None)
     judged = evaluate(problem, candidate, snapshot, settings, Progress())
     entry = Ledger(settings).append(problem, "decision", {"approved": True, "by": "gates"}, RUN, key=judged.fingerprint)
-    version = register(problem, candidate, judged, DecisionRef(True, "gates", "", entry.hash), settings, RUN)
-    assert deploy(problem, candidate, version, settings, RUN).deployed
+    version = register(RunContext(problem, settings, RUN), candidate, judged, DecisionRef(True, "gates", "", entry.hash))
+    assert deploy(RunContext(problem, settings, RUN), candidate, version).deployed
     assert champion(settings, problem.name).version == version.version
 
     world.ingest("2013-01-08", "2013-01-10")
@@ -108,7 +109,7 @@ def test_from_learning_to_looking(world, server):
     assert not any(name.startswith("differs.") for name in found.figures)
     assert (_logged(world, "tailnum"), _logged(world, "dest")) == (True, False), "dest is sensitive"
 
-    seen = monitor(problem, window, settings, RUN, Progress("monitor"))
+    seen = monitor(RunContext(problem, settings, RUN), window, Progress("monitor"))
     assert seen.figures["live.auc"] == found.figures["champion.auc"]
     assert seen.figures["latency.requests"] == 151
     assert any("does not answer" in alert for alert in seen.alerts)

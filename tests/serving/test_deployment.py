@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError, GateError, IntegrityError, UnavailableError
 from windtunnel.lifecycle.contract.fingerprint import fingerprint
 from windtunnel.lifecycle.contract.problem import parse
@@ -87,7 +88,7 @@ class Stages:
         ledger.append(problem.name, "evaluation", {"value": 0.9}, key=name)
         decision = ledger.append(problem.name, "decision", {"approved": True, "by": "gates"}, key=name)
         evaluation = EvaluationRef(str(folder), "", "auc", 0.9, 0.5, None, True, [], name)
-        return register(problem, candidate, evaluation, DecisionRef(True, "gates", "passed", decision.hash), settings, run)
+        return register(RunContext(problem, settings, run), candidate, evaluation, DecisionRef(True, "gates", "passed", decision.hash))
 
 
 @pytest.fixture
@@ -105,20 +106,20 @@ def test_a_version_goes_into_production_and_a_second_one_after_it(serve, setting
     problem = problem_of()
     first = stages.candidate(0)
     version = stages.version(problem, first, settings)
-    found = deploy(problem, first, version, settings, RUN)
+    found = deploy(RunContext(problem, settings, RUN), first, version)
     assert (found.deployed, found.alias, found.version) == (True, "champion", version.version)
     assert found.url == f"{server.url}/v2/models/flight_delays"
     assert champion(settings, "flight_delays").version == version.version
     assert server.predict(rows)["version"] == version.version
     assert steps(settings) == ["smoke test passed", "pushed", "deployed"]
     # Twice is harmless: the same answer, no new promotion, no new step.
-    assert deploy(problem, first, version, settings, RUN).deployed
+    assert deploy(RunContext(problem, settings, RUN), first, version).deployed
     assert steps(settings) == ["smoke test passed", "pushed", "deployed"]
     assert len(Ledger(settings).entries("flight_delays", ("promotion",))) == 1
 
     second = stages.candidate(1, cutoff="2013-04-02")
     version = stages.version(problem, second, settings)
-    assert deploy(problem, second, version, settings, RUN).deployed
+    assert deploy(RunContext(problem, settings, RUN), second, version).deployed
     assert server.predict(rows)["version"] == version.version
     index = {entry["version"]: entry["labels"] for entry in server.call("/v2/repository/index", {})[1]}
     assert index == {"1": [], "2": ["champion"]}
@@ -141,7 +142,7 @@ def test_what_may_not_touch_production_touches_nothing(settings, stages, run, pa
     problem = problem_of(**parts)
     candidate = stages.candidate(0)
     version = stages.version(problem, candidate, settings, run)
-    found = deploy(problem, candidate, version, settings, run)  # nothing listens at server_url
+    found = deploy(RunContext(problem, settings, run), candidate, version)  # nothing listens at server_url
     assert not found.deployed
     assert why in found.reason
     assert steps(settings) == ["refused"]
@@ -155,8 +156,8 @@ def test_an_older_cut_off_does_not_displace_a_newer_one(serve, settings, stages,
     old, new = stages.candidate(0, cutoff="2013-03-01"), stages.candidate(1, cutoff="2013-05-01")
     late = stages.version(problem, old, settings)
     version = stages.version(problem, new, settings)
-    assert deploy(problem, new, version, settings, RUN).deployed
-    found = deploy(problem, old, late, settings, RUN)
+    assert deploy(RunContext(problem, settings, RUN), new, version).deployed
+    found = deploy(RunContext(problem, settings, RUN), old, late)
     assert not found.deployed
     assert server.predict(rows)["version"] == version.version
     assert [entry["version"] for entry in server.call("/v2/repository/index", {})[1]] == [version.version]
@@ -168,7 +169,7 @@ def test_a_server_that_is_down_can_be_tried_again(settings, stages, monkeypatch)
     candidate = stages.candidate(0)
     version = stages.version(problem, candidate, settings)
     with pytest.raises(UnavailableError, match="does not answer") as caught:
-        deploy(problem, candidate, version, settings, RUN)
+        deploy(RunContext(problem, settings, RUN), candidate, version)
     assert caught.value.retryable
     assert champion(settings, "flight_delays") is None
 
@@ -177,7 +178,7 @@ def test_limits_and_changed_bundles_stop_a_deployment(settings, stages):
     candidate = stages.candidate(0)
     slow = problem_of(serving={"latency_p99_ms": 0.0001})
     with pytest.raises(GateError, match="latency_p99_ms"):
-        deploy(slow, candidate, stages.version(slow, candidate, settings), settings, RUN)
+        deploy(RunContext(slow, settings, RUN), candidate, stages.version(slow, candidate, settings))
     large = problem_of(serving={"size_mb": 0.0001})
     with pytest.raises(GateError, match="size_mb"):
         package(large, candidate, settings)
@@ -242,7 +243,7 @@ def champion_served(serve, settings, stages):
     settings = dataclasses.replace(settings, server_url=server.url)
     problem = problem_of(serving={"latency_p99_ms": 5000})
     first = stages.candidate(0)
-    assert deploy(problem, first, stages.version(problem, first, settings), settings, RUN).deployed
+    assert deploy(RunContext(problem, settings, RUN), first, stages.version(problem, first, settings)).deployed
     return server, settings
 
 
@@ -268,7 +269,7 @@ def test_a_canary_takes_its_share_and_is_promoted(champion_served, stages, rows)
     second = stages.candidate(1, cutoff="2013-04-02")
     version = stages.version(problem, second, settings)
     with asked(server, rows) as seen:
-        assert deploy(problem, second, version, settings, RUN).deployed
+        assert deploy(RunContext(problem, settings, RUN), second, version).deployed
     assert {status for status, _, _ in seen} == {200}
     routes = [route for _, route, _ in seen]
     assert routes.count("canary") > 10
@@ -279,7 +280,7 @@ def test_a_canary_takes_its_share_and_is_promoted(champion_served, stages, rows)
     assert server.predict(rows[:1])["version"] == version.version
     assert server.call("/v2/models/flight_delays/route")[1]["route"] == {}
     # Pushed again: nothing happens again.
-    assert deploy(problem, second, version, settings, RUN).deployed
+    assert deploy(RunContext(problem, settings, RUN), second, version).deployed
     assert steps(settings) == said
     (promotion,) = Ledger(settings).entries("flight_delays", ("promotion",))[1:]
     assert promotion.payload["facts"]["canary"]["requests"] > 10
@@ -295,7 +296,7 @@ def test_a_canary_that_fails_requests_is_taken_out(champion_served, stages, rows
         asked(server, [{**row, "dep_delay": None} for row in rows]) as seen,
         pytest.raises(GateError, match="error rate"),
     ):
-        deploy(problem, second, version, settings, RUN)
+        deploy(RunContext(problem, settings, RUN), second, version)
     assert {route for status, route, _ in seen if status == 200} >= {"champion"}
     assert "error rate" in taken_out(server, settings, rows)
 
@@ -307,7 +308,7 @@ def test_a_slow_canary_is_taken_out(champion_served, stages, rows):
     second = stages.candidate(3, cutoff="2013-04-02", kind="forest")
     version = stages.version(problem, second, settings)
     with asked(server, rows * 200, batch=3000, every=0.05), pytest.raises(GateError, match="latency"):
-        deploy(problem, second, version, settings, RUN)
+        deploy(RunContext(problem, settings, RUN), second, version)
     assert "p99 limit" in taken_out(server, settings, rows)
 
 
@@ -317,7 +318,7 @@ def test_a_canary_that_answers_something_else_is_taken_out(champion_served, stag
     second = stages.candidate(0, cutoff="2013-04-02", kind="flipped")
     version = stages.version(problem, second, settings)
     with asked(server, rows), pytest.raises(GateError, match="canary_drift"):
-        deploy(problem, second, version, settings, RUN)
+        deploy(RunContext(problem, settings, RUN), second, version)
     assert "(drift)" in taken_out(server, settings, rows)
 
 
@@ -330,7 +331,7 @@ def test_a_canary_whose_answers_are_worth_less_is_taken_out(champion_served, sta
 
     def go():
         try:
-            deploy(problem, second, version, settings, RUN)
+            deploy(RunContext(problem, settings, RUN), second, version)
         except GateError as error:
             caught.append(error)
 
@@ -355,14 +356,14 @@ def test_a_server_that_dies_while_a_canary_bakes_is_reported_and_the_retry_finis
     package(problem, second, settings)
     threading.Timer(2.5, server.stop, (signal.SIGKILL,)).start()
     with pytest.raises(UnavailableError):
-        deploy(problem, second, version, settings, RUN)
+        deploy(RunContext(problem, settings, RUN), second, version)
     assert steps(settings)[-1] == "out of reach"
     for pid in server.workers().values():  # they end with their supervisor, but not at once
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     server.start()
     settings = dataclasses.replace(settings, server_url=server.url)
-    assert deploy(problem, second, version, settings, RUN).deployed
+    assert deploy(RunContext(problem, settings, RUN), second, version).deployed
     assert server.predict(rows[:1])["version"] == version.version
     assert server.call("/v2/models/flight_delays/route")[1]["route"] == {}
 
@@ -376,7 +377,7 @@ def test_a_directory_is_a_place_to_push_to(settings, stages, tmp_path):
     candidate = stages.candidate(0)
     version = stages.version(problem, candidate, settings)
     for _ in range(2):
-        assert deploy(problem, candidate, version, settings, RUN).deployed
+        assert deploy(RunContext(problem, settings, RUN), candidate, version).deployed
     pushed = tmp_path / "target" / "flight_delays"
     assert json.loads((pushed / "labels.json").read_text())["labels"]["champion"] == version.version
     assert bundle.read(pushed / version.version).files["plan/plan.json"]
@@ -392,7 +393,7 @@ def test_further_places_and_manifests_follow_the_promotion(settings, stages, tmp
     candidate = stages.candidate(0)
     version = stages.version(problem, candidate, settings)
     for _ in range(2):
-        assert deploy(problem, candidate, version, settings, RUN).deployed
+        assert deploy(RunContext(problem, settings, RUN), candidate, version).deployed
     for place in ("one", "two"):
         assert json.loads((tmp_path / place / "flight_delays" / "labels.json").read_text())["labels"]["champion"] == version.version
     said = steps(settings)
@@ -416,10 +417,10 @@ def test_a_place_that_is_none_is_named_first_and_one_that_is_down_is_tried_again
     ]
     version = stages.version(problems[0], candidate, settings)
     with pytest.raises(ConfigurationError, match="ftp://x"):
-        deploy(problems[0], candidate, version, settings, RUN)
+        deploy(RunContext(problems[0], settings, RUN), candidate, version)
     assert champion(settings, "flight_delays") is None
     with pytest.raises(UnavailableError, match="does not answer"):
-        deploy(problems[1], candidate, version, settings, RUN)
+        deploy(RunContext(problems[1], settings, RUN), candidate, version)
     assert champion(settings, "flight_delays").version == version.version
-    assert deploy(problems[2], candidate, version, settings, RUN).deployed
+    assert deploy(RunContext(problems[2], settings, RUN), candidate, version).deployed
     assert (tmp_path / "flight_delays" / version.version).is_dir()

@@ -26,6 +26,7 @@ from windtunnel.beam_jobs.feedback import arm_of, classes_of, names_of
 from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
 from windtunnel.beam_jobs.profile import STATE, profile
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import DataError, JobError, SchemaMismatchError, UnavailableError
 from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.contract.problem import Problem, parse
@@ -74,37 +75,36 @@ class _Found:
         self.figures |= found[1]
 
 
-def monitor(problem: Problem, window: Window, settings: Settings, run: Run, progress: Progress) -> MonitorRef:
+def monitor(context: RunContext, window: Window, progress: Progress) -> MonitorRef:
     """Look at the champion as it was at the end of a window.
 
     Args:
-        problem: its ``monitoring``, ``serving`` and ``gates`` have the limits.
+        context: its problem's ``monitoring``, ``serving`` and ``gates`` have the limits; its settings name the ledger, the catalog and
+            the model server; its run is kept in the ledger beside a reason to retrain.
         window: its end is now, in data time; nothing later is looked at (but see `windtunnel.lifecycle.live.feedback.horizon`).
-        settings: name the ledger, the catalog and the model server.
-        run: who looks; kept in the ledger beside a reason to retrain.
         progress: counts logged answers.
 
     Raises:
         UnavailableError: the ledger or the catalog is out of reach.
     """
-    collect(problem, settings)
+    collect(context.problem, context.settings)
     found = _Found()
-    present = champion(settings, problem.name)
-    until = horizon(problem, window)
+    present = champion(context.settings, context.problem.name)
+    until = horizon(context.problem, window)
     if present is None:
-        text = f"{problem.name} has no champion: run the retraining DAG {problem.name!r}, and approve its model"
+        text = f"{context.problem.name} has no champion: run the retraining DAG {context.problem.name!r}, and approve its model"
         found.alerts.append(Alert("champion", text, retrain=True))
-    newest = _newest_day(problem, settings, window)
+    newest = _newest_day(context.problem, context.settings, window)
     if present is not None:
-        found.take(monitoring.check_staleness(problem, present, newest, window.end))
-    _look_at_answers(problem, window, settings, present, newest, until, found, progress)
-    _look_at_quality(problem, window, settings, present, until, found)
-    server = monitoring.look_at_server(settings, problem.name)
-    found.take(monitoring.check_server(problem, server, present))
+        found.take(monitoring.check_staleness(context.problem, present, newest, window.end))
+    _look_at_answers(context, window, present, newest, until, found, progress)
+    _look_at_quality(context, window, present, until, found)
+    server = monitoring.look_at_server(context.settings, context.problem.name)
+    found.take(monitoring.check_server(context.problem, server, present))
     if not server.url:
         found.notes.append("The settings name no model server over HTTP, so its health and latency were not looked at.")
     found.sections["server"] = {"url": server.url, "error": server.error, "labels": dict(server.labels), "codes": dict(server.codes)}
-    return _publish(problem, window, settings, run, present, found)
+    return _publish(context, window, present, found)
 
 
 # Data -------------------------------------------------------------------------------------------------------------------------------
@@ -117,9 +117,8 @@ def _newest_day(problem: Problem, settings: Settings, window: Window) -> dt.date
 
 
 def _look_at_answers(
-    problem: Problem,
+    context: RunContext,
     window: Window,
-    settings: Settings,
     present: Champion | None,
     newest: dt.date | None,
     until: dt.date | None,
@@ -127,17 +126,17 @@ def _look_at_answers(
     progress: Progress,
 ) -> None:
     """Drift of the newest rows and of what was asked, and how long answers took."""
-    statistics, times, answers = _answers(problem, window, settings, until, progress)
+    statistics, times, answers = _answers(context.problem, window, context.settings, until, progress)
     found.figures["answers"] = float(answers)
     if times.requests:
-        found.take(monitoring.check_latency(problem, times, f"the log of the last {_NEWEST} days with answers", "latency"))
+        found.take(monitoring.check_latency(context.problem, times, f"the log of the last {_NEWEST} days with answers", "latency"))
     elif not answers:
         found.notes.append("No predictions were logged: live drift, skew, quality and latency show once the model server was asked.")
     if present is None:
         return
     try:
-        reference = _reference(problem, settings, present, progress)
-        rows = _new_rows(problem, settings, present, newest, progress)
+        reference = _reference(context.problem, context.settings, present, progress)
+        rows = _new_rows(context.problem, context.settings, present, newest, progress)
     except (DataError, JobError) as error:
         found.alerts.append(Alert("drift", f"drift cannot be told, because data cannot be read: {error.message}: mend it and look again"))
         return
@@ -146,12 +145,12 @@ def _look_at_answers(
         return
     if rows is None:
         found.notes.append(f"There are no rows after the champion's data cut-off {present.cutoff}, so there is no new data to compare.")
-    ignored = {DAY, *event_columns(problem)} - set(problem.features.columns)
+    ignored = {DAY, *event_columns(context.problem)} - set(context.problem.features.columns)
     for name, what, current in (("drift", "newest rows", rows), ("live_drift", "what the model was asked", statistics)):
         if current is None or not current.rows:
             continue
-        drift = compare(reference, current, limit=problem.monitoring.drift, ignore=ignored)
-        found.take(monitoring.check_drift(problem, drift, what, name))
+        drift = compare(reference, current, limit=context.problem.monitoring.drift, ignore=ignored)
+        found.take(monitoring.check_drift(context.problem, drift, what, name))
         found.sections[name] = {"what": what, "rows": drift["rows"], "columns": drift["columns"], "limit": drift["limit"]}
 
 
@@ -253,24 +252,22 @@ def _answers(
     return whole, times, answers
 
 
-def _look_at_quality(
-    problem: Problem, window: Window, settings: Settings, present: Champion | None, until: dt.date | None, found: _Found
-) -> None:
+def _look_at_quality(context: RunContext, window: Window, present: Champion | None, until: dt.date | None, found: _Found) -> None:
     """Answers whose truth is known by now: a plain pass over a few columns of the feedback table."""
-    table = existing(settings, table_name(problem, "feedback"))
-    since = window.start - dt.timedelta(days=problem.label.delay_days)
+    table = existing(context.settings, table_name(context.problem, "feedback"))
+    since = window.start - dt.timedelta(days=context.problem.label.delay_days)
     files = [entry.path for entry in day_files(table, since, until) if entry.rows] if table is not None else []
     if not files:
         if found.figures.get("answers"):
-            found.notes.append(f"No answer was joined with its truth yet: run the DAG {problem.name}_feedback.")
+            found.notes.append(f"No answer was joined with its truth yet: run the DAG {context.problem.name}_feedback.")
         return
-    live = Live(problem, classes_of(problem, settings), until)
+    live = Live(context.problem, classes_of(context.problem, context.settings), until)
     for batch in batches(files, COLUMNS):
         live.add(batch)
     found.take(monitoring.check_skew(live.shares(), live.compared))
     if present is not None:
         mine = live.outcome([arm for arm in live.rows if not arm.shadow and arm.version in names_of(present)])
-        found.take(monitoring.check_quality(problem, present, mine))
+        found.take(monitoring.check_quality(context.problem, present, mine))
     found.sections["quality"] = [arm_of(live, arm) for arm in sorted(live.rows)]
     found.sections["skew"] = {"compared": live.compared, "shares": live.shares()}
 
@@ -278,12 +275,12 @@ def _look_at_quality(
 # The result -------------------------------------------------------------------------------------------------------------------------
 
 
-def _publish(problem: Problem, window: Window, settings: Settings, run: Run, present: Champion | None, found: _Found) -> MonitorRef:
+def _publish(context: RunContext, window: Window, present: Champion | None, found: _Found) -> MonitorRef:
     figures = {name: float(value) for name, value in found.figures.items() if math.isfinite(value)}
     alerts = [alert.text for alert in found.alerts]
     reasons = [alert.text for alert in found.alerts if alert.retrain]
     body: dict[str, Any] = {
-        "problem": problem.name,
+        "problem": context.problem.name,
         "window": window.to_dict(),
         "champion": dataclasses.asdict(present) if present else None,
         "alerts": [dataclasses.asdict(alert) for alert in found.alerts],
@@ -291,29 +288,29 @@ def _publish(problem: Problem, window: Window, settings: Settings, run: Run, pre
         "figures": figures,
         "sections": found.sections,
     }
-    name = fingerprint("monitor", code_version(), problem.fingerprint, body)
-    stage = Stage(settings, problem.name, "monitor", name)
+    name = fingerprint("monitor", code_version(), context.problem.fingerprint, body)
+    stage = Stage(context.settings, context.problem.name, "monitor", name)
     reference = MonitorRef(stage.path("monitor.html"), alerts, reasons, figures, name)
     if stage.result() is None:
         with stage.writing() as folder:
             (folder / "monitor.json").write_text(json.dumps(body, sort_keys=True, indent=1, default=str), encoding="utf-8")
-            (folder / "monitor.html").write_text(render(problem, body), encoding="utf-8")
+            (folder / "monitor.html").write_text(render(context.problem, body), encoding="utf-8")
             stage.finish(folder, reference.to_dict())
-    if reasons and Ledger.configured(settings):
+    if reasons and Ledger.configured(context.settings):
         payload = {
             "reasons": reasons,
             "champion": present.version if present else None,
             "cutoff": window.cutoff,
             "report": reference.report,
         }
-        Ledger(settings).append(problem, "monitoring", payload, run, key=name)
+        Ledger(context.settings).append(context.problem, "monitoring", payload, context.run, key=name)
     return reference
 
 
 def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """The job: a spec of problem, window, settings and run in, a monitor reference out."""
     settings, window = Settings.from_mapping(spec["settings"]), Window.from_dict(spec["window"])
-    return monitor(parse(spec["problem"]), window, settings, Run.from_dict(spec.get("run") or {}), progress).to_dict()
+    return monitor(RunContext(parse(spec["problem"]), settings, Run.from_dict(spec.get("run") or {})), window, progress).to_dict()
 
 
 if __name__ == "__main__":

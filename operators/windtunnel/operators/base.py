@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError, WindtunnelError
 from windtunnel.lifecycle.contract.problem import Problem, load, parse
 from windtunnel.lifecycle.contract.run import Run
@@ -161,7 +162,7 @@ class StageOperator(BaseOperator):
         from windtunnel.lifecycle.record.manifest import record
 
         inputs = {name: getattr(self, name) for name in self.template_fields}
-        record(settings, self.problem, run_of(context), self.task_id, inputs | self.parameters(context), reference)
+        record(RunContext(self.problem, settings, run_of(context)), self.task_id, inputs | self.parameters(context), reference)
 
     def parameters(self, context: "Context") -> dict[str, Any]:  # noqa: ARG002 - stages that have some look into it
         """What the output depends on besides the templated fields, the problem and the code."""

@@ -14,6 +14,7 @@ import time_machine
 from windtunnel.beam_jobs.evaluate import judge_again
 from windtunnel.cli.main import main
 from windtunnel.lifecycle.contract import problem as problems
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConflictError, GateError
 from windtunnel.lifecycle.contract.problem import Gate
 from windtunnel.lifecycle.contract.references import DecisionRef
@@ -36,7 +37,7 @@ class Instance:
     def run(self, cutoff):
         """One retraining run, recorded as the operators record it."""
         version, run = self.register(cutoff)
-        return promote(self.problem, version, self.settings, run)
+        return promote(RunContext(self.problem, self.settings, run), version)
 
     def register(self, cutoff):
         """The run up to its registration."""
@@ -51,22 +52,22 @@ class Instance:
         run, end = Run("flight_delays", f"manual__{cutoff}", "manual", by="ada"), dt.date.fromisoformat(cutoff)
         window = Window(end - dt.timedelta(days=4), end)
         snapshot = ingest(self.problem, window, self.settings, Progress())
-        record(self.settings, self.problem, run, "ingest", {"window": window, "data_version": ""}, snapshot)
+        record(RunContext(self.problem, self.settings, run), "ingest", {"window": window, "data_version": ""}, snapshot)
         statistics = profile(self.problem, snapshot, self.settings, Progress())
-        record(self.settings, self.problem, run, "profile", {"snapshot": snapshot, "reference": None}, statistics)
+        record(RunContext(self.problem, self.settings, run), "profile", {"snapshot": snapshot, "reference": None}, statistics)
         validation = validate(self.problem, snapshot, statistics, self.settings, Progress())
-        record(self.settings, self.problem, run, "validate", {"snapshot": snapshot, "statistics": statistics}, validation)
+        record(RunContext(self.problem, self.settings, run), "validate", {"snapshot": snapshot, "statistics": statistics}, validation)
         features = preprocess(self.problem, snapshot, self.settings, Progress())
-        record(self.settings, self.problem, run, "preprocess", {"snapshot": snapshot}, features)
-        candidate = train(self.problem, snapshot, features, None, self.settings, run)
+        record(RunContext(self.problem, self.settings, run), "preprocess", {"snapshot": snapshot}, features)
+        candidate = train(RunContext(self.problem, self.settings, run), snapshot, features, None)
         inputs = {"snapshot": snapshot, "features": features, "trials": None}
-        record(self.settings, self.problem, run, "train", inputs, candidate)
+        record(RunContext(self.problem, self.settings, run), "train", inputs, candidate)
         evaluation = evaluate(self.problem, candidate, snapshot, self.settings, Progress())
-        record(self.settings, self.problem, run, "evaluate", {"snapshot": snapshot, "candidate": candidate}, evaluation)
+        record(RunContext(self.problem, self.settings, run), "evaluate", {"snapshot": snapshot, "candidate": candidate}, evaluation)
         decided = {"approved": True, "by": "grace", "reason": "looks right", "candidate": candidate.fingerprint}
         entry = Ledger(self.settings).append(self.problem, "decision", decided, run)
-        version = register(self.problem, candidate, evaluation, DecisionRef(True, "grace", "", entry.hash), self.settings, run)
-        record(self.settings, self.problem, run, "register", {}, version)
+        version = register(RunContext(self.problem, self.settings, run), candidate, evaluation, DecisionRef(True, "grace", "", entry.hash))
+        record(RunContext(self.problem, self.settings, run), "register", {}, version)
         return version, run
 
 
@@ -236,8 +237,8 @@ def test_a_changed_parameter_is_named(instance, capsys):
     given = manifest.stages["train"].inputs
     snapshot, features = SnapshotRef.from_dict(given["snapshot"]), FeaturesRef.from_dict(given["features"])
     run = Run("flight_delays", "manual__changed", "manual")
-    candidate = train(other, snapshot, features, None, instance.settings, run)
-    record(instance.settings, other, run, "train", {"snapshot": snapshot, "features": features, "trials": None}, candidate)
+    candidate = train(RunContext(other, instance.settings, run), snapshot, features, None)
+    record(RunContext(other, instance.settings, run), "train", {"snapshot": snapshot, "features": features, "trials": None}, candidate)
     main(["diff", "manual__2013-01-06", "manual__changed"])
     said = capsys.readouterr().out
     assert "parameters: problem.model.parameters.max_iter: 60 -> 5" in said
@@ -256,19 +257,19 @@ def test_rollback_says_why_and_the_ledger_has_it(instance, capsys):
 def test_who_lost_the_race_is_judged_again_against_the_winner(instance):
     settings, problem = instance.settings, instance.problem
     (one, run), (other, later) = instance.register("2013-01-08"), instance.register("2013-01-09")
-    assert promote(problem, one, settings, run).promoted
+    assert promote(RunContext(problem, settings, run), one).promoted
     with pytest.raises(ConflictError, match=f"version {one.version} is champion now"):
-        promote(problem, other, settings, later)
-    anew = judge_again(problem, other, settings, later)
+        promote(RunContext(problem, settings, later), other)
+    anew = judge_again(RunContext(problem, settings, later), other)
     assert (anew.version, anew.new) == (other.version, False)
-    assert promote(problem, anew, settings, later).promoted
+    assert promote(RunContext(problem, settings, later), anew).promoted
     answer = Ledger(settings).at("flight_delays", dt.datetime.now(dt.UTC))
     assert (answer.version, answer.by) == (other.version, "grace")
     assert f"judged anew against version {one.version}" in answer.evidence[-2].payload["reason"]
-    refused = promote(problem, one, settings, run)
+    refused = promote(RunContext(problem, settings, run), one)
     assert not refused.promoted
     assert "2013-01-09" in refused.reason
     strict = problem.model_copy(update={"gates": [Gate(metric="auc", above_champion_by=0.5)]})
     version, third = instance.register("2013-01-09")
     with pytest.raises(GateError, match="judged anew"):
-        judge_again(strict, version, settings, third)
+        judge_again(RunContext(strict, settings, third), version)

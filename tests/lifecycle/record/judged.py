@@ -6,6 +6,7 @@ import json
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.fingerprint import fingerprint
 from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef
 from windtunnel.lifecycle.contract.run import Run
@@ -52,5 +53,8 @@ class Shop:
     def register(self, candidate, run=None, by="gates"):
         evaluation = self.evaluate(candidate)
         return register(
-            self.problem, candidate, evaluation, self.decide(evaluation, by=by), self.settings, run or Run("churn", "r1", "scheduled")
+            RunContext(self.problem, self.settings, run or Run("churn", "r1", "scheduled")),
+            candidate,
+            evaluation,
+            self.decide(evaluation, by=by),
         )

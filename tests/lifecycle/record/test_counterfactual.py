@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.problem import Gate
 from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef
 from windtunnel.lifecycle.contract.run import Run
@@ -36,12 +37,18 @@ def judge(shop, cutoff, before):
 def one_run(shop, cutoff):
     candidate, before = shop.candidate(cutoff), champion_before(shop.settings, "churn", cutoff)
     evaluation = judge(shop, cutoff, before)
-    note(shop.problem, candidate, evaluation, shop.settings, ASKING, approved=evaluation.passed, judged_against=before)
+    note(RunContext(shop.problem, shop.settings, ASKING), candidate, evaluation, approved=evaluation.passed, judged_against=before)
     while (found := stale(shop.settings, shop.problem)) is not None:
         day, before = found
         known = {field.name: day.entry.payload[field.name] for field in dataclasses.fields(CandidateRef) if field.name != "problem"}
         again = judge(shop, day.cutoff, before)
-        note(shop.problem, CandidateRef("churn", **known), again, shop.settings, ASKING, approved=again.passed, judged_against=before)
+        note(
+            RunContext(shop.problem, shop.settings, ASKING),
+            CandidateRef("churn", **known),
+            again,
+            approved=again.passed,
+            judged_against=before,
+        )
 
 
 def expected():
@@ -81,7 +88,7 @@ def test_where_no_gate_looks_at_the_champion_nothing_is_judged_again(shop, setti
 
 def test_production_stays_and_is_part_of_the_answer(strict, settings, problem):
     scheduled = Run("churn", "scheduled", "scheduled")
-    promote(problem, strict.register(strict.candidate(DAYS[3]), scheduled), settings, scheduled)
+    promote(RunContext(problem, settings, scheduled), strict.register(strict.candidate(DAYS[3]), scheduled))
     held, ledger = champion(settings, "churn"), Ledger(settings)
     aliases = dict(client(settings).get_registered_model("churn").aliases)
     at = ledger.at("churn", dt.datetime.now(dt.UTC))
@@ -97,7 +104,8 @@ def test_production_stays_and_is_part_of_the_answer(strict, settings, problem):
     entry = series(settings, "churn")[0].entry
     assert champion_of_entry(settings, entry.hash).version == f"as of {DAYS[1]}"
     refused = promote(
-        problem, strict.register(strict.candidate(DAYS[11]), scheduled), settings, dataclasses.replace(ASKING, run_type="manual")
+        RunContext(problem, settings, dataclasses.replace(ASKING, run_type="manual")),
+        strict.register(strict.candidate(DAYS[11]), scheduled),
     )
     assert not refused.promoted
     assert "counterfactual" in refused.reason
@@ -106,6 +114,6 @@ def test_production_stays_and_is_part_of_the_answer(strict, settings, problem):
 def test_a_version_that_was_rolled_back_does_not_count(shop, settings, problem):
     scheduled = Run("churn", "scheduled", "scheduled")
     for day in DAYS[:2]:
-        promote(problem, shop.register(shop.candidate(day), scheduled), settings, scheduled)
+        promote(RunContext(problem, settings, scheduled), shop.register(shop.candidate(day), scheduled))
     rollback(settings, "churn", reason="alarms")
     assert [row["cutoff"] for row in answer(settings, "churn")] == [DAYS[0]]

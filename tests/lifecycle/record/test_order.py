@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConflictError
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.record.ledger import Ledger
@@ -23,7 +24,7 @@ def one_run(shop, cutoff, run):
     for _ in range(20):
         version = shop.register(candidate, run)
         try:
-            return promote(shop.problem, version, shop.settings, run)
+            return promote(RunContext(shop.problem, shop.settings, run), version)
         except ConflictError:
             continue
     raise AssertionError("never came to a decision")
@@ -78,7 +79,7 @@ def test_thirty_days_in_parallel_while_a_scheduled_run_goes_on(shop, settings, p
 def _promote_at_once(shop, version, start, answers):
     start.wait()
     try:
-        answers.put(promote(shop.problem, version, shop.settings, Run("churn", version.version, "scheduled")).promoted)
+        answers.put(promote(RunContext(shop.problem, shop.settings, Run("churn", version.version, "scheduled")), version).promoted)
     except ConflictError:
         answers.put(False)
 

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError, ConflictError, GateError
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.references import DecisionRef
@@ -31,12 +32,12 @@ def test_a_version_is_registered_once_and_says_what_it_is(shop, settings):
 
 def test_promotion_goes_through_the_ledger_and_the_alias_follows(shop, settings, problem):
     version = shop.register(shop.candidate("2013-02-01"), by="ada")
-    made = promote(problem, version, settings, SCHEDULED)
+    made = promote(RunContext(problem, settings, SCHEDULED), version)
     assert made.promoted
     found = champion(settings, "churn")
     assert (found.version, found.cutoff, found.semantic) == ("1", "2013-02-01", "1.0.0")
     assert str(client(settings).get_model_version_by_alias("churn", "champion").version) == "1"
-    assert promote(problem, version, settings, SCHEDULED).entry.hash == made.entry.hash, "twice is once"
+    assert promote(RunContext(problem, settings, SCHEDULED), version).entry.hash == made.entry.hash, "twice is once"
     answer = Ledger(settings).at("churn", "2100-01-01")
     assert (answer.version, answer.by, answer.until) == ("1", "ada", None)
     assert [entry.kind for entry in answer.evidence] == ["evaluation", "decision", "register"]
@@ -47,7 +48,7 @@ def test_a_backfill_never_becomes_champion_and_the_refusal_is_recorded(shop, set
     version = shop.register(shop.candidate("2013-02-01"), BACKFILL)
     assert version.alias == "asof-2013-02-01"
     assert "backfill" in version.reason
-    assert not promote(problem, version, settings, BACKFILL).promoted
+    assert not promote(RunContext(problem, settings, BACKFILL), version).promoted
     assert champion(settings, "churn") is None
     (refusal,) = Ledger(settings).entries("churn", ("refusal",))
     assert "backfill" in refusal.payload["reason"]
@@ -55,24 +56,24 @@ def test_a_backfill_never_becomes_champion_and_the_refusal_is_recorded(shop, set
 
 def test_older_data_never_displaces_newer(shop, settings, problem):
     newer = shop.register(shop.candidate("2013-03-01"))
-    assert promote(problem, newer, settings, SCHEDULED).promoted
+    assert promote(RunContext(problem, settings, SCHEDULED), newer).promoted
     late = shop.register(shop.candidate("2013-02-01"), Run("churn", "late", "manual"))
     assert late.alias == "asof-2013-02-01"
     assert "2013-03-01" in late.reason
-    assert not promote(problem, late, settings, Run("churn", "late", "manual")).promoted
+    assert not promote(RunContext(problem, settings, Run("churn", "late", "manual")), late).promoted
     assert champion(settings, "churn").version == newer.version
 
 
 def test_a_decision_made_against_another_champion_is_made_anew(shop, settings, problem):
     first, second = shop.candidate("2013-02-01"), shop.candidate("2013-02-02")
     one, two = shop.register(first), shop.register(second)
-    assert promote(problem, one, settings, SCHEDULED).promoted
+    assert promote(RunContext(problem, settings, SCHEDULED), one).promoted
     with pytest.raises(ConflictError, match="judged against no champion") as caught:
-        promote(problem, two, settings, SCHEDULED)
+        promote(RunContext(problem, settings, SCHEDULED), two)
     assert caught.value.retryable
     anew = shop.register(second)
     assert (anew.version, anew.new) == (two.version, False)
-    assert promote(problem, anew, settings, SCHEDULED).promoted
+    assert promote(RunContext(problem, settings, SCHEDULED), anew).promoted
     assert champion(settings, "churn").version == two.version
 
 
@@ -81,19 +82,19 @@ def test_what_was_not_approved_is_not_registered(shop, settings, problem):
     evaluation = shop.evaluate(candidate)
     no = DecisionRef(False, "grace", "too few rows", "")
     with pytest.raises(GateError, match="too few rows"):
-        register(problem, candidate, evaluation, no, settings, SCHEDULED)
+        register(RunContext(problem, settings, SCHEDULED), candidate, evaluation, no)
     assert Ledger(settings).entries("churn", ("register",)) == []
     assert len(Ledger(settings).entries("churn", ("refusal",))) == 1
 
 
 def test_rollback_goes_back_says_why_and_the_left_version_stays_out(shop, settings, problem):
     for cutoff in ("2013-02-01", "2013-02-02"):
-        promote(problem, shop.register(shop.candidate(cutoff)), settings, SCHEDULED)
+        promote(RunContext(problem, settings, SCHEDULED), shop.register(shop.candidate(cutoff)))
     bad = champion(settings, "churn")
     found = rollback(settings, "churn", reason="precision fell", run=Run("cli", by="ada"))
     assert found.version == "1"
     assert str(client(settings).get_model_version_by_alias("churn", "champion").version) == "1"
-    again = promote(problem, shop.register(shop.candidate("2013-02-02")), settings, SCHEDULED)
+    again = promote(RunContext(problem, settings, SCHEDULED), shop.register(shop.candidate("2013-02-02")))
     assert not again.promoted
     assert "precision fell" in again.reason
     with pytest.raises(ConfigurationError, match="no other champion"):
@@ -104,7 +105,7 @@ def test_rollback_goes_back_says_why_and_the_left_version_stays_out(shop, settin
 
 
 def test_a_stray_alias_is_put_right(shop, settings, problem):
-    promote(problem, shop.register(shop.candidate("2013-02-01")), settings, SCHEDULED)
+    promote(RunContext(problem, settings, SCHEDULED), shop.register(shop.candidate("2013-02-01")))
     shop.register(shop.candidate("2013-02-02"))
     client(settings).set_registered_model_alias("churn", "champion", "2")
     assert repair(settings, "churn")

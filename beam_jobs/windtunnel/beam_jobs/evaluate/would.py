@@ -2,9 +2,9 @@
 
 from windtunnel.beam_jobs.evaluate.evaluating import evaluate
 from windtunnel.beam_jobs.job import Progress
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef, SnapshotRef, VersionRef
-from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.judging.counterfactual import champion_before, note, stale
 from windtunnel.lifecycle.judging.evaluation import load
@@ -25,9 +25,7 @@ def would_evaluate(
     return evaluate(problem, candidate, snapshot, settings, progress, against=before, uses=1, remember=False)
 
 
-def settle(
-    problem: Problem, candidate: CandidateRef, evaluation: EvaluationRef, decision: DecisionRef, settings: Settings, run: Run
-) -> VersionRef:
+def settle(context: RunContext, candidate: CandidateRef, evaluation: EvaluationRef, decision: DecisionRef) -> VersionRef:
     """Write down what would have become of a candidate, and judge those again for which that changes who came before them.
 
     Of several runs at once the last one to end sees all entries, so what is in the ledger then does not depend on the order of the runs.
@@ -35,18 +33,18 @@ def settle(
     Returns:
         a reference that names no version: nothing was registered.
     """
-    against = _against(settings, evaluation)
-    reference = note(
-        problem, candidate, evaluation, settings, run, approved=decision.approved, judged_against=against, decision=decision.entry
-    )
-    with Ledger(settings).lock(f"settle:{problem.name}"):
-        while (found := stale(settings, problem)) is not None:
+    against = _against(context.settings, evaluation)
+    reference = note(context, candidate, evaluation, approved=decision.approved, judged_against=against, decision=decision.entry)
+    with Ledger(context.settings).lock(f"settle:{context.problem.name}"):
+        while (found := stale(context.settings, context.problem)) is not None:
             day, before = found
             known = load(EvaluationRef.from_dict(day.entry.payload["evaluation"]))
             again = CandidateRef.from_dict(known["reference"])
             snapshot = SnapshotRef.from_dict(known["snapshot"])
-            judged = evaluate(problem, again, snapshot, settings, Progress("evaluate"), against=before, uses=1, remember=False)
-            note(problem, again, judged, settings, run, approved=judged.passed, judged_against=before)
+            judged = evaluate(
+                context.problem, again, snapshot, context.settings, Progress("evaluate"), against=before, uses=1, remember=False
+            )
+            note(context, again, judged, approved=judged.passed, judged_against=before)
     return reference
 
 

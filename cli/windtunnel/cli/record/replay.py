@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.lifecycle.contract.context import RunContext
+
 if TYPE_CHECKING:
     from windtunnel.lifecycle.contract.problem import Problem
     from windtunnel.lifecycle.contract.references import Reference
@@ -186,7 +188,9 @@ class _Again:
         given = self.inputs(record)
         trials = TrialsRef.from_dict(given["trials"]) if given.get("trials") else None
         snapshot, features = SnapshotRef.from_dict(given["snapshot"]), FeaturesRef.from_dict(given["features"])
-        return train(problem, snapshot, features, trials, self.fresh, Run(dag_id="windtunnel replay", run_id=self.manifest.run_id))
+        return train(
+            RunContext(problem, self.fresh, Run(dag_id="windtunnel replay", run_id=self.manifest.run_id)), snapshot, features, trials
+        )
 
     def _evaluate(self, problem: "Problem", record: "StageRecord") -> "Reference":
         from windtunnel.beam_jobs.evaluate import evaluate

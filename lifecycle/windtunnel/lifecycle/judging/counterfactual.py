@@ -11,9 +11,9 @@ Such runs come in any order and side by side. A candidate that was judged before
 import dataclasses
 from typing import Any
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef, VersionRef
-from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.record.ledger import DECISIVE, Entry, Ledger
 from windtunnel.lifecycle.record.registry import Champion
@@ -91,11 +91,9 @@ def champion_before(settings: Settings, problem: str, cutoff: str) -> Champion |
 
 
 def note(
-    problem: Problem,
+    context: RunContext,
     candidate: CandidateRef,
     evaluation: EvaluationRef,
-    settings: Settings,
-    run: Run,
     *,
     approved: bool,
     judged_against: Champion | None,
@@ -104,11 +102,9 @@ def note(
     """Write down what would have become of a candidate; the same judgement again is not written again.
 
     Args:
-        problem: whose.
+        context: the counterfactual run, whose it is, and where the ledger is.
         candidate: the trained model.
         evaluation: its judgement, against `judged_against`.
-        settings: where the ledger is.
-        run: the counterfactual run.
         approved: whether it would have been let through.
         judged_against: who would have been champion before it; None if nobody.
         decision: the hash of the decision's entry.
@@ -116,7 +112,7 @@ def note(
     Returns:
         a reference that names no version: there is none.
     """
-    ledger = Ledger(settings)
+    ledger = Ledger(context.settings)
     against = judged_against.fingerprint if judged_against else ""
     payload: dict[str, Any] = {
         **{name: getattr(candidate, name) for name in ("cutoff", "uri", "digest", "fingerprint", "run_id")},
@@ -129,14 +125,14 @@ def note(
         "before": judged_against.cutoff if judged_against else None,
         "evidence": [decision] if decision else [],
     }
-    with ledger.lock(f"{KIND}:{problem.name}"):
-        known = [entry for entry in ledger.entries(problem, (KIND,)) if entry.payload["cutoff"] == candidate.cutoff]
+    with ledger.lock(f"{KIND}:{context.problem.name}"):
+        known = [entry for entry in ledger.entries(context.problem, (KIND,)) if entry.payload["cutoff"] == candidate.cutoff]
         compared = ("fingerprint", "judged_against", "approved", "reasons")
         if not known or any(known[-1].payload[name] != payload[name] for name in compared):
-            ledger.append(problem, KIND, payload, run)
+            ledger.append(context.problem, KIND, payload, context.run)
     what = "would have become champion" if approved else "would not have been let through"
     return VersionRef(
-        model=problem.name,
+        model=context.problem.name,
         version=f"as of {candidate.cutoff}",
         semantic="",
         alias=f"{_ALIAS}{candidate.cutoff}",

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import DataError, EmptyWindowError, UnavailableError
 from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import BalanceRef, CandidateRef, FeaturesRef, SnapshotRef, TrialsRef
-from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.artifacts import Stage, read_text
 from windtunnel.lifecycle.learning.estimators import dense_only, estimator, evened, one_thread, weighted
@@ -42,23 +42,20 @@ _BYTES_A_VALUE = 9  # a float64 working copy and the 8-bit bins of histogram boo
 
 
 def train(
-    problem: Problem,
+    context: RunContext,
     snapshot: SnapshotRef,
     features: FeaturesRef,
     trials: TrialsRef | None,
-    settings: Settings,
-    run: Run,
     balance: BalanceRef | None = None,
 ) -> CandidateRef:
     """Train a candidate and record it in MLflow.
 
     Args:
-        problem: its ``model`` section says what learns, its ``budget.memory_mb`` how much memory that may take.
+        context: its problem's ``model`` section says what learns, ``budget.memory_mb`` how much memory that may take; its settings say
+            where bundles and the MLflow server are.
         snapshot: what the features were made from; its end is the model's data cut-off.
         features: the shards and the fitted preprocessor.
         trials: the parameters that a search found; None for the problem's own.
-        settings: where bundles and the MLflow server are.
-        run: who asks.
         balance: who chose what is done about unbalanced classes; ``problem.model.class_balance`` is what is done.
 
     Raises:
@@ -70,34 +67,34 @@ def train(
     name = fingerprint(
         features.fingerprint,
         snapshot.end,
-        problem.part_fingerprint("model", "label", "task", "serving", "budget", "sensitive"),
+        context.problem.part_fingerprint("model", "label", "task", "serving", "budget", "sensitive"),
         parameters,
         code_version(),
         versions,
     )
-    stage = Stage(settings, problem.name, "train", name)
+    stage = Stage(context.settings, context.problem.name, "train", name)
     known = stage.result()
     if known is not None:
         log.info("this candidate was trained before: %s", known["uri"])
         return CandidateRef.from_dict(known)
 
-    remedy = problem.model.class_balance
+    remedy = context.problem.model.class_balance
     began = time.perf_counter()
     x, y = load_shards(features.uri, "train")
-    model = estimator(problem, parameters)
+    model = estimator(context.problem, parameters)
     with one_thread():
-        classes, model, rows = _fit(problem, model, x, y)
+        classes, model, rows = _fit(context.problem, model, x, y)
     seconds = time.perf_counter() - began
     log.info("trained %s on %s rows of %s values in %.1f s", type(model).__name__, f"{rows:,}", features.width, seconds)
     pipeline = _pipeline(features, model)
     manifest = json.loads(read_text(f"{features.uri}/manifest.json"))
     described = bundle.Bundle(
-        problem=problem.name,
-        task=problem.task,
+        problem=context.problem.name,
+        task=context.problem.task,
         classes=classes,
-        threshold=problem.serving.threshold,
+        threshold=context.problem.serving.threshold,
         inputs=[bundle.Input(**column) for column in manifest["inputs"]],
-        label=problem.label.column,
+        label=context.problem.label.column,
         cutoff=snapshot.end,
         lineage={
             "table": snapshot.table,
@@ -106,24 +103,22 @@ def train(
             "end": snapshot.end,
             "snapshot": snapshot.fingerprint,
             "features": features.fingerprint,
-            "problem": problem.fingerprint,
+            "problem": context.problem.fingerprint,
             "parameters": parameters,
             "class_balance": remedy,
             "candidate": name,
             "versions": {**versions, "windtunnel": code_version(), "python": platform.python_version()},
         },
-        options=problem.serving.model_dump(mode="json") | {"redact": problem.redacted},
+        options=context.problem.serving.model_dump(mode="json") | {"redact": context.problem.redacted},
     )
-    if problem.serving.explain:
-        described.options["baseline"] = _typical(described, snapshot, settings)
-    samples = _samples(described, pipeline, snapshot, settings)
+    if context.problem.serving.explain:
+        described.options["baseline"] = _typical(described, snapshot, context.settings)
+    samples = _samples(described, pipeline, snapshot, context.settings)
     with stage.writing() as folder:
         sealed = bundle.write(folder, described, pipeline, samples)
-        run_id = _record(
-            problem, folder, sealed, run, settings, {"rows": rows, "seconds": seconds, "width": features.width}, pipeline, balance
-        )
+        run_id = _record(context, folder, sealed, {"rows": rows, "seconds": seconds, "width": features.width}, pipeline, balance)
         found = CandidateRef(
-            problem=problem.name, uri=stage.uri, digest=sealed.digest, run_id=run_id, fingerprint=name, cutoff=snapshot.end
+            problem=context.problem.name, uri=stage.uri, digest=sealed.digest, run_id=run_id, fingerprint=name, cutoff=snapshot.end
         )
         stage.finish(folder, found.to_dict())
     # Another worker may have been first with the same inputs: what stands is what counts.
@@ -233,11 +228,9 @@ def _typical(described: bundle.Bundle, snapshot: SnapshotRef, settings: Settings
 
 
 def _record(
-    problem: Problem,
+    context: RunContext,
     folder: Path,
     sealed: bundle.Bundle,
-    run: Run,
-    settings: Settings,
     figures: dict[str, float],
     pipeline: Any,
     balance: BalanceRef | None,
@@ -245,10 +238,10 @@ def _record(
     """A run in MLflow with parameters, lineage, the bundle, and the model as MLflow knows models; found again by a retry."""
     from mlflow.exceptions import MlflowException
 
-    uri = settings.need("tracking_uri")
+    uri = context.settings.need("tracking_uri")
     mlflow = tracking.client(uri)
     lineage = sealed.lineage
-    experiment = tracking.experiment(settings, problem.name)
+    experiment = tracking.experiment(context.settings, context.problem.name)
     try:
         mine = f"tags.`windtunnel.candidate` = '{lineage['candidate']}'"
         earlier = mlflow.search_runs([experiment], filter_string=mine, max_results=1)
@@ -257,11 +250,11 @@ def _record(
             if earlier
             else mlflow.create_run(
                 experiment,
-                run_name=f"{problem.name} until {sealed.cutoff}",
+                run_name=f"{context.problem.name} until {sealed.cutoff}",
                 tags=tracking.tags_of(
                     {
                         "candidate": lineage["candidate"],
-                        "problem": problem.name,
+                        "problem": context.problem.name,
                         "cutoff": sealed.cutoff,
                         "digest": sealed.digest,
                         "table": lineage["table"],
@@ -270,21 +263,21 @@ def _record(
                         "features": lineage["features"],
                         "class_balance": lineage["class_balance"],
                         "class_balance_by": balance.by if balance else "the problem's rule",
-                        "dag_id": run.dag_id,
-                        "run_id": run.run_id,
-                        "run_type": run.run_type,
-                        "by": run.by,
-                        "reason": run.reason,
+                        "dag_id": context.run.dag_id,
+                        "run_id": context.run.run_id,
+                        "run_type": context.run.run_type,
+                        "by": context.run.by,
+                        "reason": context.run.reason,
                     }
                 ),
             )
         )
         run_id = str(found.info.run_id)
-        for name, value in {**problem.model.parameters, **lineage["parameters"], "family": problem.model.family}.items():
+        for name, value in {**context.problem.model.parameters, **lineage["parameters"], "family": context.problem.model.family}.items():
             mlflow.log_param(run_id, name, value)
         for name, value in figures.items():
             mlflow.log_metric(run_id, name, float(value))
-        tracking.log_data(settings, run_id, lineage["table"], str(lineage["snapshot_id"]), lineage["snapshot"])
+        tracking.log_data(context.settings, run_id, lineage["table"], str(lineage["snapshot_id"]), lineage["snapshot"])
         mlflow.log_artifacts(run_id, str(folder), "bundle")
         _log_model(mlflow, run_id, folder, sealed, pipeline)
         mlflow.set_terminated(run_id)

@@ -21,11 +21,10 @@ from typing import Any
 
 import fsspec
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.fingerprint import canonical, code_version, fingerprint
-from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import Reference
-from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
 
 __all__ = ["STAGES", "Manifest", "StageRecord", "environment", "find", "folder", "load", "record", "runs"]
@@ -90,13 +89,11 @@ class Manifest:
         return known + [self.stages[name] for name in sorted(set(self.stages) - set(STAGES))]
 
 
-def record(settings: Settings, problem: Problem, run: Run, stage: str, inputs: Mapping[str, Any], output: Reference) -> None:
+def record(context: RunContext, stage: str, inputs: Mapping[str, Any], output: Reference) -> None:
     """Write down what a stage did; a retry writes the same file again.
 
     Args:
-        settings: where artefacts are.
-        problem: whose run it is.
-        run: the run.
+        context: the run, whose it is, and where artefacts are.
         stage: one of `STAGES`, or another word.
         inputs: name -> `Reference`, window, fingerprint or parameter: everything that the output depends on besides code and the problem
             file. Give references as they are: ``{"snapshot": snapshot, "trials": trials}``.
@@ -107,15 +104,15 @@ def record(settings: Settings, problem: Problem, run: Run, stage: str, inputs: M
         inputs={name: _plain(value) for name, value in inputs.items()},
         output=output.to_dict(),
         environment=environment(),
-        run=run.to_dict(),
+        run=context.run.to_dict(),
         at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        problem={**problem.model_dump(mode="json", by_alias=True), "directory": problem.directory},
+        problem={**context.problem.model_dump(mode="json", by_alias=True), "directory": context.problem.directory},
     )
-    uri = f"{folder(settings, problem.name, run.run_id)}/{stage}.json"
+    uri = f"{folder(context.settings, context.problem.name, context.run.run_id)}/{stage}.json"
     filesystem, path = fsspec.core.url_to_fs(uri)
     filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     body = json.dumps(dataclasses.asdict(entry), sort_keys=True, indent=1, default=str).encode()
-    temporary = f"{path}.{fingerprint(body.decode(), run.run_id)[:8]}.tmp"
+    temporary = f"{path}.{fingerprint(body.decode(), context.run.run_id)[:8]}.tmp"
     filesystem.pipe_file(temporary, body)
     filesystem.mv(temporary, path)
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError, ConflictError, GateError, IntegrityError, UnavailableError
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef, VersionRef
@@ -119,9 +120,7 @@ def registered(settings: Settings, problem_name: str) -> dict[str, Entry]:
     return {str(entry.payload["version"]): entry for entry in Ledger(settings).entries(problem_name, ("register",))}
 
 
-def register(
-    problem: Problem, candidate: CandidateRef, evaluation: EvaluationRef, decision: DecisionRef, settings: Settings, run: Run
-) -> VersionRef:
+def register(context: RunContext, candidate: CandidateRef, evaluation: EvaluationRef, decision: DecisionRef) -> VersionRef:
     """Register an approved candidate as a version; the same candidate again, also from another run at the same time, is the same version.
 
     A run that may not promote (a backfill, or ``promotion: never``) and a run whose data cut-off is older than the champion's get the
@@ -131,28 +130,28 @@ def register(
         GateError: it was not approved.
         UnavailableError: MLflow is out of reach.
     """
-    ledger = Ledger(settings)
+    ledger = Ledger(context.settings)
     if not decision.approved:
         ledger.append(
-            problem,
+            context.problem,
             "refusal",
             {"what": "register", "candidate": candidate.to_dict(), "reason": decision.reason, "evidence": [decision.entry]},
-            run,
+            context.run,
             key=f"register:{candidate.fingerprint}:{decision.entry}",
         )
         raise GateError(
-            f"{problem.name}: the candidate of {candidate.cutoff} was not approved by {decision.by}: {decision.reason}",
+            f"{context.problem.name}: the candidate of {candidate.cutoff} was not approved by {decision.by}: {decision.reason}",
             hint="train a better one, or change the gates or the approval in the problem file",
             candidate=candidate.fingerprint,
         )
-    with ledger.lock(f"register:{problem.name}"):
-        entry, new = _register(problem, candidate, evaluation, decision, settings, run, ledger)
-    alias, why = _alias(problem, candidate, ledger, run, entry)
+    with ledger.lock(f"register:{context.problem.name}"):
+        entry, new = _register(context, candidate, evaluation, decision, ledger)
+    alias, why = _alias(context, candidate, ledger, entry)
     version = str(entry.payload["version"])
-    if not _asof_only_moves_back(alias, ledger, problem.name, entry):
-        _calling(lambda: client(settings).set_registered_model_alias(problem.name, alias, version))
+    if not _asof_only_moves_back(alias, ledger, context.problem.name, entry):
+        _calling(lambda: client(context.settings).set_registered_model_alias(context.problem.name, alias, version))
     return VersionRef(
-        model=problem.name,
+        model=context.problem.name,
         version=version,
         semantic=str(entry.payload["semantic"]),
         alias=alias,
@@ -163,10 +162,8 @@ def register(
 
 
 def promote(
-    problem: Problem,
+    context: RunContext,
     version: VersionRef,
-    settings: Settings,
-    run: Run,
     evidence: Mapping[str, Any] | None = None,
     *,
     expect: str | None = None,
@@ -177,10 +174,8 @@ def promote(
     that was rolled back from, and where another version of the same cut-off is champion. Doing it twice is doing it once.
 
     Args:
-        problem: whose.
+        context: whose, where, and the run that asks.
         version: which.
-        settings: where.
-        run: who asks.
         evidence: more facts for the entry, such as the deployment's smoke test.
         expect: the champion's entry that the caller decided against (empty: none); by default the one that the version's evaluation was
             made against, as its registration says.
@@ -188,29 +183,29 @@ def promote(
     Raises:
         ConflictError: another version was promoted since the evaluation; evaluate against it and decide anew.
     """
-    ledger = Ledger(settings)
-    entry = _registration(ledger, problem.name, version.version)
-    present = _champion(ledger, problem.name)
+    ledger = Ledger(context.settings)
+    entry = _registration(ledger, context.problem.name, version.version)
+    present = _champion(ledger, context.problem.name)
     head = present.entry if present else ""
     if present and present.version == version.version:
-        repair(settings, problem.name)
-        newest = ledger.entries(problem, DECISIVE, limit=1)[0]
+        repair(context.settings, context.problem.name)
+        newest = ledger.entries(context.problem, DECISIVE, limit=1)[0]
         return Promotion(promoted=True, reason="it is the champion already", entry=newest, previous=None)
-    refusal = _refusal(problem, str(entry.payload["cutoff"]), version.version, run, present, ledger)
+    refusal = _refusal(context, str(entry.payload["cutoff"]), version.version, present, ledger)
     if refusal:
-        return Promotion(promoted=False, reason=refusal, entry=_refuse(ledger, problem, entry, run, refusal, present), previous=present)
+        return Promotion(promoted=False, reason=refusal, entry=_refuse(context, ledger, entry, refusal, present), previous=present)
     judged = str(entry.payload.get("judged_against", "")) if expect is None else expect
     if judged != head:
-        _refuse(ledger, problem, entry, run, "another version was promoted since it was evaluated", present)
+        _refuse(context, ledger, entry, "another version was promoted since it was evaluated", present)
         raise ConflictError(
-            f"{problem.name}: version {version.version} was judged against {_champion_at(ledger, judged)}, but "
+            f"{context.problem.name}: version {version.version} was judged against {_champion_at(ledger, judged)}, but "
             f"{_champion_at(ledger, head)} is champion now",
             hint="evaluate it against the present champion and register it again: the decision is then made anew",
             expected=judged,
             found=head,
         )
     made = ledger.append(
-        problem,
+        context.problem,
         "promotion",
         {
             **{name: entry.payload[name] for name in _IDENTITY},
@@ -218,10 +213,10 @@ def promote(
             "evidence": [h for h in [*entry.payload["evidence"], entry.hash] if h],
             "facts": dict(evidence or {}),
         },
-        run,
+        context.run,
         expect=head,
     )
-    _set_champion(settings, problem.name)
+    _set_champion(context.settings, context.problem.name)
     return Promotion(promoted=True, reason="it passed and has the newest data", entry=made, previous=present)
 
 
@@ -290,24 +285,22 @@ _IDENTITY = ("version", "semantic", "cutoff", "uri", "digest", "fingerprint", "r
 
 
 def _register(
-    problem: Problem,
+    context: RunContext,
     candidate: CandidateRef,
     evaluation: EvaluationRef,
     decision: DecisionRef,
-    settings: Settings,
-    run: Run,
     ledger: Ledger,
 ) -> tuple[Entry, bool]:
     """The registration's entry, and whether the version is new; called under the lock."""
     judged = _judged_against(evaluation)
-    earlier = [entry for entry in ledger.entries(problem, ("register",)) if entry.payload["fingerprint"] == candidate.fingerprint]
+    earlier = [entry for entry in ledger.entries(context.problem, ("register",)) if entry.payload["fingerprint"] == candidate.fingerprint]
     for entry in earlier:
         if entry.payload["judged_against"] == judged:
             return entry, False
-    history = ledger.entries(problem, ("register",))
+    history = ledger.entries(context.problem, ("register",))
     with local_copy(candidate.uri) as folder:
         bundle = bundles.read(folder, candidate.digest, names=[])
-    signature, recipe = versions.signature_of(problem, bundle), versions.recipe_of(problem, bundle)
+    signature, recipe = versions.signature_of(context.problem, bundle), versions.recipe_of(context.problem, bundle)
     if earlier:  # known, and judged anew against another champion
         first = earlier[0].payload
         version, semantic, reason = str(first["version"]), str(first["semantic"]), str(first["reason"])
@@ -316,7 +309,7 @@ def _register(
         before = (highest.payload["signature"], highest.payload["recipe"]) if highest else None
         chosen, reason = versions.next_version(highest.payload["semantic"] if highest else None, before, (signature, recipe))
         semantic = str(chosen)
-        version = _create_version(problem, candidate, settings, semantic, reason)
+        version = _create_version(context, candidate, semantic, reason)
     payload = {
         "version": version,
         "semantic": semantic,
@@ -331,30 +324,32 @@ def _register(
         "approved_by": decision.by,
         "evaluation": evaluation.to_dict(),
         "judged_against": judged,
-        "evidence": [h for h in (_evaluation_entry(ledger, problem, evaluation), decision.entry) if h],
+        "evidence": [h for h in (_evaluation_entry(ledger, context.problem, evaluation), decision.entry) if h],
         "lineage": bundle.lineage,
         "signature": signature,
         "recipe": recipe,
     }
-    return ledger.append(problem, "register", payload, run, key=f"{candidate.fingerprint}:{judged[:16]}"), not earlier
+    return ledger.append(context.problem, "register", payload, context.run, key=f"{candidate.fingerprint}:{judged[:16]}"), not earlier
 
 
-def _create_version(problem: Problem, candidate: CandidateRef, settings: Settings, semantic: str, reason: str) -> str:
+def _create_version(context: RunContext, candidate: CandidateRef, semantic: str, reason: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    mlflow = client(settings)
+    mlflow = client(context.settings)
     try:
-        _calling(lambda: mlflow.create_registered_model(problem.name, description=problem.title or problem.description))
+        _calling(
+            lambda: mlflow.create_registered_model(context.problem.name, description=context.problem.title or context.problem.description)
+        )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    query = f"name = '{problem.name}' and tags.`{TAG}fingerprint` = '{candidate.fingerprint}'"
+    query = f"name = '{context.problem.name}' and tags.`{TAG}fingerprint` = '{candidate.fingerprint}'"
     found = _calling(lambda: mlflow.search_model_versions(query))
     if found:  # made by a run that was killed before it could write the ledger
         return str(min(int(version.version) for version in found))
     made = _calling(
         lambda: mlflow.create_model_version(
-            problem.name,
+            context.problem.name,
             source=f"runs:/{candidate.run_id}/bundle" if candidate.run_id else candidate.uri,
             run_id=candidate.run_id or None,
             description=f"{semantic} ({reason}), data cut-off {candidate.cutoff}",
@@ -371,24 +366,24 @@ def _create_version(problem: Problem, candidate: CandidateRef, settings: Setting
     return str(made.version)
 
 
-def _alias(problem: Problem, candidate: CandidateRef, ledger: Ledger, run: Run, entry: Entry) -> tuple[str, str]:
-    present = _champion(ledger, problem.name)
+def _alias(context: RunContext, candidate: CandidateRef, ledger: Ledger, entry: Entry) -> tuple[str, str]:
+    present = _champion(ledger, context.problem.name)
     if present and present.version == entry.payload["version"]:
         return "champion", ""
-    refusal = _refusal(problem, candidate.cutoff, str(entry.payload["version"]), run, present, ledger)
+    refusal = _refusal(context, candidate.cutoff, str(entry.payload["version"]), present, ledger)
     if refusal is None:
         return "challenger", ""
-    _refuse(ledger, problem, entry, run, refusal, present)
+    _refuse(context, ledger, entry, refusal, present)
     return f"asof-{candidate.cutoff}", refusal
 
 
-def _refusal(problem: Problem, cutoff: str, version: str, run: Run, present: Champion | None, ledger: Ledger) -> str | None:
+def _refusal(context: RunContext, cutoff: str, version: str, present: Champion | None, ledger: Ledger) -> str | None:
     """Why a version of this cut-off may not become the champion by this run, or None."""
-    if run.run_type == "backfill" or run.counterfactual:
-        return f"a {'counterfactual run' if run.counterfactual else 'backfill'} never changes what is in production"
-    if (run.promotion or problem.approval.promotion) == "never":
-        return "promotion is 'never' for this " + ("run" if run.promotion else "problem")
-    for entry in ledger.entries(problem, ("rollback",)):
+    if context.run.run_type == "backfill" or context.run.counterfactual:
+        return f"a {'counterfactual run' if context.run.counterfactual else 'backfill'} never changes what is in production"
+    if (context.run.promotion or context.problem.approval.promotion) == "never":
+        return "promotion is 'never' for this " + ("run" if context.run.promotion else "problem")
+    for entry in ledger.entries(context.problem, ("rollback",)):
         if str(entry.payload.get("from")) == version:
             return f"version {version} was rolled back: {entry.payload['reason']}"
     if present is None or present.version == version:
@@ -398,9 +393,9 @@ def _refusal(problem: Problem, cutoff: str, version: str, run: Run, present: Cha
     return None
 
 
-def _refuse(ledger: Ledger, problem: Problem, registration: Entry, run: Run, reason: str, present: Champion | None) -> Entry:
+def _refuse(context: RunContext, ledger: Ledger, registration: Entry, reason: str, present: Champion | None) -> Entry:
     return ledger.append(
-        problem,
+        context.problem,
         "refusal",
         {
             "what": "promotion",
@@ -409,8 +404,8 @@ def _refuse(ledger: Ledger, problem: Problem, registration: Entry, run: Run, rea
             "champion": present.version if present else None,
             "evidence": [registration.hash],
         },
-        run,
-        key=f"promotion:{registration.hash[:16]}:{present.entry[:16] if present else ''}:{run.dag_id}:{run.run_id}",
+        context.run,
+        key=f"promotion:{registration.hash[:16]}:{present.entry[:16] if present else ''}:{context.run.dag_id}:{context.run.run_id}",
     )
 
 

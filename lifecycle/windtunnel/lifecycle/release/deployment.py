@@ -17,6 +17,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError, GateError, IntegrityError, UnavailableError, WindtunnelError
 from windtunnel.lifecycle.contract.fingerprint import fingerprint
 from windtunnel.lifecycle.contract.problem import Problem
@@ -37,39 +38,38 @@ __all__ = ["Package", "deploy", "package", "serve_champion"]
 log = logging.getLogger("windtunnel.deployment")
 
 
-def deploy(problem: Problem, candidate: CandidateRef, version: VersionRef, settings: Settings, run: Run) -> DeploymentRef:
+def deploy(context: RunContext, candidate: CandidateRef, version: VersionRef) -> DeploymentRef:
     """Put a version into production, if it may be.
 
     Args:
-        problem: its ``serving`` section has the limits, the canary's share and bake time.
+        context: its problem's ``serving`` section has the limits, the canary's share and bake time; its settings' ``server_url`` says where
+            to (see `windtunnel.lifecycle.release.targets.target_of`).
         candidate: the bundle.
         version: what the registry calls it.
-        settings: ``server_url`` says where to (see `windtunnel.lifecycle.release.targets.target_of`).
-        run: who asks.
 
     Raises:
         GateError: it does not pass the smoke test, or did badly as a canary; nothing of it is left in production.
         UnavailableError: the server is out of reach; a retry goes on where this ended.
         ConflictError: another version was promoted meanwhile.
     """
-    ledger = Ledger(settings)
-    steps = _Steps(ledger, problem, version, candidate, run)
-    refusal = _refusal(problem, version, run)
+    ledger = Ledger(context.settings)
+    steps = _Steps(ledger, context.problem, version, candidate, context.run)
+    refusal = _refusal(context, version)
     if refusal:
         steps.note("refused", reason=refusal)
-        return _reference(version, settings.server_url, refusal)
-    target = target_of(settings)
-    for url in problem.serving.targets:
-        target_of(settings, url)  # what is no place is said before anything is done
+        return _reference(version, context.settings.server_url, refusal)
+    target = target_of(context.settings)
+    for url in context.problem.serving.targets:
+        target_of(context.settings, url)  # what is no place is said before anything is done
     try:
-        ready = package(problem, candidate, settings)
+        ready = package(context.problem, candidate, context.settings)
     except (GateError, IntegrityError, ConfigurationError) as error:
         steps.note("smoke test failed", reason=error.message)
         raise
     steps.note("smoke test passed", digest=ready.digest, report=ready.report)
     # One deployment of a problem at a time: labels must follow the order of the promotions.
-    with ledger.lock(f"deploy:{problem.name}"):
-        return _push(problem, version, ready, settings, run, target, steps)
+    with ledger.lock(f"deploy:{context.problem.name}"):
+        return _push(context, version, ready, target, steps)
 
 
 def serve_champion(settings: Settings, problem: Problem | str) -> bool:
@@ -123,14 +123,14 @@ class _Steps:
         )
 
 
-def _refusal(problem: Problem, version: VersionRef, run: Run) -> str:
-    if run.run_type == "backfill":
+def _refusal(context: RunContext, version: VersionRef) -> str:
+    if context.run.run_type == "backfill":
         return "a backfill never touches production"
-    if run.counterfactual:
+    if context.run.counterfactual:
         return "a counterfactual run never touches production"
-    if not run.may_promote:
+    if not context.run.may_promote:
         return "this run was started with promotion: never"
-    if problem.approval.promotion == "never":
+    if context.problem.approval.promotion == "never":
         return "the problem's approval.promotion is never"
     if version.alias.startswith("asof-"):
         return f"the version is registered as {version.alias} only: {version.reason or 'it does not go to production'}"
@@ -148,10 +148,8 @@ def _reference(version: VersionRef, url: str, reason: str, *, deployed: bool = F
     )
 
 
-def _push(
-    problem: Problem, version: VersionRef, ready: Package, settings: Settings, run: Run, target: Target, steps: _Steps
-) -> DeploymentRef:
-    model = problem.name
+def _push(context: RunContext, version: VersionRef, ready: Package, target: Target, steps: _Steps) -> DeploymentRef:
+    model = context.problem.name
     try:
         already = isinstance(target, ServerTarget) and "champion" in target.versions(model).get(version.version, {}).get("labels", [])
         if not already:
@@ -164,31 +162,31 @@ def _push(
         if isinstance(target, ServerTarget):
             _answers_as_trained(target, model, version.version, ready)
             steps.note("pushed", digest=ready.digest, url=target.url)
-            if not already and problem.serving.canary_share > 0:
-                facts["canary"] = bake(problem, target, version.version, steps.note)
-        promotion = promote(problem, version, settings, run, facts)
+            if not already and context.problem.serving.canary_share > 0:
+                facts["canary"] = bake(context.problem, target, version.version, steps.note)
+        promotion = promote(context, version, facts)
     if not promotion.promoted:
         _take_out(target, model, version.version)
         steps.note("refused", reason=promotion.reason)
         return _reference(version, target.url, promotion.reason)
     _become_champion(target, model, version.version)
     steps.note("deployed", url=target.url, digest=ready.digest)
-    _push_elsewhere(problem, version.version, ready, settings, steps)
+    _push_elsewhere(context, version.version, ready, steps)
     return _reference(version, target.url, promotion.reason, deployed=True)
 
 
-def _push_elsewhere(problem: Problem, version: str, ready: Package, settings: Settings, steps: "_Steps") -> None:
+def _push_elsewhere(context: RunContext, version: str, ready: Package, steps: "_Steps") -> None:
     """The further places that the problem names get the champion too, and its manifests are written.
 
     Raises:
         UnavailableError: one is out of reach; the version is champion already, and a retry goes on here.
         ConfigurationError: one refuses.
     """
-    for url in problem.serving.targets:
-        target = target_of(settings, url)
-        target.push(problem.name, version, ready.uri, ready.digest, ["champion"])
+    for url in context.problem.serving.targets:
+        target = target_of(context.settings, url)
+        target.push(context.problem.name, version, ready.uri, ready.digest, ["champion"])
         steps.note(f"pushed to {target.url}", digest=ready.digest)
-    written = write_manifests(problem, version, ready.uri, settings)
+    written = write_manifests(context.problem, version, ready.uri, context.settings)
     if written:
         steps.note("manifests written", paths=written)
 

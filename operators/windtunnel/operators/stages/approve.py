@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef
 from windtunnel.operators.base import RETRY_POLICY, problem_of, run_of
@@ -118,6 +119,6 @@ class ApproveOperator(HITLOperator):
             run,
         )
         decision = DecisionRef(approved=approved, by=by, reason=reason, entry=entry.hash)
-        record(settings, self.problem, run, self.task_id, {"candidate": candidate, "evaluation": evaluation}, decision)
+        record(RunContext(self.problem, settings, run), self.task_id, {"candidate": candidate, "evaluation": evaluation}, decision)
         self.log.info("%s", decision)
         return decision.to_dict()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import BalanceRef, ValidationRef
 from windtunnel.operators.base import RETRY_POLICY, problem_of, run_of
@@ -92,9 +93,7 @@ class BalanceOperator(HITLOperator):
 
         chosen = BalanceRef(remedy=remedy, by=by, reason=reason)
         record(
-            airflow_settings(),
-            self.problem,
-            run_of(context),
+            RunContext(self.problem, airflow_settings(), run_of(context)),
             self.task_id,
             {"validation": ValidationRef.from_dict(self.validation)},
             chosen,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConflictError
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.operators.base import StageOperator, problem_of, run_of
@@ -51,11 +52,13 @@ class DeployOperator(StageOperator):
         self.given(candidate=self.candidate, version=self.version)
         candidate, version, run = CandidateRef.from_dict(self.candidate), VersionRef.from_dict(self.version), run_of(context)
         try:
-            deployment = deploy(self.problem, candidate, version, settings, run)
+            deployment = deploy(RunContext(self.problem, settings, run), candidate, version)
         except ConflictError as error:
             from windtunnel.beam_jobs.evaluate import judge_again
 
             self.log.info("%s", error)
-            deployment = deploy(self.problem, candidate, judge_again(self.problem, version, settings, run), settings, run)
+            deployment = deploy(
+                RunContext(self.problem, settings, run), candidate, judge_again(RunContext(self.problem, settings, run), version)
+            )
         self.link = page_url("models", self.problem.name)
         return deployment

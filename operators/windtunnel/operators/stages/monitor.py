@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.operators.base import StageOperator, run_of
 from windtunnel.operators.telling.links import MonitorLink, artifact_url
 
@@ -32,7 +33,7 @@ class MonitorOperator(StageOperator):
         from windtunnel.beam_jobs.job import Progress
         from windtunnel.beam_jobs.monitor import monitor
 
-        found = monitor(self.problem, self.window(context), settings, run_of(context), Progress("monitor"))
+        found = monitor(RunContext(self.problem, settings, run_of(context)), self.window(context), Progress("monitor"))
         self.link = artifact_url(settings, found.report)
         for alert in found.alerts:
             self.log.warning("%s", alert)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.operators.base import StageOperator, run_of
 from windtunnel.operators.telling.links import ModelVersionLink, page_url
 
@@ -51,16 +52,14 @@ class RegisterOperator(StageOperator):
 
             given = CandidateRef.from_dict(self.candidate), EvaluationRef.from_dict(self.evaluation)
             self.link = page_url("models", self.problem.name)
-            return settle(self.problem, *given, decision, settings, run)
+            return settle(RunContext(self.problem, settings, run), *given, decision)
         if not decision.approved:
             raise AirflowSkipException(f"not approved by {decision.by}: {decision.reason}")
         version = register(
-            self.problem,
+            RunContext(self.problem, settings, run),
             CandidateRef.from_dict(self.candidate),
             EvaluationRef.from_dict(self.evaluation),
             decision,
-            settings,
-            run,
         )
         self.link = version_url(settings, version.model, version.version)
         return version

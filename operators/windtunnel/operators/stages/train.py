@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.operators.base import StageOperator, remedied, run_of
 from windtunnel.operators.telling.links import MlflowRunLink
 
@@ -45,12 +46,10 @@ class TrainOperator(StageOperator):
         self.given(snapshot=self.snapshot, features=self.features)
         self.problem, chosen = remedied(self.problem, self.balance)
         candidate = train(
-            self.problem,
+            RunContext(self.problem, settings, run_of(context)),
             SnapshotRef.from_dict(self.snapshot),
             FeaturesRef.from_dict(self.features),
             TrialsRef.from_dict(self.trials) if self.trials else None,
-            settings,
-            run_of(context),
             chosen,
         )
         self.link = run_url(settings, self.problem.name, candidate.run_id)
