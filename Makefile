@@ -16,7 +16,7 @@ $(READY): constraints.txt pyproject.toml tools/setup
 	@tools/setup
 
 demo: $(READY) ## start the instance and run the main job on real flights
-	@$(BIN)/windtunnel demo
+	@$(BIN)/windtunnel demo --home "$${WINDTUNNEL_HOME:-.windtunnel}"
 
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest
@@ -35,17 +35,17 @@ lock: $(READY) ## resolve constraints.txt anew
 	$(UV) $(LOCK) pyproject.toml -o constraints.txt
 
 up: $(READY) ## start or repair the embedded instance
-	@$(BIN)/windtunnel up
+	@$(BIN)/windtunnel up --home "$${WINDTUNNEL_HOME:-.windtunnel}"
 
 down: $(READY) ## stop the embedded instance
-	@$(BIN)/windtunnel down
+	@$(BIN)/windtunnel down --home "$${WINDTUNNEL_HOME:-.windtunnel}"
 
 status: $(READY) ## say how the embedded instance is
-	@$(BIN)/windtunnel status
+	@$(BIN)/windtunnel status --home "$${WINDTUNNEL_HOME:-.windtunnel}"
 
 wheel: $(READY) ## build the wheel into dist/
 	$(BIN)/python -m hatchling build --target wheel
 
 clean: ## stop the instance; remove what was built, the instance's data too
-	@if [ -x $(BIN)/windtunnel ]; then $(BIN)/windtunnel down; fi
+	@if [ -x $(BIN)/windtunnel ]; then $(BIN)/windtunnel down --home .windtunnel; fi
 	rm -rf .windtunnel .venv .uv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -45,7 +45,7 @@ def loop(path: str) -> int:
     from windtunnel.cli.main import main
 
     with tempfile.TemporaryDirectory() as folder:
-        return main(["profile", path, "--json", f"{folder}/s.json"])
+        return main(["profile", path, "--json", "-o", f"{folder}/s.json"])
 
 
 def beam(path: str, workers: int) -> int:

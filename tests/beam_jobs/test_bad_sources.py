@@ -65,7 +65,7 @@ def ingested(problem, place):
 def profiled(path, capsys, *more):
     """What the command writes, or its one message."""
     capsys.readouterr()
-    code = main(["profile", str(path), "--json", "-", *more])
+    code = main(["profile", str(path), "--json", *more])
     out, err = capsys.readouterr()
     assert "Traceback" not in err
     if code:

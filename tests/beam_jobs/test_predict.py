@@ -118,7 +118,10 @@ def test_the_command_prints_what_it_did(scored, tmp_path, capsys):
     from windtunnel.cli.main import main
 
     root, table = scored
-    assert main(["predict", str(root / "bundle"), str(root / "rows.parquet"), "--output", str(tmp_path / "out"), "--keep", "flight"]) == 0
+    asked = ["predict", str(root / "bundle"), str(root / "rows.parquet"), "-o", str(tmp_path / "out"), "--keep", "flight"]
+    assert main(asked) == 0
+    assert f"{table.num_rows:,} rows scored" in capsys.readouterr().out
+    assert main([*asked, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rows"] == table.num_rows
     assert found["digest"] == bundle.read(root / "bundle").digest

@@ -31,7 +31,7 @@ def table(tmp_path):
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.csv.gz"])
 def test_profile_writes_what_the_manual_says(table, tmp_path, name):
     path = table(name)
-    assert main(["profile", path, "--json", str(tmp_path / "s.json"), "--html", str(tmp_path / "s.html"), "--label", "c"]) == 0
+    assert main(["profile", path, "--json", "-o", str(tmp_path / "s.json"), "--html", str(tmp_path / "s.html"), "--label", "c"]) == 0
     told = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
     assert told["rows"] == 4000
     assert set(told["columns"]["n"]) >= {"count", "nulls", "distinct", "min", "max", "mean", "std", "quantiles", "top"}
@@ -60,8 +60,8 @@ def test_compare_of_kept_statistics_is_the_same(table, tmp_path):
     even, far = table("even.parquet"), table("far.parquet", 0.7)
     for name, path in (("even", even), ("far", far)):
         assert main(["profile", path, "--state", str(tmp_path / name)]) == 0
-    assert main(["compare", even, far, "--json", str(tmp_path / "1.json"), "--html", str(tmp_path / "1.html")]) == 0
-    assert main(["compare", str(tmp_path / "even"), str(tmp_path / "far"), "--json", str(tmp_path / "2.json")]) == 0
+    assert main(["compare", even, far, "--json", "-o", str(tmp_path / "1.json"), "--html", str(tmp_path / "1.html")]) == 0
+    assert main(["compare", str(tmp_path / "even"), str(tmp_path / "far"), "--json", "-o", str(tmp_path / "2.json")]) == 0
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
 
 
@@ -69,7 +69,7 @@ def test_slices(table, tmp_path, capsys):
     even, far = table("even.parquet"), table("far.parquet", 0.7)
     assert main(["compare", even, far, "--slice", "c=a"]) == 0
     assert "2,000 and 2,800 rows" in capsys.readouterr().out
-    assert main(["profile", even, "--slice", "c", "--json", str(tmp_path / "s.json")]) == 0
+    assert main(["profile", even, "--slice", "c", "--json", "-o", str(tmp_path / "s.json")]) == 0
     assert json.loads((tmp_path / "s.json").read_text())["slices"]["c=b"]["rows"] == 2000
     assert main(["compare", even, far, "--slice", "c=z"]) == 1
 
@@ -90,19 +90,20 @@ sensitive: [c]
 def test_each_side_is_any_slice_or_split(table, tmp_path, capsys):
     far = table("far.parquet", 0.7)
     (tmp_path / "p.yaml").write_text(PROBLEM)
-    assert main(["compare", far, far, "--a-slice", "c=a", "--b-slice", "c=b", "--json", "-"]) == 0
+    assert main(["compare", far, far, "--a-slice", "c=a", "--b-slice", "c=b", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == [2800, 1200]
     split = ["--problem", str(tmp_path / "p.yaml"), "--a-split", "train", "--b-split", "test"]
-    assert main(["compare", far, far, *split, "--html", str(tmp_path / "s.html"), "--json", str(tmp_path / "s.json"), "--label", "c"]) == 0
+    assert (
+        main(["compare", far, far, *split, "--html", str(tmp_path / "s.html"), "--json", "-o", str(tmp_path / "s.json"), "--label", "c"])
+        == 0
+    )
     told = json.loads((tmp_path / "s.json").read_text())
     assert sum(told["rows"]) == 4000
     assert 600 < told["rows"][1] < 1000
     assert (told["drifted"], told["label_shift"]["shifted"]) == ([], False)
     assert "split test" in (tmp_path / "s.html").read_text()
     assert main(["profile", far, "--problem", str(tmp_path / "p.yaml"), "--state", str(tmp_path / "state")]) == 0
-    assert (
-        main(["compare", str(tmp_path / "state"), str(tmp_path / "state"), "--a-split", "train", "--b-split", "test", "--json", "-"]) == 0
-    )
+    assert main(["compare", str(tmp_path / "state"), str(tmp_path / "state"), "--a-split", "train", "--b-split", "test", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == told["rows"]
     assert main(["compare", far, far, "--split", "train"]) == 1
     assert "give --problem" in capsys.readouterr().err
@@ -150,13 +151,13 @@ def lake(tmp_path, monkeypatch):
 
 def test_windows_snapshots_and_splits_of_a_table(lake, tmp_path, capsys):
     name = lake.table
-    assert main(["compare", name, name, "--a-end", "2013-01-08", "--b-start", "2013-01-08", "--json", "-"]) == 0
+    assert main(["compare", name, name, "--a-end", "2013-01-08", "--b-start", "2013-01-08", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["rows"], "c" in told["drifted"]) == ([1830, 2100], True)
-    assert main(["compare", name, name, "--a-snapshot", str(lake.snapshot_id), "--json", "-"]) == 0
+    assert main(["compare", name, name, "--a-snapshot", str(lake.snapshot_id), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == [4200, 3930]
     split = ["--problem", str(tmp_path / "p.yaml"), "--a-split", "train", "--b-split", "test"]
-    assert main(["compare", name, name, *split, "--end", "2013-01-15", "--json", "-"]) == 0
+    assert main(["compare", name, name, *split, "--end", "2013-01-15", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["rows"], "c" in told["drifted"]) == ([1830, 2100], True)
     assert main(["compare", name, name, *split]) == 1
@@ -186,14 +187,14 @@ def test_what_cannot_be_read_is_one_message(tmp_path, capsys, data, message):
 
 def test_nothing_there(tmp_path, capsys):
     assert main(["profile", str(tmp_path / "none.csv")]) == 1
-    assert main(["profile", str(tmp_path), "--json", "-"]) == 1
+    assert main(["profile", str(tmp_path), "--json"]) == 1
     assert "no such file" in capsys.readouterr().err
 
 
 def test_types_widen_as_values_come(tmp_path, capsys):
     rows = ["1,1,1"] * 900_000 + ["1.5,x,2"]  # past the block that types are guessed from
     (tmp_path / "x.csv").write_text("a,b,c\n" + "\n".join([*rows, "1,2", ""]))
-    assert main(["profile", str(tmp_path / "x.csv"), "--json", str(tmp_path / "s.json")]) == 0
+    assert main(["profile", str(tmp_path / "x.csv"), "--json", "-o", str(tmp_path / "s.json")]) == 0
     told = json.loads((tmp_path / "s.json").read_text())
     assert [told["columns"][name]["dtype"] for name in "abc"] == ["double", "string", "int64"]
     assert told["rows"] == 900_001
@@ -213,7 +214,7 @@ def test_types_widen_as_values_come(tmp_path, capsys):
 )
 def test_what_stands_between_cells_is_found(tmp_path, name, text, columns):
     (tmp_path / name).write_text(text)
-    assert main(["profile", str(tmp_path / name), "--json", str(tmp_path / "s.json")]) == 0
+    assert main(["profile", str(tmp_path / name), "--json", "-o", str(tmp_path / "s.json")]) == 0
     assert list(json.loads((tmp_path / "s.json").read_text())["columns"]) == columns
 
 

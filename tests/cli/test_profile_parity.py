@@ -32,7 +32,7 @@ def test_against_pandas(name, shared_data, tmp_path):
     (path,) = shared_data.glob(FILES[name])
     pattern = str(path.parent / f"{path.stem[:-1]}?{path.suffix}") if name == "bikes" else str(path)
     more = ["--no-header"] if name in HEADERLESS else []
-    assert main(["profile", pattern, *more, "--json", str(tmp_path / "s.json")]) == 0
+    assert main(["profile", pattern, *more, "--json", "-o", str(tmp_path / "s.json")]) == 0
     told = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
     if path.suffix == ".parquet":
         frame = pq.read_table(path).to_pandas()

@@ -79,11 +79,12 @@ def test_what_cannot_be_inferred_is_said(tmp_path, capsys):
 def test_every_command_exists_and_says_what_it_does(capsys):
     import importlib
 
-    for name, (module, text) in COMMANDS.items():
-        found = importlib.import_module(module)
+    for name, command in COMMANDS.items():
+        found = importlib.import_module(command.module)
         assert callable(found.run), name
         assert callable(found.add_arguments), name
-        assert text
+        assert command.text
+        assert command.examples
 
 
 def test_a_clear_message_instead_of_a_traceback(capsys, tmp_path):

@@ -33,8 +33,9 @@ def _between(**kwargs):
 
 def test_a_suite_that_is_met(people, tmp_path, capsys):
     suite = _suite(tmp_path, _between(min_value=0))
-    assert main(["validate", "--suite", str(suite), str(people), "--json", str(tmp_path / "r.json")]) == 0
+    assert main(["validate", "--suite", str(suite), str(people)]) == 0
     assert "1 of 1 expectations met" in capsys.readouterr().out
+    assert main(["validate", "--suite", str(suite), str(people), "--json", "-o", str(tmp_path / "r.json")]) == 0
     assert json.loads((tmp_path / "r.json").read_text())["success"] is True
 
 

@@ -1,64 +1,149 @@
+# PYTHON_ARGCOMPLETE_OK
 """``windtunnel COMMAND``: one module a command, imported only when it is called.
 
-A command's module has ``add_arguments(parser)`` and ``run(arguments) -> int``.
+A command's module has ``add_arguments(parser)`` and ``run(arguments) -> int``; its row is in `windtunnel.cli.commands`. In all of them
+``--json`` prints one JSON value instead of text, and ``-o FILE`` puts into a file what would be printed.
 """
 
 import argparse
+import contextlib
+import difflib
 import importlib
+import io
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
 
-from windtunnel.lifecycle.contract.errors import WindtunnelError
+from windtunnel.cli.commands import COMMANDS, Command
+from windtunnel.lifecycle.contract.errors import ConfigurationError, WindtunnelError
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "up": ("windtunnel.cli.running.up", "start or repair the embedded instance"),
-    "down": ("windtunnel.cli.running.down", "stop the embedded instance"),
-    "status": ("windtunnel.cli.running.status", "say which services run, where, and whether they are well"),
-    "logs": ("windtunnel.cli.running.logs", "show the services' logs"),
-    "env": ("windtunnel.cli.running.env", "print the exports that make other commands work against the embedded instance"),
-    "demo": ("windtunnel.cli.running.demo", "run the main job on real flights and show what came of it"),
-    "profile": ("windtunnel.cli.data.profile", "statistics of data, as JSON or a report"),
-    "compare": ("windtunnel.cli.data.compare", "drift between two sets of data"),
-    "infer-suite": ("windtunnel.cli.data.infer_suite", "propose a Great Expectations suite from data"),
-    "validate": ("windtunnel.cli.data.validate", "run a Great Expectations suite over data of any size"),
-    "features": ("windtunnel.cli.data.features", "fit and apply scikit-learn preprocessing over data of any size"),
-    "serve": ("windtunnel.cli.models.serve", "run the model server"),
-    "routes": ("windtunnel.cli.models.routes", "show or change who answers a model's requests; say whether an experiment may be decided"),
-    "predict": ("windtunnel.cli.models.predict", "score data of any size with a model"),
-    "label": ("windtunnel.cli.data.label", "add labels that people gave"),
-    "ledger": ("windtunnel.cli.record.ledger", "list, verify and question the record of decisions"),
-    "lineage": ("windtunnel.cli.record.lineage", "what a model was made from, and which models a snapshot went into"),
-    "rollback": ("windtunnel.cli.record.rollback", "make an earlier version the champion again"),
-    "replay": ("windtunnel.cli.record.replay", "compute a past run again and compare every fingerprint"),
-    "diff": ("windtunnel.cli.record.diff", "say what differs between two runs"),
-    "schema": ("windtunnel.cli.data.schema", "print the JSON Schema of a problem file"),
-}
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser that says what was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = re.match(r"argument (?P<where>.+): invalid choice: '(?P<word>.*?)' \(choose from (?P<known>.*)\)", message)
+        if wrong:
+            known = [word.strip(" '") for word in wrong["known"].split(",")]
+            message = f"argument {wrong['where']}: no {wrong['word']!r}{_meant(wrong['word'], known)}; one of {', '.join(known)}"
+        super().error(message)
+
+    def check_options(self, words: Sequence[str]) -> None:
+        """Stop at an option that does not exist, before argparse complains about something else."""
+        known = self._option_string_actions
+        for word in words:
+            if word == "--":
+                return
+            name = word.partition("=")[0]
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                self.error(f"no option {name}{_meant(name, list(known))}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors of ours are one clear message and exit status 1, not a traceback."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="windtunnel", description="The whole life of a model, as ordinary Airflow DAGs.")
-    parser.add_argument("--version", action="version", version=metadata.version("windtunnel"))
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    name = next((word for word in given if not word.startswith("-")), None)
-    for command, (module, text) in COMMANDS.items():
-        subparser = commands.add_parser(command, help=text, description=text)
-        if command == name:
-            importlib.import_module(module).add_arguments(subparser)
-    parsed = parser.parse_args(given)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    completing = "_ARGCOMPLETE" in os.environ
+    name = _command_of(os.environ.get("COMP_LINE", "").split()[1:] if completing else words)
+    parser, subparsers = _parser(name)
+    if completing:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    if not words:
+        parser.print_help()
+        return 0
+    if name is not None and name not in COMMANDS:
+        parser.error(f"no command {name!r}{_meant(name, list(COMMANDS))}; `windtunnel --help` lists them")
+    if name is not None:
+        subparsers[name].check_options(words[words.index(name) + 1 :])
+    parsed = parser.parse_args(words)
+    return _run(parsed)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    command = COMMANDS[parsed.command]
     try:
-        return int(importlib.import_module(COMMANDS[parsed.command][0]).run(parsed))
+        with _output(command, parsed):
+            return int(importlib.import_module(command.module).run(parsed))
     except WindtunnelError as error:
         print(f"windtunnel {parsed.command}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
+        with contextlib.suppress(OSError):  # what is still buffered has no reader either
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the process ends
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def _command_of(words: Sequence[str]) -> str | None:
+    return next((word for word in words if not word.startswith("-")), None)
+
+
+def _parser(name: str | None) -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser of all commands; only the named one gets its arguments, so that nothing else is imported."""
+    lines = ["commands:"]
+    for group in dict.fromkeys(command.group for command in COMMANDS.values()):
+        lines += ["", f"  {group}", *(f"    {key:<12} {row.text}" for key, row in COMMANDS.items() if row.group == group)]
+    lines += ["", "`windtunnel COMMAND --help` has the options and examples of each."]
+    parser = _Parser(
+        prog="windtunnel",
+        description="The whole life of a model, as ordinary Airflow DAGs.",
+        epilog="\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=metadata.version("windtunnel"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help="one of those below", parser_class=_Parser)
+    made: dict[str, _Parser] = {}
+    for key, command in COMMANDS.items():
+        text = "examples:\n" + "\n".join(f"  windtunnel {example}" for example in command.examples)
+        made[key] = commands.add_parser(
+            key, description=f"{command.text}.", epilog=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if key == name:
+            _add_arguments(made[key], command)
+    return parser, made
+
+
+def _add_arguments(parser: _Parser, command: Command) -> None:
+    importlib.import_module(command.module).add_arguments(parser)
+    if command.instance:
+        from windtunnel.cli.instance.resolve import add_home
+
+        add_home(parser)
+    if command.output:
+        parser.add_argument("-o", "--output", dest="output_file", metavar="FILE", help="put there what would be printed")
+
+
+@contextlib.contextmanager
+def _output(command: Command, parsed: argparse.Namespace) -> Iterator[None]:
+    """Put what is printed into the file that ``-o`` names: whole, or not at all."""
+    file = getattr(parsed, "output_file", None) if command.output else None
+    if not file:
+        yield
+        return
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        yield
+    path = Path(file)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(printed.getvalue(), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ConfigurationError(f"--output {file}: cannot be written: {error.strerror}", hint="give another file") from error
+
+
+def _meant(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 if __name__ == "__main__":

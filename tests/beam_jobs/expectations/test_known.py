@@ -221,7 +221,7 @@ def test_the_command_line_takes_a_statistics_file(path, tmp_path, capsys):
     suite, state, result = tmp_path / "s.json", tmp_path / "state.arrow", tmp_path / "r.json"
     suite.write_text(json.dumps({"name": "s", "expectations": ANSWERED[:9]}), encoding="utf-8")
     assert main(["profile", str(path), "--state", str(state)]) == 0
-    arguments = ["validate", "--suite", str(suite), str(path), "--json", str(result)]
+    arguments = ["validate", "--suite", str(suite), str(path), "--json", "-o", str(result)]
     code = main([*arguments, "--statistics", str(state)])
     first = both.cleaned(json.loads(result.read_text(encoding="utf-8")))["results"]
     assert main(arguments) == code

@@ -12,7 +12,6 @@ A and B are files, tables (any snapshot and window of them), or statistics that 
 import argparse
 import copy
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.cli.data import reading
@@ -30,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = "data (a path, a glob, a folder, a table's name), or statistics (a stage's folder, or a file of `profile --state`)"
     parser.add_argument("a", metavar="A", help=f"what is normal: {what}")
     parser.add_argument("b", metavar="B", help="what is looked at: likewise")
-    parser.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     parser.add_argument("--html", metavar="FILE", help="write the report, both side by side")
     parser.add_argument("--limit", type=float, default=0.25, help="population stability index from which a difference is large (0.25)")
     parser.add_argument("--alpha", type=float, default=0.05, help="false-discovery rate over the columns (0.05)")
@@ -56,17 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.label:
         before, after = (_classes(side, arguments.label) for side in sides)
         drift["label_shift"] = {"column": arguments.label, **label_shift(before, after, arguments.label_limit, arguments.alpha)}
-    text = json.dumps(drift, indent=1, allow_nan=False, ensure_ascii=False)
-    if arguments.json == "-":
-        sys.stdout.write(text + "\n")
-    elif arguments.json:
-        reading.write(arguments.json, text.encode())
+    if arguments.json:
+        print(json.dumps(drift, indent=1, allow_nan=False, ensure_ascii=False))
     if arguments.html:
         from windtunnel.lifecycle.pages.eda import comparison_page
 
         names = [_named(data, one) for data, one in zip((arguments.a, arguments.b), asked, strict=True)]
         reading.write(arguments.html, comparison_page(f"{names[0]} and {names[1]}", "", drift, sides[0], sides[1]).encode())
-    if not (arguments.json or arguments.html):
+    if not (arguments.json or arguments.html) or (arguments.output_file and not arguments.json):
         _print(drift)
     shifted = drift.get("label_shift", {}).get("shifted", False)
     return 3 if arguments.fail and (drift["drifted"] or drift["lost_columns"] or shifted) else 0

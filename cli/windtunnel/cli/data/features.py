@@ -10,7 +10,9 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to fit or apply, on what, and where to."""
     parser.add_argument("data", nargs="+", help="Parquet files, folders or globs")
-    parser.add_argument("--output", required=True, help="the folder for the shards, the manifest and the fitted transformer")
+    parser.add_argument(
+        "-o", "--output", metavar="FOLDER", required=True, help="the folder for the shards, the manifest and the fitted transformer"
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--problem", help="a problem file: fit its features")
     what.add_argument("--transformer", help="module:function that returns an unfitted transformer: fit it")

@@ -2,6 +2,7 @@
 
 import argparse
 import getpass
+import json
 
 __all__ = ["add_arguments", "run"]
 
@@ -11,15 +12,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("problem", help="the problem file")
     parser.add_argument("labels", help="a CSV or Parquet file with the problem's key columns and `label`")
     parser.add_argument("--by", default=getpass.getuser(), help="who gave those that do not say (default: you)")
+    parser.add_argument("--json", action="store_true", help='print {"table", "added"}')
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Add them; the same file again adds nothing."""
+    from windtunnel.cli.instance.resolve import command_settings
     from windtunnel.lifecycle.contract.problem import load
-    from windtunnel.lifecycle.contract.settings import Settings
     from windtunnel.lifecycle.live.labels import add_labels
 
     problem = load(arguments.problem)
-    added = add_labels(problem, arguments.labels, Settings.from_environment(), by=arguments.by)
-    print(f"{added:,} labels were added to {problem.name}.labels")
+    added = add_labels(problem, arguments.labels, command_settings(arguments), by=arguments.by)
+    if arguments.json:
+        print(json.dumps({"table": f"{problem.name}.labels", "added": added}))
+    else:
+        print(f"{added:,} labels were added to {problem.name}.labels")
     return 0

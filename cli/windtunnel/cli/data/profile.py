@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", nargs="+", metavar="DATA", help="Parquet, CSV, JSON lines or Arrow: paths, globs or folders; or a table's name"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the statistics as one JSON object; - for standard output")
+    parser.add_argument("--json", action="store_true", help="print the statistics as one JSON object")
     parser.add_argument("--html", metavar="FILE", help="write the report, one page that needs no network")
     parser.add_argument("--state", metavar="FILE", help="write the mergeable statistics, which `windtunnel compare` can read")
     parser.add_argument("--label", metavar="COLUMN", help="say how strongly each column tells this one")
@@ -36,18 +36,14 @@ def run(arguments: argparse.Namespace) -> int:
     described = reading.describe(found, label=arguments.label, sensitive=arguments.sensitive)
     name = ", ".join(arguments.data)
     if arguments.json:
-        text = json.dumps(described, indent=1, allow_nan=False, ensure_ascii=False)
-        if arguments.json == "-":
-            sys.stdout.write(text + "\n")
-        else:
-            reading.write(arguments.json, text.encode())
+        print(json.dumps(described, indent=1, allow_nan=False, ensure_ascii=False))
     if arguments.html:
         from windtunnel.lifecycle.pages.eda import profile_page
 
         reading.write(arguments.html, profile_page(name, "", described).encode())
     if arguments.state:
         reading.write(arguments.state, found.profiled.to_bytes())
-    if not (arguments.json or arguments.html or arguments.state):
+    if not (arguments.json or arguments.html or arguments.state) or (arguments.output_file and not arguments.json):
         _print(described)
     if found.skipped.rows:
         print(f"windtunnel profile: {found.skipped.rows:,} rows have another number of cells and were left out", file=sys.stderr)

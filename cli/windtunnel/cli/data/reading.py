@@ -170,10 +170,10 @@ def _table(entry: str, arguments: argparse.Namespace) -> list[str]:
     """The data files of a table of ours."""
     if not re.fullmatch(r"\w+\.\w+", entry):
         raise UnavailableError(f"{entry}: no such file", hint="give a path, a glob, a folder, or a table such as flight_delays.examples")
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.cli.instance.resolve import command_settings
     from windtunnel.lifecycle.data.snapshots import table_files
 
-    settings = Settings.from_environment()
+    settings = command_settings(arguments)
     if not settings.catalog_uri:
         raise UnavailableError(
             f"{entry}: no such file, and no catalog is set in which it could be a table",

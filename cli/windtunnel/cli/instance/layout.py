@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,30 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError
 __all__ = ["HOME_VARIABLE", "Layout", "home_folder"]
 
 HOME_VARIABLE = "WINDTUNNEL_HOME"
+_NAME = ".windtunnel"
 
 # sun_path holds 108 bytes on Linux and 104 elsewhere, and PostgreSQL appends ".s.PGSQL.5432.lock" to the folder.
 _SOCKET_FOLDER_LIMIT = 80
 
 
-def home_folder(home: str | Path | None = None) -> Path:
-    """The folder of the instance: the argument, or ``WINDTUNNEL_HOME``, or ``.windtunnel`` in the current folder."""
-    return Path(home or os.environ.get(HOME_VARIABLE) or ".windtunnel").expanduser().absolute()
+def home_folder(home: str | Path | None = None, environment: Mapping[str, str] | None = None) -> Path:
+    """The folder of the instance: the argument, or ``WINDTUNNEL_HOME``, or the nearest ``.windtunnel`` that holds an instance.
+
+    That is looked for in the current folder and those above it; where there is none, it is the current folder's, for a new one.
+    """
+    given = home or (os.environ if environment is None else environment).get(HOME_VARIABLE)
+    if given:
+        return Path(given).expanduser().absolute()
+    here = Path.cwd()
+    folders = (Layout(folder / _NAME) for folder in (here, *here.parents))
+    return next((layout.home for layout in folders if _is_file(layout.state)), here / _NAME)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder above that is nobody's business of ours
+        return False
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Change the route if asked to, and show it."""
+    from windtunnel.cli.instance.resolve import command_settings
     from windtunnel.lifecycle.contract.errors import ConfigurationError
-    from windtunnel.lifecycle.contract.settings import Settings
-    from windtunnel.lifecycle.release.targets import ServerTarget, server_of_environment
+    from windtunnel.lifecycle.release.targets import ServerTarget
 
-    settings = server_of_environment(Settings.from_environment())
+    settings = command_settings(arguments)
     target = ServerTarget(settings.need("server_url"), settings.server_token)
     if arguments.reset:
         target.set_route(arguments.model, {})

@@ -17,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare; exit status 0 if nothing differs, 2 if something does."""
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.cli.instance.resolve import command_settings
     from windtunnel.lifecycle.record.comparing import compare
     from windtunnel.lifecycle.record.manifest import find
 
-    settings = Settings.from_environment()
+    settings = command_settings(arguments)
     found = compare(find(settings, arguments.before, arguments.problem), find(settings, arguments.after, arguments.problem))
     differing = [stage for stage in found if not stage.same]
     if arguments.json:

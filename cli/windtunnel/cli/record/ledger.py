@@ -26,11 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Answer."""
+    from windtunnel.cli.instance.resolve import command_settings
     from windtunnel.lifecycle.contract.errors import ConfigurationError
-    from windtunnel.lifecycle.contract.settings import Settings
     from windtunnel.lifecycle.record.ledger import Ledger
 
-    ledger = Ledger(Settings.from_environment())
+    ledger = Ledger(command_settings(arguments))
     if arguments.what == "verify":
         found = ledger.verify(arguments.known)
         _say(arguments, asdict(found), [f"{found.entries} entries, the chain is whole; its head is {found.head}"])
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.what == "counterfactual":
         from windtunnel.lifecycle.judging.counterfactual import answer
 
-        found_rows = answer(Settings.from_environment(), _problem(arguments, ledger))
+        found_rows = answer(command_settings(arguments), _problem(arguments, ledger))
         _say(arguments, found_rows, [would(row) for row in found_rows] or ["no version was registered, and no counterfactual run was made"])
     elif arguments.what == "show":
         if not arguments.entry:

@@ -23,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Answer."""
+    from windtunnel.cli.instance.resolve import command_settings
     from windtunnel.cli.record.ledger import line
     from windtunnel.lifecycle.contract.errors import ConfigurationError
-    from windtunnel.lifecycle.contract.settings import Settings
     from windtunnel.lifecycle.record.lineage import models_of, of_version
 
-    settings = Settings.from_environment()
+    settings = command_settings(arguments)
     if arguments.key:
         return _row(arguments, settings)
     if arguments.snapshot or arguments.day:

@@ -40,11 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay; exit status 0 if every fingerprint is equal, 2 if one differs."""
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.cli.instance.resolve import command_settings
     from windtunnel.lifecycle.record.manifest import find
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    settings = Settings.from_environment()
+    settings = command_settings(arguments)
     manifest = find(settings, arguments.run, arguments.problem)
     wanted = [name.strip() for name in arguments.stages.split(",") if name.strip()]
     say: Callable[[str], None] = (lambda _: None) if arguments.json else (lambda text: print(text, flush=True))

@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Go back, and say what is in production now."""
+    from windtunnel.cli.instance.resolve import command_settings
     from windtunnel.lifecycle.contract.run import Run
-    from windtunnel.lifecycle.contract.settings import Settings
     from windtunnel.lifecycle.record.registry import rollback
 
     who = Run(dag_id="windtunnel rollback", by=getpass.getuser(), reason=arguments.reason)
-    settings = Settings.from_environment()
+    settings = command_settings(arguments)
     found = rollback(settings, arguments.problem, arguments.to, reason=arguments.reason, run=who)
     if settings.server_url:
         from windtunnel.lifecycle.release.deployment import serve_champion

@@ -26,7 +26,6 @@ _MARKS = {"success": "done", "failed": "FAILED", "upstream_failed": "not reached
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Folder, output, patience."""
-    parser.add_argument("--home", help="the instance's folder (default: WINDTUNNEL_HOME or .windtunnel)")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end instead of text")
     parser.add_argument(
         "--canary",

@@ -1,13 +1,14 @@
 """``windtunnel down``: stop the embedded instance; its data stays."""
 
 import argparse
+import json
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The folder."""
-    parser.add_argument("--home", help="the instance's folder (default: WINDTUNNEL_HOME or .windtunnel)")
+    """The output."""
+    parser.add_argument("--json", action="store_true", help='print {"home", "ran"}')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -15,5 +16,9 @@ def run(arguments: argparse.Namespace) -> int:
     from windtunnel.cli.instance import Instance
 
     instance = Instance(arguments.home)
-    print(f"The instance in {instance.home} is stopped." if instance.down() else f"No instance runs in {instance.home}.")
+    ran = instance.down()
+    if arguments.json:
+        print(json.dumps({"home": str(instance.home), "ran": ran}))
+    else:
+        print(f"The instance in {instance.home} is stopped." if ran else f"No instance runs in {instance.home}.")
     return 0

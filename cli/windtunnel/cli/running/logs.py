@@ -13,7 +13,6 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which, how many lines, and whether to go on."""
     parser.add_argument("service", nargs="?", help="airflow (or one of its parts), mlflow, server or postgres (default: all)")
-    parser.add_argument("--home", help="the instance's folder (default: WINDTUNNEL_HOME or .windtunnel)")
     parser.add_argument("--lines", "-n", type=int, default=50, help="lines of each log to begin with (default: 50)")
     parser.add_argument("--follow", "-f", action="store_true", help="go on printing what is logged, until interrupted")
 

@@ -8,7 +8,6 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Folder and output."""
-    parser.add_argument("--home", help="the instance's folder (default: WINDTUNNEL_HOME or .windtunnel)")
     parser.add_argument("--json", action="store_true", help='print {"services": {name: {"url", "healthy", "pid"}}}')
 
 

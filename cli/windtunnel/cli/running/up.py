@@ -10,7 +10,6 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Folder, DAGs, output."""
-    parser.add_argument("--home", help="the instance's folder (default: WINDTUNNEL_HOME or .windtunnel)")
     parser.add_argument("--dags", help="the folder of DAG files (default: the one it had before, or ./dags)")
     parser.add_argument("--json", action="store_true", help="print the status as JSON at the end")
 

@@ -344,7 +344,7 @@ class Ledger:
         except sa.exc.OperationalError as error:
             raise UnavailableError(
                 f"the ledger's database {self._engine.url.render_as_string()} is out of reach: {error.orig}",
-                hint="is the database up? `windtunnel status` says",
+                hint="is the database up? `windtunnel up` starts or repairs an embedded one",
             ) from error
 
     @contextlib.contextmanager
