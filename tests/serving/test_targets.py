@@ -53,7 +53,7 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint(monkeypatch):
-    monkeypatch.setattr("windtunnel.lifecycle.release.targets._PAUSE", 0.01)
+    monkeypatch.setattr("windtunnel.lifecycle.release.targets.calls.PAUSE", 0.01)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
         server.got, server.answers = [], []
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -127,9 +127,9 @@ def test_a_directory_gets_whole_bundles_only(bundles, tmp_path):
 
 
 def test_what_is_no_place_is_named():
-    with pytest.raises(ConfigurationError, match=r"serving\.targets has 'ftp://x'"):
+    with pytest.raises(ConfigurationError, match=r"serving\.targets: 'ftp:' is not the scheme .* 'ftp://x'"):
         target_of(Settings(), "ftp://x")
-    with pytest.raises(ConfigurationError, match="server_url is 'ftp://x'"):
+    with pytest.raises(ConfigurationError, match="server_url: 'ftp:' is not the scheme"):
         target_of(Settings(server_url="ftp://x"))
 
 

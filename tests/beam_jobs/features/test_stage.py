@@ -163,8 +163,8 @@ def test_a_function_of_the_teams_own(tmp_path, monkeypatch):
     assert_same_fit(type(load_transformer(found.uri)).__name__, "ColumnTransformer")
     for name, says in (
         ("team_features:nothing", "returned a int"),
-        ("team_features:absent", "cannot be used"),
-        ("no_module:f", "cannot be used"),
+        ("team_features:absent", "cannot be imported"),
+        ("no_module:f", "cannot be imported"),
     ):
         with pytest.raises(ConfigurationError, match=says):
             _run(_small(transformer=name)[0], frame, tmp_path / "w")

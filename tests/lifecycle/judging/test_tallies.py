@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from windtunnel.lifecycle.contract.errors import DataError
-from windtunnel.lifecycle.contract.metrics import lower_is_better
+from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
 from windtunnel.lifecycle.judging.curves import BINS, Scores
 from windtunnel.lifecycle.judging.tallies import GROUPS, Binary, Multiclass, Regression, Spread
 

@@ -15,6 +15,7 @@ from windtunnel.beam_jobs.expectations.engine.distinct import LIMIT
 from windtunnel.beam_jobs.expectations.engine.known import STATISTICS
 from windtunnel.beam_jobs.expectations.engine.questions import COUNTING, PROGRESS, Counting
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.seams.expectations import import_expectations
 from windtunnel.lifecycle.data.parquet import BATCH_ROWS
 from windtunnel.lifecycle.quality.suites import describe, normal
 from windtunnel.lifecycle.statistics.table import TableStatistics
@@ -53,6 +54,7 @@ def suite_of(values: Mapping[str, Any], where: str = "suite") -> gx.ExpectationS
         ConfigurationError: an expectation is unknown, or its arguments are wrong; says which.
     """
     values = normal(values, where)
+    import_expectations()
     suite = gx.ExpectationSuite(name=values["name"], meta={**values["meta"]})  # given expectations, it drops those that are wrong
     for number, entry in enumerate(values["expectations"]):
         try:

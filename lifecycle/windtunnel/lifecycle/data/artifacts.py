@@ -5,6 +5,7 @@ A folder counts only once its ``result.json`` is there, and that is written last
 
 import contextlib
 import json
+import logging
 import shutil
 import tempfile
 import uuid
@@ -14,9 +15,12 @@ from typing import Any
 
 import fsspec
 
+from windtunnel.lifecycle.contract.seams.pages import further_pages
 from windtunnel.lifecycle.contract.settings import Settings
 
 __all__ = ["Stage", "local_copy", "read_text"]
+
+log = logging.getLogger("windtunnel.artifacts")
 
 _RESULT = "result.json"
 
@@ -37,7 +41,7 @@ class Stage:
     """
 
     def __init__(self, settings: Settings, problem: str, name: str, fingerprint: str) -> None:
-        self.key = fingerprint
+        self.key, self.name = fingerprint, name
         self.uri = settings.artifact_path(problem, name, fingerprint)
 
     def path(self, name: str) -> str:
@@ -71,6 +75,7 @@ class Stage:
 
     def finish(self, folder: Path, result: dict[str, Any]) -> None:
         """Publish the folder with its result; if another worker was first with the same fingerprint, theirs stays."""
+        self._add_pages(folder, result)
         (folder / _RESULT).write_text(json.dumps(result, sort_keys=True), encoding="utf-8")
         filesystem, path = fsspec.core.url_to_fs(self.uri)
         if "file" not in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)):
@@ -85,6 +90,14 @@ class Stage:
             with contextlib.suppress(OSError):  # somebody else's rename came in between: theirs stays
                 folder.rename(path)
             shutil.rmtree(stale, ignore_errors=True)
+
+    def _add_pages(self, folder: Path, result: dict[str, Any]) -> None:
+        """The pages that installed packages add; one that cannot be rendered is logged, and takes nothing away."""
+        for page in further_pages(self.name):
+            try:
+                (folder / page.file).write_text(page.part("render")(folder, result), encoding="utf-8")
+            except Exception:
+                log.exception("the page %r could not be added to the stage %s", page.name, self.name)
 
 
 def read_text(uri: str) -> str:

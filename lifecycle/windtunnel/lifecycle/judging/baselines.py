@@ -26,13 +26,24 @@ import pyarrow.compute as pc
 
 from windtunnel.lifecycle.contract.errors import DataError
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.seams.baselines import BASELINES, default_baseline
 from windtunnel.lifecycle.data.frames import to_frame
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.judging.slices import Cuts, encode
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.bundle import Bundle
 
-__all__ = ["CLOSED", "Baseline", "DayMeans", "fit", "kind_of"]
+__all__ = [
+    "CLOSED",
+    "Baseline",
+    "DayMeans",
+    "fit",
+    "fit_linear",
+    "fit_mean",
+    "fit_median",
+    "fit_single_feature",
+    "kind_of",
+]
 
 CLOSED = "prior"
 """The kind that needs no scoring: its figures follow from counts."""
@@ -55,7 +66,7 @@ class Baseline(Protocol):
 
 def kind_of(problem: Problem) -> str:
     """The kind that a problem asks for, or the task's own."""
-    return problem.baseline.kind or ("mean" if problem.task == "regression" else CLOSED)
+    return problem.baseline.kind or default_baseline(problem.task)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,27 +192,55 @@ def fit(problem: Problem, bundle: Bundle, rows: pa.Table, label: pa.Array) -> Ba
     Raises:
         DataError: there are no training rows to fit on.
     """
-    kind, task = kind_of(problem), problem.task
+    kind = kind_of(problem)
     if not rows.num_rows:
         raise DataError(f"the baseline {kind!r} has no training row to learn from", hint="widen the window")
-    if task == "regression":
-        truth = label.to_numpy(zero_copy_only=False).astype(np.float64)
-        if kind in {"mean", "median"}:
-            value = float(np.mean(truth) if kind == "mean" else np.median(truth))
-            return Constant((value,), f"always {value:.4g}, the training rows' {kind}")
-        target = truth.reshape(-1, 1)
-    else:
-        known = [str(name) for name in bundle.classes] if task == "multiclass" else ["0", "1"]
-        place = {name: index for index, name in enumerate(known)}
-        names = [str(value) for value in label.to_pylist()]
-        target = np.zeros((len(names), len(known)))
-        for row, name in enumerate(names):
-            if name in place:
-                target[row, place[name]] = 1.0
-        truth = target.argmax(axis=1)
-    if kind == "single_feature":
-        return _single(problem, bundle, rows, target)
+    fitted: Baseline = BASELINES[kind].part("fit")(problem, bundle, rows, label)
+    return fitted
+
+
+def fit_mean(_problem: Problem, _bundle: Bundle, _rows: pa.Table, label: pa.Array) -> Baseline:
+    """Always the training rows' mean."""
+    return _constant("mean", float(np.mean(_numbers(label))))
+
+
+def fit_median(_problem: Problem, _bundle: Bundle, _rows: pa.Table, label: pa.Array) -> Baseline:
+    """Always the training rows' median."""
+    return _constant("median", float(np.median(_numbers(label))))
+
+
+def fit_single_feature(problem: Problem, bundle: Bundle, rows: pa.Table, label: pa.Array) -> Baseline:
+    """The mean label by the one column that tells most alone."""
+    return _single(problem, bundle, rows, _target(problem, bundle, label))
+
+
+def fit_linear(problem: Problem, bundle: Bundle, rows: pa.Table, label: pa.Array) -> Baseline:
+    """Logistic or ridge regression on all columns."""
+    target = _target(problem, bundle, label)
+    truth = target[:, 0] if problem.task == "regression" else target.argmax(axis=1)
     return _linear(problem, bundle, rows, truth, target.shape[1])
+
+
+def _constant(kind: str, value: float) -> Constant:
+    return Constant((value,), f"always {value:.4g}, the training rows' {kind}")
+
+
+def _numbers(label: pa.Array) -> np.ndarray:
+    return np.asarray(label.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _target(problem: Problem, bundle: Bundle, label: pa.Array) -> np.ndarray:
+    """A number a row, or for classes one column a class that is 1 where it is the row's."""
+    if problem.task == "regression":
+        return _numbers(label).reshape(-1, 1)
+    known = [str(name) for name in bundle.classes] if problem.task == "multiclass" else ["0", "1"]
+    place = {name: index for index, name in enumerate(known)}
+    names = [str(value) for value in label.to_pylist()]
+    target = np.zeros((len(names), len(known)))
+    for row, name in enumerate(names):
+        if name in place:
+            target[row, place[name]] = 1.0
+    return target
 
 
 def _single(problem: Problem, bundle: Bundle, rows: pa.Table, target: np.ndarray) -> SingleFeature:

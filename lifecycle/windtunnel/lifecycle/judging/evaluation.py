@@ -24,9 +24,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from windtunnel.lifecycle.contract.errors import UnavailableError
-from windtunnel.lifecycle.contract.metrics import lower_is_better
+from windtunnel.lifecycle.contract.naming import imported
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import EvaluationRef
+from windtunnel.lifecycle.contract.seams.metrics import METRICS, MetricRow, lower_is_better
 from windtunnel.lifecycle.data.artifacts import read_text
 from windtunnel.lifecycle.judging import gates, tallies
 from windtunnel.lifecycle.judging.baselines import kind_of
@@ -36,7 +37,6 @@ from windtunnel.lifecycle.judging.sample import Sample
 from windtunnel.lifecycle.judging.slices import Slicing
 from windtunnel.lifecycle.judging.tallies import MAIN, Binary, Regression, Spread, Tally
 from windtunnel.lifecycle.judging.weak import Weak, given_up, weak_spots
-from windtunnel.lifecycle.learning.estimators import resolve
 from windtunnel.lifecycle.model.bundle import Bundle
 
 __all__ = ["approval_body", "conclude", "load", "unseen"]
@@ -268,12 +268,21 @@ def _figures(
             found[metric] = worse(found.get(metric, value), value)
     if problem.costs is not None and isinstance(counted, Binary):
         found["expected_cost"] = expected_cost(counted.confusion.sum(axis=0), problem.costs)
-    if name in count.kpi and problem.kpi is not None and problem.kpi.function:
-        rows = count.kpi[name].table()
-        if rows is not None:
-            call = resolve(problem.kpi.function, "kpi.function")
-            found["kpi"] = float(call(rows["truth"].to_numpy(), rows["prediction"].to_numpy()))
-    return found
+    rows = count.kpi[name].table() if name in count.kpi else None
+    if rows is None:
+        return found
+    truth, prediction = rows["truth"].to_numpy(), rows["prediction"].to_numpy()
+    if problem.kpi is not None and problem.kpi.function:
+        call = imported(problem.kpi.function, "kpi.function", problem.directory)
+        found["kpi"] = float(call(truth, prediction))
+    return found | {row.name: float(row.part("compute")(truth, prediction)) for row in computed(problem)}
+
+
+def computed(problem: Problem) -> list[MetricRow]:
+    """The metrics of installed packages that a problem's gates or objectives name: computed on a bounded sample of held-out rows."""
+    named = dict.fromkeys([*(gate.metric for gate in problem.gates), *problem.objectives])
+    rows = [METRICS.get(name) for name in named]
+    return [row for row in rows if row is not None and row.compute]
 
 
 def _objective(problem: Problem, figures: dict[str, float]) -> None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from windtunnel.lifecycle.contract.metrics import lower_is_better
+from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
 
 __all__ = ["ENOUGH", "compare_groups", "worst_groups"]
 

@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from windtunnel.lifecycle.contract.metrics import lower_is_better
 from windtunnel.lifecycle.contract.problem import Gate, Problem
+from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
 
 __all__ = ["ENOUGH", "Verdict", "judge"]
 

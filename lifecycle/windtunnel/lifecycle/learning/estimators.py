@@ -1,16 +1,17 @@
 """What learns: scikit-learn estimators by a problem's ``model`` section."""
 
 import contextlib
-import importlib
 from typing import Any
 
 import numpy as np
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.naming import imported, unknown
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.seams.learners import LEARNERS
 from windtunnel.lifecycle.quality.balance import downsample, sample_weights
 
-__all__ = ["dense_only", "estimator", "evened", "one_thread", "resolve", "weighted"]
+__all__ = ["dense_only", "estimator", "evened", "one_thread", "weighted"]
 
 
 def estimator(problem: Problem, parameters: dict[str, Any]) -> Any:
@@ -19,34 +20,44 @@ def estimator(problem: Problem, parameters: dict[str, Any]) -> Any:
     Raises:
         ConfigurationError: the family does not fit the task, or a parameter is unknown to it.
     """
-    from sklearn import ensemble, linear_model
-
     model = problem.model
-    wanted = {"random_state": model.seed, **model.parameters, **parameters}
-    regression = problem.task == "regression"
     if model.estimator is not None:
-        return resolve(model.estimator, "model.estimator")(**model.parameters, **parameters)
-    if (model.family == "isolation_forest") != (problem.task == "anomaly"):
+        return _own_estimator(problem, parameters)
+    learner = LEARNERS[model.family]
+    if problem.task not in learner.estimators:
+        able = [name for name in LEARNERS.names if problem.task in LEARNERS[name].estimators]
         raise ConfigurationError(
-            f"model.family {model.family!r} cannot learn a task of {problem.task!r}",
-            hint="isolation_forest is for anomaly and nothing else; hist_gradient_boosting, random_forest and linear are for the others",
+            f"model.family {model.family!r} cannot learn a task of {problem.task!r}", hint=f"families that can: {', '.join(able)}"
         )
-    kinds: dict[str, Any] = {
-        "hist_gradient_boosting": ensemble.HistGradientBoostingRegressor if regression else ensemble.HistGradientBoostingClassifier,
-        "random_forest": ensemble.RandomForestRegressor if regression else ensemble.RandomForestClassifier,
-        "linear": linear_model.Ridge if regression else linear_model.LogisticRegression,
-        "isolation_forest": ensemble.IsolationForest,
-    }
-    kind = kinds[model.family]
+    kind = learner.estimator(problem.task)
+    wanted = {**learner.defaults.get(problem.task, {}), "random_state": model.seed}
     if model.class_balance == "weights" and problem.task in {"binary", "multiclass"}:
-        wanted.setdefault("class_weight", "balanced")
-    if model.family == "linear" and not regression:
-        wanted.setdefault("max_iter", 1000)
-    known = kind().get_params()
-    unknown = sorted(set(wanted) - set(known))
-    if unknown:
-        raise ConfigurationError(f"{kind.__name__} has no parameters {unknown}", hint=f"known ones: {', '.join(sorted(known))}")
+        wanted["class_weight"] = "balanced"
+    known = set(kind().get_params())
+    wanted = {name: value for name, value in wanted.items() if name in known}  # a package's learner may have no seed
+    wanted |= {**model.parameters, **parameters}
+    strange = sorted(set(wanted) - known)
+    if strange:
+        problems = "; ".join(unknown(name, f"a parameter of {kind.__name__}", known) for name in strange)
+        raise ConfigurationError(f"model.parameters or model.search: {problems}", parameters=strange)
     return kind(**wanted)
+
+
+def _own_estimator(problem: Problem, parameters: dict[str, Any]) -> Any:
+    name = str(problem.model.estimator)
+    make = imported(name, "model.estimator", problem.directory)
+    try:
+        own = make(**{**problem.model.parameters, **parameters})
+    except TypeError as error:
+        raise ConfigurationError(
+            f"model.estimator {name!r} does not take the parameters of model.parameters and model.search: {error}",
+            hint="they are passed by name",
+        ) from error
+    if not hasattr(own, "fit") or not hasattr(own, "predict"):
+        raise ConfigurationError(
+            f"model.estimator {name!r} returned a {type(own).__name__}, which is no estimator", hint="it needs fit and predict"
+        )
+    return own
 
 
 def dense_only(model: Any) -> bool:
@@ -93,19 +104,3 @@ def one_thread() -> contextlib.AbstractContextManager[Any]:
 
     limits: contextlib.AbstractContextManager[Any] = threadpool_limits(limits=1)
     return limits
-
-
-def resolve(name: str, field: str) -> Any:
-    """What ``module:attribute`` names.
-
-    Raises:
-        ConfigurationError: there is no such thing; says which field named it.
-    """
-    module, _, attribute = name.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{field} names {name!r}, which cannot be imported: {error}", hint="write module:function") from error
-    return found

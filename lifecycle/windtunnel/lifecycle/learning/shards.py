@@ -51,7 +51,7 @@ def load_transformer(uri: str) -> Any:
         path = folder / "pipeline.skops"
         if not path.is_file():
             raise ConfigurationError(f"{uri}: has no pipeline.skops", hint="PreprocessOperator and features.fit write one")
-        return skops.io.load(path, trusted=list(bundle.TRUSTED))
+        return skops.io.load(path, trusted=bundle.trusted())
 
 
 def load_shards(uri: str, split: str | None = None) -> tuple[Any, np.ndarray]:

@@ -302,7 +302,7 @@ def _log_model(mlflow: Any, run_id: str, folder: Path, sealed: bundle.Bundle, pi
             pipeline,
             str(target),
             serialization_format="skops",
-            skops_trusted_types=list(bundle.TRUSTED),
+            skops_trusted_types=bundle.trusted(),
             signature=infer_signature(frame, pipeline.predict(frame)) if len(frame) else None,
             # Given, because MLflow would otherwise start a process to find out.
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in (*_LIBRARIES, "pandas", "mlflow")],

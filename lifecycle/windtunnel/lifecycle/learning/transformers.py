@@ -3,11 +3,10 @@
 The answer is an ordinary, unfitted scikit-learn transformer; `windtunnel.beam_jobs.features` fits it over any amount of data.
 """
 
-import importlib
-import sys
 from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.naming import imported
 from windtunnel.lifecycle.contract.problem import Problem
 
 __all__ = ["builtin", "transformer_of"]
@@ -30,15 +29,10 @@ def transformer_of(problem: Problem) -> Any:
     name = problem.features.transformer
     if name is None:
         return builtin(problem)
-    module, _, function = name.partition(":")
-    if problem.directory and problem.directory not in sys.path:
-        sys.path.append(problem.directory)
+    make = imported(name, f"problem {problem.name!r}: features.transformer", problem.directory)
     try:
-        found: Any = importlib.import_module(module)
-        for part in function.split("."):
-            found = getattr(found, part)
-        made = found()
-    except (ImportError, AttributeError, TypeError) as error:
+        made = make()
+    except TypeError as error:
         raise ConfigurationError(
             f"problem {problem.name!r}: features.transformer {name!r} cannot be used: {error}",
             hint="name a function without arguments, module:function, in a module that lies beside the problem file or is installed",

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from windtunnel.lifecycle.contract.metrics import lower_is_better
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.live.outcomes import Outcome
 from windtunnel.lifecycle.record.registry import Champion

@@ -143,7 +143,7 @@ class Live:
         return Outcome(name, rows, known, bounds)
 
     def _kpi(self, arms: Sequence[Arm]) -> dict[str, float]:
-        from windtunnel.lifecycle.learning.estimators import resolve
+        from windtunnel.lifecycle.contract.naming import imported
 
         kpi = self._problem.kpi
         sample = Sample(_KPI)
@@ -152,7 +152,11 @@ class Live:
         rows = sample.table()
         if kpi is None or kpi.function is None or rows is None:
             return {}
-        return {"kpi": float(resolve(kpi.function, "kpi.function")(rows["truth"].to_numpy(), rows["prediction"].to_numpy()))}
+        return {
+            "kpi": float(
+                imported(kpi.function, "kpi.function", self._problem.directory)(rows["truth"].to_numpy(), rows["prediction"].to_numpy())
+            )
+        }
 
     def _classes_of(self, arm: Arm) -> Sequence[str]:
         return self._classes.get(arm.version, self._problem.label.classes or [])

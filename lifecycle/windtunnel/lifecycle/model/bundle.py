@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError
+from windtunnel.lifecycle.contract.seams.learners import LEARNERS
+from windtunnel.lifecycle.contract.seams.transformers import TRANSFORMERS
 
-__all__ = ["TRUSTED", "Bundle", "Input", "read", "read_pipeline", "read_samples", "seal", "settle", "write"]
+__all__ = ["TRUSTED", "Bundle", "Input", "read", "read_pipeline", "read_samples", "seal", "settle", "trusted", "write"]
 
 FORMAT = 1
 _MANIFEST = "model.json"
@@ -70,6 +72,12 @@ TRUSTED: tuple[str, ...] = (
     "sklearn.utils._bunch.Bunch",
 )
 """Types, beyond skops' own defaults, that a pipeline of ours may hold."""
+
+
+def trusted() -> list[str]:
+    """`TRUSTED`, and the types that the registered learners and transformers of installed packages name: never what an artefact names."""
+    rows = [*LEARNERS, *TRANSFORMERS]
+    return sorted({*TRUSTED, *(kind for row in rows for kind in row.trusted)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,11 +163,11 @@ def write(folder: Path, bundle: Bundle, pipeline: Any, samples: dict[str, Any]) 
 
     skops.io.dump(pipeline, folder / _PIPELINE)
     settle(folder / _PIPELINE)
-    unknown = sorted(set(skops.io.get_untrusted_types(file=folder / _PIPELINE)) - set(TRUSTED))
+    unknown = sorted(set(skops.io.get_untrusted_types(file=folder / _PIPELINE)) - set(trusted()))
     if unknown:
         raise ConfigurationError(
             f"the pipeline holds types that a bundle may not hold: {unknown}",
-            hint="models are data: use scikit-learn's own classes, or register the type in windtunnel.lifecycle.model.bundle.TRUSTED",
+            hint="models are data: use scikit-learn's own classes, or register them in a package's row (`trusted`)",
         )
     (folder / _SAMPLES).write_text(json.dumps(samples), encoding="utf-8")
     return seal(folder, bundle)
@@ -234,7 +242,7 @@ def read_pipeline(folder: Path) -> Any:
     """The fitted pipeline, from allowed types only; call `read` first, which checks the digests."""
     import skops.io
 
-    return skops.io.load(folder / _PIPELINE, trusted=list(TRUSTED))
+    return skops.io.load(folder / _PIPELINE, trusted=trusted())
 
 
 def read_samples(folder: Path) -> dict[str, Any]:

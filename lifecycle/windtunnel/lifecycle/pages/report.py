@@ -9,8 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from windtunnel.lifecycle.contract.metrics import lower_is_better
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
 from windtunnel.lifecycle.pages import page
 
 __all__ = ["render"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from windtunnel.lifecycle.contract.errors import GateError
 from windtunnel.lifecycle.contract.problem import Problem
-from windtunnel.lifecycle.release.targets import ServerTarget
+from windtunnel.lifecycle.release.targets import Router
 from windtunnel.lifecycle.statistics.drift import answer_drift
 
 __all__ = ["bake"]
@@ -31,7 +31,7 @@ _KPI_ERRORS = 3.5
 """Standard errors that the canary's KPI may lie below the champion's; it is looked at again and again, so more than the usual two."""
 
 
-def bake(problem: Problem, target: ServerTarget, version: str, note: Callable[..., None]) -> dict[str, Any]:
+def bake(problem: Problem, target: Router, version: str, note: Callable[..., None]) -> dict[str, Any]:
     """Let a version take a share of the traffic for the bake time; answers its figures.
 
     Args:

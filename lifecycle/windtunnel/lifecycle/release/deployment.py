@@ -31,7 +31,7 @@ from windtunnel.lifecycle.record.registry import champion, promote
 from windtunnel.lifecycle.release.canary import bake
 from windtunnel.lifecycle.release.manifests import write_manifests
 from windtunnel.lifecycle.release.packaging import Package, package
-from windtunnel.lifecycle.release.targets import ServerTarget, Target, target_of
+from windtunnel.lifecycle.release.targets import Router, Target, router, target_of
 
 __all__ = ["Package", "deploy", "package", "serve_champion"]
 
@@ -86,13 +86,14 @@ def serve_champion(settings: Settings, problem: Problem | str) -> bool:
     if present is None:
         raise ConfigurationError(f"{name} has no champion to serve", hint="train and approve a version first")
     target = target_of(settings)
-    if isinstance(target, ServerTarget):
-        loaded = target.versions(name)
+    routing = router(target)
+    if routing is not None:
+        loaded = routing.versions(name)
         if present.version in loaded:
             labels = loaded[present.version]["labels"]
-            if "champion" in labels and not target.route(name)["route"]:
+            if "champion" in labels and not routing.route(name)["route"]:
                 return False
-            target.label(name, present.version, ["champion"], {})
+            routing.label(name, present.version, ["champion"], {})
             return True
     uri, digest = present.uri, present.digest
     if not isinstance(problem, str):
@@ -149,9 +150,9 @@ def _reference(version: VersionRef, url: str, reason: str, *, deployed: bool = F
 
 
 def _push(context: RunContext, version: VersionRef, ready: Package, target: Target, steps: _Steps) -> DeploymentRef:
-    model = context.problem.name
+    model, routing = context.problem.name, router(target)
     try:
-        already = isinstance(target, ServerTarget) and "champion" in target.versions(model).get(version.version, {}).get("labels", [])
+        already = routing is not None and "champion" in routing.versions(model).get(version.version, {}).get("labels", [])
         if not already:
             target.push(model, version.version, ready.uri, ready.digest, ["challenger"])
     except UnavailableError as error:
@@ -159,17 +160,17 @@ def _push(context: RunContext, version: VersionRef, ready: Package, target: Targ
         raise
     facts: dict[str, Any] = {"digest": ready.digest, "report": ready.report}
     with _taken_out_on_failure(target, model, version.version, steps, already=already):
-        if isinstance(target, ServerTarget):
-            _answers_as_trained(target, model, version.version, ready)
+        if routing is not None:
+            _answers_as_trained(routing, model, version.version, ready)
             steps.note("pushed", digest=ready.digest, url=target.url)
             if not already and context.problem.serving.canary_share > 0:
-                facts["canary"] = bake(context.problem, target, version.version, steps.note)
+                facts["canary"] = bake(context.problem, routing, version.version, steps.note)
         promotion = promote(context, version, facts)
     if not promotion.promoted:
         _take_out(target, model, version.version)
         steps.note("refused", reason=promotion.reason)
         return _reference(version, target.url, promotion.reason)
-    _become_champion(target, model, version.version)
+    target.label(model, version.version, ["champion"], {}, drop=["canary", "challenger"])
     steps.note("deployed", url=target.url, digest=ready.digest)
     _push_elsewhere(context, version.version, ready, steps)
     return _reference(version, target.url, promotion.reason, deployed=True)
@@ -191,13 +192,6 @@ def _push_elsewhere(context: RunContext, version: str, ready: Package, steps: "_
         steps.note("manifests written", paths=written)
 
 
-def _become_champion(target: Target, model: str, version: str) -> None:
-    if isinstance(target, ServerTarget):
-        target.label(model, version, ["champion"], {}, drop=["canary", "challenger"])
-    else:
-        target.label(model, version, ["champion"], {})
-
-
 @contextlib.contextmanager
 def _taken_out_on_failure(target: Target, model: str, version: str, steps: _Steps, *, already: bool) -> Iterator[None]:
     try:
@@ -212,17 +206,18 @@ def _taken_out_on_failure(target: Target, model: str, version: str, steps: _Step
 
 def _take_out(target: Target, model: str, version: str) -> None:
     """Leave the champion alone with the traffic, and unload the other."""
-    if not isinstance(target, ServerTarget):
+    routing = router(target)
+    if routing is None:
         return
-    labels = target.route(model)["labels"]
+    labels = routing.route(model)["labels"]
     if labels.get("champion") == version:
         return
     if "champion" in labels:
-        target.label(model, labels["champion"], ["champion"], {})
-    target.unload(model, version)
+        routing.label(model, labels["champion"], ["champion"], {})
+    routing.unload(model, version)
 
 
-def _answers_as_trained(target: ServerTarget, model: str, version: str, ready: Package) -> None:
+def _answers_as_trained(target: Router, model: str, version: str, ready: Package) -> None:
     """The server must answer the samples as the training environment did.
 
     Raises:

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, WindtunnelError
+from windtunnel.lifecycle.contract.naming import imported
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.snapshots import day_files, table_name
 from windtunnel.lifecycle.data.tables import batches, existing
 from windtunnel.lifecycle.judging.sample import Sample
-from windtunnel.lifecycle.learning.estimators import resolve
-from windtunnel.lifecycle.release.targets import ServerTarget, target_of
+from windtunnel.lifecycle.release.targets import router, target_of
 
 __all__ = ["count_rewards", "tell_server"]
 
@@ -40,10 +40,8 @@ def tell_server(problem: Problem, settings: Settings, until: dt.date | None = No
 
     A server that is down, or of a kind that has no experiments, is no error: the next round tells it the same totals and more.
     """
-    if not settings.server_url.startswith(("http://", "https://")):
-        return {}
-    target = target_of(settings)
-    if not isinstance(target, ServerTarget):
+    target = router(target_of(settings)) if settings.server_url else None
+    if target is None:
         return {}
     try:
         experiment = target.route(problem.name).get("experiment")
@@ -118,7 +116,7 @@ def _worth(problem: Problem, truth: pa.ChunkedArray, said: pa.ChunkedArray) -> n
     name = problem.serving.reward
     if name is None:
         return np.asarray(pc.fill_null(pc.equal(said.cast(pa.string()), truth.cast(pa.string())), fill_value=False)).astype(float)
-    worth = np.asarray(resolve(name, "serving.reward")(truth.to_numpy(), said.to_numpy()), dtype=float)
+    worth = np.asarray(imported(name, "serving.reward", problem.directory)(truth.to_numpy(), said.to_numpy()), dtype=float)
     if worth.shape != (len(truth),) or not np.all((worth >= 0) & (worth <= 1)):
         raise ConfigurationError(
             f"serving.reward {name!r} must give a number between 0 and 1 for each answer but gave {worth[:3].tolist()} ...",
@@ -132,7 +130,7 @@ def _kpi(problem: Problem, sample: Sample) -> dict[str, float]:
     rows = sample.table()
     if problem.kpi is None or problem.kpi.function is None or rows is None or rows.num_rows < _LEAST:
         return {}
-    function = resolve(problem.kpi.function, "kpi.function")
+    function = imported(problem.kpi.function, "kpi.function", problem.directory)
     truth, said = rows["truth"].to_numpy(), rows["prediction"].to_numpy()
     groups = np.array([float(function(truth[n::_GROUPS], said[n::_GROUPS])) for n in range(_GROUPS)])
     value, error = float(function(truth, said)), float(groups.std(ddof=1) / math.sqrt(_GROUPS))

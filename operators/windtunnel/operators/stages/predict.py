@@ -68,11 +68,11 @@ class PredictOperator(StageOperator):
 
         from windtunnel.beam_jobs.job import Progress
         from windtunnel.beam_jobs.predict import precompute
-        from windtunnel.lifecycle.release.targets import ServerTarget, target_of
+        from windtunnel.lifecycle.release.targets import lookups, target_of
 
         found = precompute(self.problem, model, snapshot, settings, Progress("predict", snapshot.rows))
-        target = target_of(settings) if settings.server_url else None
-        if not isinstance(target, ServerTarget):
+        target = lookups(target_of(settings)) if settings.server_url else None
+        if target is None:
             return found
         target.look_up(self.problem.name, found.uri, found.digest)
         return dataclasses.replace(found, served=True)

@@ -4,17 +4,17 @@ What has no compiler is refused with `NotCompilableError`, and the engine then r
 `windtunnel.serving.compiler.gate` has shown that both answer the same.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from windtunnel.lifecycle.contract.seams.transformers import TRANSFORMERS
 from windtunnel.lifecycle.model.bundle import Bundle
 from windtunnel.serving.compiler import curves, estimators, learners, steps, texts
 from windtunnel.serving.compiler.plan import NotCompilableError, Plan, Step
 
-__all__ = ["NotCompilableError", "compile_pipeline"]
+__all__ = ["Compiler", "NotCompilableError", "compile_pipeline"]
 
 
 def compile_pipeline(pipeline: Any, bundle: Bundle) -> Plan:
@@ -28,7 +28,7 @@ def compile_pipeline(pipeline: Any, bundle: Bundle) -> Plan:
         raise NotCompilableError(f"inputs {special} are dates, times or decimals, which a plan does not compute with")
     names = [column.name for column in bundle.inputs]
     parts = [part for _, part in pipeline.steps] if hasattr(pipeline, "steps") else [pipeline]
-    compiler = _Compiler(bundle)
+    compiler = Compiler(bundle)
     chain: list[Step] = [compiler.transformer(part) for part in parts[:-1] if part is not None and part != "passthrough"]
     last = learners.estimator(parts[-1], bundle.task)
     if isinstance(last, estimators.Trees) and any(getattr(part, "sparse_output_", False) for part in parts[:-1]):
@@ -37,7 +37,7 @@ def compile_pipeline(pipeline: Any, bundle: Bundle) -> Plan:
     return Plan(inputs=names, step=steps.Chain(chain), width=max(1, compiler.width, int(getattr(parts[-1], "n_features_in_", 1))))
 
 
-class _Compiler:
+class Compiler:
     """Compiles parts; `width` is the widest matrix that any of them makes."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -50,16 +50,17 @@ class _Compiler:
         Raises:
             NotCompilableError: there is no compiler for it.
         """
-        compiler = _TRANSFORMERS.get(type(part).__name__) if type(part).__module__.startswith("sklearn.") else None
-        if compiler is None:
+        row = TRANSFORMERS.of(type(part))
+        if row is None or not row.compile:
             raise NotCompilableError(f"{type(part).__module__}.{type(part).__name__} has no compiler")
-        step = compiler(self, part)
+        step: Step = row.part("compile")(self, part)
         widths = [getattr(step, "width", 1), getattr(part, "n_features_in_", 1)]
         self.width = max(self.width, *(int(width) for width in widths if isinstance(width, int)))
         return step
 
 
-def _column_transformer(compiler: _Compiler, part: Any) -> Step:
+def column_transformer(compiler: Compiler, part: Any) -> Step:
+    """Each branch on its columns, beside each other."""
     branches: list[Step] = []
     weights = part.transformer_weights or {}
     for name, fitted, _ in part.transformers_:
@@ -75,7 +76,8 @@ def _column_transformer(compiler: _Compiler, part: Any) -> Step:
     return _union(branches)
 
 
-def _feature_union(compiler: _Compiler, part: Any) -> Step:
+def feature_union(compiler: Compiler, part: Any) -> Step:
+    """Each branch on all columns, beside each other."""
     branches: list[Step] = []
     for name, fitted in part.transformer_list:
         if isinstance(fitted, str) and fitted == "drop":
@@ -94,31 +96,37 @@ def _union(branches: list[Step]) -> Step:
     return branches[0] if len(branches) == 1 else steps.Union(branches)
 
 
-def _pipeline(compiler: _Compiler, part: Any) -> Step:
+def pipeline(compiler: Compiler, part: Any) -> Step:
+    """One step after the other."""
     return steps.Chain([compiler.transformer(step) for _, step in part.steps if step is not None and step != "passthrough"])
 
 
-def _standard(_: _Compiler, part: Any) -> Step:
+def standard(_: Compiler, part: Any) -> Step:
+    """StandardScaler."""
     return steps.Affine(sub=part.mean_ if part.with_mean else None, div=part.scale_ if part.with_std else None, label="StandardScaler")
 
 
-def _min_max(_: _Compiler, part: Any) -> Step:
+def min_max(_: Compiler, part: Any) -> Step:
+    """MinMaxScaler."""
     low, high = part.feature_range if part.clip else (None, None)
     return steps.Affine(mul=part.scale_, add=part.min_, low=low, high=high, label="MinMaxScaler")
 
 
-def _max_abs(_: _Compiler, part: Any) -> Step:
+def max_abs(_: Compiler, part: Any) -> Step:
+    """MaxAbsScaler."""
     clipped = getattr(part, "clip", False)
     return steps.Affine(div=part.scale_, low=-1.0 if clipped else None, high=1.0 if clipped else None, label="MaxAbsScaler")
 
 
-def _robust(_: _Compiler, part: Any) -> Step:
+def robust(_: Compiler, part: Any) -> Step:
+    """RobustScaler."""
     return steps.Affine(
         sub=part.center_ if part.with_centering else None, div=part.scale_ if part.with_scaling else None, label="RobustScaler"
     )
 
 
-def _imputer(_: _Compiler, part: Any) -> Step:
+def imputer(_: Compiler, part: Any) -> Step:
+    """SimpleImputer."""
     missing = _mark(part.missing_values)
     text = any(isinstance(fill, str) for fill in part.statistics_.tolist())
     fills = [_mark(fill) for fill in part.statistics_.tolist()]
@@ -129,7 +137,8 @@ def _imputer(_: _Compiler, part: Any) -> Step:
     return steps.Fill(fills=fills, keep=keep, missing=missing, indicators=indicators, text=text)
 
 
-def _indicator(_: _Compiler, part: Any) -> Step:
+def indicator(_: Compiler, part: Any) -> Step:
+    """MissingIndicator."""
     return steps.Indicate(places=[int(place) for place in part.features_], missing=_mark(part.missing_values))
 
 
@@ -142,7 +151,8 @@ def _mark(value: Any) -> Any:
     return float(value)
 
 
-def _one_hot(_: _Compiler, part: Any) -> Step:
+def one_hot(_: Compiler, part: Any) -> Step:
+    """OneHotEncoder."""
     tables, nulls, unknowns = [], [], []
     start = 0
     for place, width in enumerate(int(width) for width in part._n_features_outs):  # noqa: SLF001 - columns of each input
@@ -161,11 +171,13 @@ def _one_hot(_: _Compiler, part: Any) -> Step:
     return steps.OneHot(tables=tables, nulls=nulls, unknown=unknowns, width=start)
 
 
-def _ordinal(_: _Compiler, part: Any) -> Step:
+def ordinal(_: Compiler, part: Any) -> Step:
+    """OrdinalEncoder."""
     return _looks(part, 1, float(part.unknown_value) if part.handle_unknown == "use_encoded_value" else None)
 
 
-def _target(_: _Compiler, part: Any) -> Step:
+def target(_: Compiler, part: Any) -> Step:
+    """TargetEncoder."""
     if part.target_type_ == "multiclass":
         width = len(part.classes_)
         return _looks(part, width, np.asarray(part.target_mean_, dtype=np.float64))
@@ -218,36 +230,42 @@ def _table(categories: Any, places: list[int]) -> tuple[dict[Any, int], int | No
     return table, null
 
 
-def _bins(_: _Compiler, part: Any) -> Step:
+def bins(_: Compiler, part: Any) -> Step:
+    """KBinsDiscretizer."""
     return steps.Bins(edges=[np.asarray(edges, dtype=np.float64) for edges in part.bin_edges_], one_hot=part.encode != "ordinal")
 
 
-def _support(_: _Compiler, part: Any) -> Step:
+def support(_: Compiler, part: Any) -> Step:
+    """Whatever keeps some columns."""
     allows = bool(part.__sklearn_tags__().input_tags.allow_nan)
     return steps.Take(places=np.flatnonzero(part.get_support()).tolist(), refuse_null=not allows)
 
 
-def _text(_: _Compiler, part: Any) -> Step:
+def text(_: Compiler, part: Any) -> Step:
+    """CountVectorizer and TfidfVectorizer."""
     try:
         return texts.from_vectorizer(part)
     except ValueError as error:
         raise NotCompilableError(str(error)) from error
 
 
-def _hashed(_: _Compiler, part: Any) -> Step:
+def hashed(_: Compiler, part: Any) -> Step:
+    """HashingVectorizer."""
     try:
         return texts.from_hashing(part)
     except ValueError as error:
         raise NotCompilableError(str(error)) from error
 
 
-def _weighted(_: _Compiler, part: Any) -> Step:
+def weighted(_: Compiler, part: Any) -> Step:
+    """TfidfTransformer."""
     return texts.Weigh(
         sublinear=bool(part.sublinear_tf), idf=np.asarray(part.idf_, dtype=np.float64) if part.use_idf else None, norm=part.norm
     )
 
 
-def _function(_: _Compiler, part: Any) -> Step:
+def function(_: Compiler, part: Any) -> Step:
+    """FunctionTransformer with a function of numpy's that a plan has."""
     if part.func is None:
         return steps.Chain([])
     name = getattr(part.func, "__name__", "")
@@ -256,7 +274,8 @@ def _function(_: _Compiler, part: Any) -> Step:
     return curves.Apply(function=name)
 
 
-def _power(_: _Compiler, part: Any) -> Step:
+def power(_: Compiler, part: Any) -> Step:
+    """PowerTransformer."""
     step = curves.Power(lambdas=[float(value) for value in part.lambdas_], method=part.method)
     if not part.standardize:
         return step
@@ -264,16 +283,19 @@ def _power(_: _Compiler, part: Any) -> Step:
     return steps.Chain([step, steps.Affine(sub=scaler.mean_, div=scaler.scale_, label="PowerTransformer")])
 
 
-def _quantile(_: _Compiler, part: Any) -> Step:
+def quantile(_: Compiler, part: Any) -> Step:
+    """QuantileTransformer."""
     normal = part.output_distribution == "normal"
     return curves.Quantiles(quantiles=np.asarray(part.quantiles_), references=np.asarray(part.references_), normal=normal)
 
 
-def _polynomial(_: _Compiler, part: Any) -> Step:
+def polynomial(_: Compiler, part: Any) -> Step:
+    """PolynomialFeatures."""
     return curves.Polynomial(factors=[[column for column, power in enumerate(row) for _ in range(power)] for row in part.powers_.tolist()])
 
 
-def _splines(_: _Compiler, part: Any) -> Step:
+def splines(_: Compiler, part: Any) -> Step:
+    """SplineTransformer."""
     if getattr(part, "handle_missing", "error") != "error":
         raise NotCompilableError(f"SplineTransformer with handle_missing {part.handle_missing!r} has no compiler")
     return curves.Splines(
@@ -285,7 +307,8 @@ def _splines(_: _Compiler, part: Any) -> Step:
     )
 
 
-def _pca(_: _Compiler, part: Any) -> Step:
+def pca(_: Compiler, part: Any) -> Step:
+    """PCA and IncrementalPCA."""
     scale = None
     if part.whiten:
         scale = np.sqrt(part.explained_variance_)
@@ -295,39 +318,16 @@ def _pca(_: _Compiler, part: Any) -> Step:
     return curves.Project(components=np.asarray(part.components_), mean=mean, scale=scale)
 
 
-_TRANSFORMERS: dict[str, Callable[[_Compiler, Any], Step]] = {
-    "ColumnTransformer": _column_transformer,
-    "FeatureUnion": _feature_union,
-    "Pipeline": _pipeline,
-    "StandardScaler": _standard,
-    "MinMaxScaler": _min_max,
-    "MaxAbsScaler": _max_abs,
-    "RobustScaler": _robust,
-    "SimpleImputer": _imputer,
-    "MissingIndicator": _indicator,
-    "OneHotEncoder": _one_hot,
-    "OrdinalEncoder": _ordinal,
-    "TargetEncoder": _target,
-    "KBinsDiscretizer": _bins,
-    **dict.fromkeys(
-        (
-            *("VarianceThreshold", "SelectKBest", "SelectPercentile", "SelectFpr", "SelectFdr", "SelectFwe", "GenericUnivariateSelect"),
-            *("SelectFromModel", "RFE", "RFECV", "SequentialFeatureSelector"),
-        ),
-        _support,
-    ),
-    "Normalizer": lambda _, part: curves.Normalize(norm=part.norm),
-    "Binarizer": lambda _, part: curves.Threshold(above=float(part.threshold)),
-    "FunctionTransformer": _function,
-    "PowerTransformer": _power,
-    "QuantileTransformer": _quantile,
-    "PolynomialFeatures": _polynomial,
-    "SplineTransformer": _splines,
-    "PCA": _pca,
-    "IncrementalPCA": _pca,
-    "TruncatedSVD": lambda _, part: curves.Project(components=np.asarray(part.components_)),
-    "CountVectorizer": _text,
-    "TfidfVectorizer": _text,
-    "HashingVectorizer": _hashed,
-    "TfidfTransformer": _weighted,
-}
+def normalizer(_: Compiler, part: Any) -> Step:
+    """Normalizer."""
+    return curves.Normalize(norm=part.norm)
+
+
+def binarizer(_: Compiler, part: Any) -> Step:
+    """Binarizer."""
+    return curves.Threshold(above=float(part.threshold))
+
+
+def svd(_: Compiler, part: Any) -> Step:
+    """TruncatedSVD."""
+    return curves.Project(components=np.asarray(part.components_))

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from windtunnel.lifecycle.contract.seams.learners import learner_of
 from windtunnel.serving.compiler import estimators, steps
 from windtunnel.serving.compiler.plan import NotCompilableError, Step
 
-__all__ = ["estimator"]
+__all__ = ["estimator", "linear", "trees"]
 
 
 def estimator(part: Any, task: str) -> Step:
@@ -18,15 +19,19 @@ def estimator(part: Any, task: str) -> Step:
     Raises:
         NotCompilableError: there is no compiler for it.
     """
+    learner = learner_of(type(part))
+    if learner is not None and learner.compile:
+        step: Step = learner.part("compile")(part, task)
+        return step
     name = type(part).__name__
     if not type(part).__module__.startswith("sklearn."):
         raise NotCompilableError(f"{type(part).__module__}.{name} has no compiler")
     if name in _TREES:
-        return _trees(part, task)
+        return trees(part, task)
     if name in _SINGLE:
         return _single(part, task)
     if name in _LINEAR:
-        return _linear(part, task)
+        return linear(part, task)
     compiler = _OTHERS.get(name)
     if compiler is None:
         raise NotCompilableError(f"estimator {name} has no compiler")
@@ -85,7 +90,12 @@ _MARGINS = {"LinearSVC", "RidgeClassifier", "RidgeClassifierCV", "SGDClassifier"
 """Linear classifiers without probabilities of their own, or used without them: a calibration turns their distances into some."""
 
 
-def _trees(part: Any, task: str) -> estimators.Trees:
+def trees(part: Any, task: str) -> estimators.Trees:
+    """A tree ensemble, by treelite.
+
+    Raises:
+        NotCompilableError: there is no plan that answers as it does.
+    """
     import treelite.sklearn
 
     try:
@@ -129,7 +139,12 @@ def _missing_seen(part: Any) -> bool:
     return bool(getattr(first, "_support_missing_values", lambda _x: False)(np.array([[np.nan]])))
 
 
-def _linear(part: Any, task: str) -> Step:
+def linear(part: Any, task: str) -> Step:
+    """A linear model.
+
+    Raises:
+        NotCompilableError: there is no plan that answers as it does.
+    """
     name = type(part).__name__
     coefficients = np.atleast_2d(np.asarray(part.coef_, dtype=np.float64))
     intercept = np.broadcast_to(np.asarray(part.intercept_, dtype=np.float64).ravel(), (len(coefficients),)).copy()
@@ -157,7 +172,7 @@ def _single(part: Any, task: str) -> Step:
     forest.estimators_, forest.n_outputs_, forest.n_features_in_ = [part], 1, part.n_features_in_
     if name.endswith("Classifier"):
         forest.classes_, forest.n_classes_ = part.classes_, part.n_classes_
-    return _trees(forest, task)
+    return trees(forest, task)
 
 
 def _constant(part: Any, task: str) -> Step:
@@ -219,7 +234,7 @@ def _raw(part: Any, task: str) -> Step:
     """The raw sums of boosted trees."""
     if "GradientBoosting" not in type(part).__name__:
         raise NotCompilableError(f"the distances of {type(part).__name__} have no compiler")
-    step = _trees(part, task)
+    step = trees(part, task)
     return estimators.Trees(model=step.model, single=step.single, null=step.null, pair=False, margin=True, infinite=step.infinite)
 
 

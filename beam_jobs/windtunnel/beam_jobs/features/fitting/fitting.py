@@ -11,7 +11,6 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 
 from windtunnel.beam_jobs import job
 from windtunnel.beam_jobs.features.data import Data, open_data
-from windtunnel.beam_jobs.features.fitting import families  # noqa: F401 - registers them
 from windtunnel.beam_jobs.features.fitting.compose import fit_node
 from windtunnel.beam_jobs.features.fitting.engine import Context, run
 from windtunnel.beam_jobs.features.fitting.passes import NAME, gather, guard, on_disk

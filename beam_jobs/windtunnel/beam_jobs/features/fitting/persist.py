@@ -28,7 +28,7 @@ def dump(transformer: Any, folder: Path) -> None:
     path = folder / "pipeline.skops"
     skops.io.dump(transformer, path)
     bundle.settle(path)
-    unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(bundle.TRUSTED))
+    unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(bundle.trusted()))
     if unknown:
         raise ConfigurationError(
             f"the transformer holds types that features may not hold: {unknown}",

@@ -1,4 +1,4 @@
-"""Which estimator is fitted how: families of our own, accumulators of extensions, a declared sample, or a refusal with the ways out."""
+"""Which estimator is fitted how: as its row in the registry of transformers says, on a declared sample, or not, with the ways out."""
 
 import functools
 from collections.abc import Callable
@@ -15,42 +15,29 @@ from windtunnel.beam_jobs.features.tallies.accumulator import Accumulator, Gathe
 from windtunnel.beam_jobs.features.tallies.rows import Gathered
 from windtunnel.beam_jobs.features.tallies.streams import Chunk, Stream
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnsupportedError
+from windtunnel.lifecycle.contract.seams.transformers import TRANSFORMERS, TransformerRow
 
-__all__ = ["GROUP", "column_map", "family", "fit_leaf", "maps"]
+__all__ = ["GROUP", "column_map", "fit_leaf", "identity_map", "row_of"]
 
 GROUP = "windtunnel.accumulators"
+"""The older way of extensions, which have no compile side: entry points that name an `Accumulator`, by the estimator's class."""
 
 Handler = Callable[[Context, Any, Stream, str], Fit]
-_FAMILIES: dict[str, Handler] = {}
-_MAPS: dict[str, Callable[[Any], list[int] | None]] = {}
 
 
-def family(*classes: type) -> Callable[[Handler], Handler]:
-    """Register a fit for scikit-learn classes: a coroutine that answers the fitted estimator, or (fitted, stream, stored entries)."""
-
-    def register(handler: Handler) -> Handler:
-        for found in classes:
-            _FAMILIES[name_of(found)] = handler
-        return handler
-
-    return register
-
-
-def maps(*classes: type) -> Callable[[Callable[[Any], list[int] | None]], Callable[[Any], list[int] | None]]:
-    """Register which input column each output column of a fitted estimator depends on, and on that alone."""
-
-    def register(function: Callable[[Any], list[int] | None]) -> Callable[[Any], list[int] | None]:
-        for found in classes:
-            _MAPS[name_of(found)] = function
-        return function
-
-    return register
+@functools.cache
+def row_of(kind: type) -> TransformerRow | None:
+    """What is known of a class of transformer."""
+    return TRANSFORMERS.of(kind)
 
 
 def column_map(fitted: Any) -> list[int] | None:
     """For each output column the one input column it depends on; None where it is not so."""
-    found = _MAPS.get(name_of(type(fitted)))
-    return found(fitted) if found is not None else None
+    row = row_of(type(fitted))
+    if row is None or not row.columns:
+        return None
+    places: list[int] | None = row.part("columns")(fitted)
+    return places
 
 
 def name_of(kind: type) -> str:
@@ -108,13 +95,14 @@ def _fit(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     kind = type(estimator)
     if context.options.sample_for(estimator) is not None:
         return (yield from _on_sample(context, estimator, stream, where))
-    extension = _extensions().get(name_of(kind))
+    row = row_of(kind)
+    extension = row.part("accumulator") if row is not None and row.accumulator else _extensions().get(name_of(kind))
     if extension is not None:
         gatherer = _Extension(extension(estimator))
         (found,) = yield from context.need(Request(("extension", stream.key, where), stream, gatherer))
         return found.accumulator.finish()
-    handler = _FAMILIES.get(name_of(kind))
-    if handler is not None:
+    if row is not None and row.fit:
+        handler: Handler = row.part("fit")
         return (yield from handler(context, estimator, stream, where))
     if not get_tags(estimator).requires_fit:
         return estimator.fit(context.peek(stream))
@@ -123,7 +111,7 @@ def _fit(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     raise UnsupportedError(
         f"{where}: a {kind.__name__} cannot be fitted over any amount of data",
         hint=f"choose another step, fit it on a declared sample (options sample={{{kind.__name__!r}: rows}}), "
-        f"or register an Accumulator for {name_of(kind)} under the entry-point group {GROUP}",
+        f"or let a package register it: a row with an Accumulator, under the entry-point group {TRANSFORMERS.group}",
         estimator=name_of(kind),
     )
 

@@ -17,12 +17,13 @@ class Accumulator(abc.ABC):
     order of the rows; the last one is finished. It must be picklable, and two ways of cutting the rows must give the same answer:
     `windtunnel.beam_jobs.features.testing.AccumulatorConformance` checks that.
 
-    Register a subclass under the entry-point group ``windtunnel.accumulators``, named by the estimator's class:
+    A package registers a subclass in the row of its transformer (`windtunnel.lifecycle.contract.seams.transformers`), by an entry point
+    that is named by the estimator's class:
 
     .. code-block:: toml
 
-        [project.entry-points."windtunnel.accumulators"]
-        "my_package.scalers.RangeScaler" = "my_package.windtunnel:RangeAccumulator"
+        [project.entry-points."windtunnel.transformers"]
+        "my_package.scalers.RangeScaler" = "my_package.rows:RANGE_SCALER"
 
     Args:
         estimator: a clone of the unfitted estimator; `finish` may fit and return it.

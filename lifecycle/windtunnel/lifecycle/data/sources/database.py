@@ -22,7 +22,7 @@ from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.sources.columnar import Fitter
-from windtunnel.lifecycle.data.sources.options import checked
+from windtunnel.lifecycle.data.sources.options import QueryOptions
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece, Unit
 
 __all__ = ["one_version", "plan_query", "read_query"]
@@ -30,7 +30,6 @@ __all__ = ["one_version", "plan_query", "read_query"]
 _ROWS = 131_072
 _NAME = re.compile(r"^\w+(\.\w+)*$")
 _VERSION = re.compile(r"^[0-9A-F-]+$")
-_OPTIONS = {"partition_column", "partitions", "driver"}
 
 
 @contextlib.contextmanager
@@ -69,12 +68,12 @@ def plan_query(problem: Problem, window: Window, version: str = "") -> Unit:
         ConfigurationError: names or options are wrong.
         UnavailableError: the database is out of reach.
     """
-    options = checked(problem.source.options, _OPTIONS, f"problem {problem.name}")
+    options = QueryOptions.of(problem.source.options, f"problem {problem.name}")
     statement = _statement(problem, window)
     statements = [statement]
-    column, parts = options.get("partition_column"), int(options.get("partitions", 4))
+    column, parts = options.partition_column, options.partitions
     if column is not None:
-        if not _NAME.match(str(column)) or parts < 1:
+        if not _NAME.match(str(column)):
             raise ConfigurationError(
                 f"problem {problem.name}: source.options.partition_column {column!r} with {parts} partitions is not possible"
             )

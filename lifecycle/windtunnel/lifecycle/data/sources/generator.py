@@ -1,12 +1,12 @@
 """Anything else: a Python function of the window that yields Arrow batches."""
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SourceFormatError, WindtunnelError
+from windtunnel.lifecycle.contract.naming import imported
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
@@ -51,16 +51,7 @@ def read_generator(problem: Problem, piece: Piece, _settings: Settings) -> Itera
 
 
 def _function(problem: Problem) -> Callable[..., Iterable[Any]]:
-    module, _, name = str(problem.source.generator).partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(
-            f"problem {problem.name}: source.generator {problem.source.generator!r} cannot be imported: {error}",
-            hint="it must be module:function of something that every worker has installed",
-        ) from error
+    found = imported(str(problem.source.generator), f"problem {problem.name}: source.generator", problem.directory)
     if not callable(found):
         raise ConfigurationError(f"problem {problem.name}: source.generator {problem.source.generator!r} is not a function")
     function: Callable[..., Iterable[Any]] = found

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.naming import did_you_mean
 
-__all__ = ["TextOptions", "checked"]
+__all__ = ["QueryOptions", "TextOptions", "checked"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +77,48 @@ class TextOptions:
         return codecs.lookup(self.encoding).name in {"utf-8", "ascii", "utf-8-sig"}
 
 
+@dataclasses.dataclass(frozen=True)
+class QueryOptions:
+    """The options of a database.
+
+    Attributes:
+        partition_column: read in parallel by ranges of this column; PostgreSQL only.
+        partitions: in so many parts.
+        driver: the ADBC driver, where the address does not say it.
+    """
+
+    partition_column: str | None = None
+    partitions: int = 4
+    driver: str | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Options from a problem file.
+
+        Raises:
+            ConfigurationError: names the option and what is allowed.
+
+        Example:
+            >>> QueryOptions.of({"partition_column": "id"}, "problem p").partitions
+            4
+        """
+        options = cls(**checked(values, {field.name for field in dataclasses.fields(cls)}, where))
+        if not isinstance(options.partitions, int) or isinstance(options.partitions, bool) or options.partitions < 1:
+            raise ConfigurationError(f"{where}: source.options.partitions must be a whole number from 1 but got {options.partitions!r}")
+        return options
+
+
 def checked(values: Mapping[str, Any], allowed: set[str], where: str) -> dict[str, Any]:
     """Options whose names are all known.
 
     Raises:
         ConfigurationError: names the unknown one and those that are allowed.
     """
-    unknown = sorted(set(values) - allowed)
-    if unknown:
-        raise ConfigurationError(f"{where}: unknown source.options {unknown}", hint=f"allowed here: {', '.join(sorted(allowed))}")
+    strange = sorted(set(values) - allowed)
+    if strange:
+        guess = did_you_mean(strange[0], allowed)
+        raise ConfigurationError(
+            f"{where}: unknown source.options {strange}" + (f"; {guess}" if guess else ""),
+            hint=f"allowed here: {', '.join(sorted(allowed)) or 'none'}",
+        )
     return dict(values)

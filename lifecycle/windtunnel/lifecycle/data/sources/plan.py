@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.fingerprint import fingerprint
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.seams.sources import SOURCES
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.sources.files import content_digest, find, is_local, state_of
 from windtunnel.lifecycle.data.sources.piece import Piece, Unit
 
-__all__ = ["plan"]
+__all__ = ["plan", "plan_iceberg", "plan_python", "plan_sql"]
 
 log = logging.getLogger("windtunnel.sources")
 
@@ -39,18 +40,35 @@ def plan(problem: Problem, window: Window, settings: Settings, version: str = ""
         ConfigurationError: the path has unknown fields.
         UnavailableError: the place is out of reach.
     """
-    if problem.source.format == "sql":
-        from windtunnel.lifecycle.data.sources.database import plan_query
+    row = SOURCES[problem.source.format]
+    if row.plan:
+        units: list[Unit] = row.part("plan")(problem, window, settings, version)
+        return units
+    return _plan_files(problem, window, settings)
 
-        return [plan_query(problem, window, version)]
-    if problem.source.format == "python":
-        from windtunnel.lifecycle.data.sources.generator import plan_generator
 
-        return [plan_generator(problem, window)]
-    if problem.source.format == "iceberg":
-        from windtunnel.lifecycle.data.sources.lake import plan_table
+def plan_sql(problem: Problem, window: Window, _settings: Settings, version: str) -> list[Unit]:
+    """The unit of a database's window."""
+    from windtunnel.lifecycle.data.sources.database import plan_query
 
-        return [plan_table(problem, window, settings, version_of)]
+    return [plan_query(problem, window, version)]
+
+
+def plan_python(problem: Problem, window: Window, _settings: Settings, _version: str) -> list[Unit]:
+    """The unit of a generator's window."""
+    from windtunnel.lifecycle.data.sources.generator import plan_generator
+
+    return [plan_generator(problem, window)]
+
+
+def plan_iceberg(problem: Problem, window: Window, settings: Settings, _version: str) -> list[Unit]:
+    """The unit of an Iceberg table that is copied."""
+    from windtunnel.lifecycle.data.sources.lake import plan_table
+
+    return [plan_table(problem, window, settings, version_of)]
+
+
+def _plan_files(problem: Problem, window: Window, settings: Settings) -> list[Unit]:
     fields = _fields(problem)
     landing = settings.need("landing") if "landing" in fields else ""
     values = [

@@ -1,9 +1,9 @@
 """Reading any piece of any source."""
 
-import importlib
 from collections.abc import Callable, Iterator
 
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.seams.sources import SOURCES
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece
 
@@ -18,22 +18,5 @@ def read(problem: Problem, piece: Piece, settings: Settings) -> Iterator[Chunk]:
         SchemaMismatchError: a declared column is missing or of another family of types.
         UnavailableError: the piece is out of reach, or was changed since it was planned.
     """
-    return _reader(problem.source.format)(problem, piece, settings)
-
-
-def _reader(kind: str) -> Callable[[Problem, Piece, Settings], Iterator[Chunk]]:
-    """Only the module that is needed is imported."""
-    module, name = _READERS[kind]
-    reader: Callable[[Problem, Piece, Settings], Iterator[Chunk]] = getattr(importlib.import_module(module), name)
-    return reader
-
-
-_READERS = {
-    "csv": ("windtunnel.lifecycle.data.sources.text.delimited", "read_delimited"),
-    "jsonl": ("windtunnel.lifecycle.data.sources.text.lines", "read_lines"),
-    "parquet": ("windtunnel.lifecycle.data.sources.columnar", "read_parquet"),
-    "iceberg": ("windtunnel.lifecycle.data.sources.columnar", "read_parquet"),
-    "arrow": ("windtunnel.lifecycle.data.sources.columnar", "read_arrow"),
-    "sql": ("windtunnel.lifecycle.data.sources.database", "read_query"),
-    "python": ("windtunnel.lifecycle.data.sources.generator", "read_generator"),
-}
+    reader: Callable[[Problem, Piece, Settings], Iterator[Chunk]] = SOURCES[problem.source.format].part("read")
+    return reader(problem, piece, settings)

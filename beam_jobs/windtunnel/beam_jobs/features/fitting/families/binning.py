@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, QuantileTransformer
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import check_array, check_random_state
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
-from windtunnel.beam_jobs.features.fitting.registry import family, identity_map, maps
+from windtunnel.beam_jobs.features.fitting.registry import identity_map
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.accumulator import Request
 from windtunnel.beam_jobs.features.tallies.kmeans import centers_of
@@ -19,10 +19,7 @@ from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.beam_jobs.features.tallies.summary import Summary
 from windtunnel.lifecycle.contract.errors import UnsupportedError
 
-maps(QuantileTransformer)(identity_map)
 
-
-@maps(KBinsDiscretizer)
 def ordinal_bins(fitted: Any) -> list[int] | None:
     """Column by column where the bins are numbers."""
     return identity_map(fitted) if fitted.encode == "ordinal" else None
@@ -42,7 +39,6 @@ def rows_at(context: Context, stream: Stream, indices: np.ndarray) -> Fit:
     return table.iloc[inverse] if hasattr(table, "iloc") else table[inverse]
 
 
-@family(KBinsDiscretizer)
 def bins(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Every strategy; more rows than `subsample` are sampled at the same places as scikit-learn's."""
     rows = yield from context.rows()
@@ -114,7 +110,6 @@ def _edges(estimator: Any, summary: Summary, index: int, kind: Any, n_bins: int)
     return found, len(found) - 1
 
 
-@family(QuantileTransformer)
 def quantile(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """All quantiles exactly, or those of scikit-learn's own subsample."""
     if estimator.subsample is not None and estimator.n_quantiles > estimator.subsample:

@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 from scipy import optimize, stats
 from scipy.special import boxcox as box_cox
-from sklearn.preprocessing import PowerTransformer, SplineTransformer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from sklearn.preprocessing._data import _is_constant_feature
 from sklearn.utils import check_array
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
-from windtunnel.beam_jobs.features.fitting.registry import family, identity_map, maps
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.accumulator import Request
 from windtunnel.beam_jobs.features.tallies.moments import Moments
@@ -20,10 +19,7 @@ from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.beam_jobs.features.tallies.summary import Summary
 from windtunnel.lifecycle.contract.errors import UnsupportedError
 
-maps(PowerTransformer)(identity_map)
 
-
-@family(SplineTransformer)
 def spline(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """scikit-learn's own fit, given the base knots of all rows."""
     width = np.shape(context.peek(stream))[1]
@@ -58,7 +54,6 @@ def spline(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     return estimator
 
 
-@family(PowerTransformer)
 def power(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """On the rows themselves while they are few, which is scikit-learn's own fit; else from distinct values with counts.
 

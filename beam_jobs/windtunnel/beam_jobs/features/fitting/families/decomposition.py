@@ -4,14 +4,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.decomposition._pca import _infer_dimension
 from sklearn.utils import check_array
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import validate_data
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
-from windtunnel.beam_jobs.features.fitting.registry import family
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.tallies.rows import Gathered, fits_in_memory
@@ -82,7 +80,6 @@ def _wide(where: str, estimator: Any, width: int) -> UnsupportedError:
     )
 
 
-@family(PCA)
 def pca(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Few rows are given to scikit-learn itself; more go the covariance route, which is exact, whatever the solver."""
     rows = yield from context.rows()
@@ -135,7 +132,6 @@ def _finish_pca(estimator: Any, scatter: Scatter, rows: int, width: int) -> None
     estimator.singular_values_ = np.sqrt(values * (rows - 1))[:wanted].astype(kind)
 
 
-@family(TruncatedSVD)
 def svd(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Few rows are given to scikit-learn itself, with its own random numbers; more go the exact route over the products of columns."""
     rows = yield from context.rows()

@@ -4,16 +4,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.utils._missing import is_scalar_nan
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
-from windtunnel.beam_jobs.features.fitting.registry import family, identity_map, maps
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.beam_jobs.features.tallies.summary import Summary
-
-maps(OrdinalEncoder)(identity_map)
 
 
 def _counted(categories: np.ndarray, values: Any, counts: np.ndarray) -> np.ndarray:
@@ -45,7 +41,6 @@ def _fit_on_distinct(estimator: Any, summary: Summary, *, applied: bool) -> None
             estimator.transform(surrogate)  # refuses: a missing time equals no category
 
 
-@family(OneHotEncoder)
 def one_hot(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Answers how many entries it stores, too: that decides whether a ColumnTransformer is sparse."""
     summary = yield from context.summary(stream)
@@ -67,7 +62,6 @@ def one_hot(context: Context, estimator: Any, stream: Stream, where: str) -> Fit
     return estimator, None, stored
 
 
-@family(OrdinalEncoder)
 def ordinal(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Categories, and the infrequent ones grouped."""
     summary = yield from context.summary(stream)

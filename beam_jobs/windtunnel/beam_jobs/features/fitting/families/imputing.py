@@ -4,20 +4,17 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.impute._base import _safe_min
 from sklearn.utils._mask import _get_mask
 from sklearn.utils._missing import is_scalar_nan
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
-from windtunnel.beam_jobs.features.fitting.registry import family, maps
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.order import large_statistic, median
 from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.lifecycle.contract.errors import UnsupportedError
 
 
-@maps(SimpleImputer)
 def kept(fitted: Any) -> list[int] | None:
     """The columns that are not dropped for being empty."""
     if fitted.add_indicator:
@@ -29,7 +26,6 @@ def kept(fitted: Any) -> list[int] | None:
     return [int(i) for i in np.flatnonzero(~empty)]
 
 
-@family(SimpleImputer)
 def imputer(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """All strategies; the indicator too."""
     if callable(estimator.strategy):
@@ -79,7 +75,6 @@ def _of_large(estimator: Any, summary: Any, index: int) -> Any:
     return large_statistic(summary, index, estimator.strategy)
 
 
-@family(MissingIndicator)
 def indicator(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Fitted by scikit-learn itself on the distinct values."""
     summary = yield from context.summary(stream)

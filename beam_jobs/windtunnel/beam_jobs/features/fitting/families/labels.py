@@ -4,10 +4,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.preprocessing import LabelBinarizer, LabelEncoder
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
-from windtunnel.beam_jobs.features.fitting.registry import family
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.streams import Apply, Pick, Source, Stream
 from windtunnel.lifecycle.contract.errors import ConfigurationError
@@ -15,7 +13,6 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError
 __all__ = ["labels"]
 
 
-@family(LabelBinarizer, LabelEncoder)
 def labels(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Fitted by scikit-learn itself on the distinct labels; of a table with one column, that column is the labels."""
     head = context.peek(stream)

@@ -4,20 +4,15 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.preprocessing._data import _handle_zeros_in_scale, _is_constant_feature
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
-from windtunnel.beam_jobs.features.fitting.registry import family, identity_map, maps
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.moments import Moments
 from windtunnel.beam_jobs.features.tallies.order import percentiles
 from windtunnel.beam_jobs.features.tallies.streams import Stream
 
-maps(StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler)(identity_map)
 
-
-@family(StandardScaler)
 def standard(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Mean and variance; a column counts as constant by scikit-learn's own rule."""
     weighted = context.weighted(estimator)
@@ -45,7 +40,6 @@ def finish_standard(estimator: Any, moments: Moments, template: Any, *, weighted
     return estimator
 
 
-@family(MinMaxScaler, MaxAbsScaler)
 def extremes(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Fitted by scikit-learn itself on the least and the greatest values."""
     moments = yield from context.moments(stream)
@@ -55,7 +49,6 @@ def extremes(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
     return estimator
 
 
-@family(RobustScaler)
 def robust(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Median and quantile range."""
     summary = yield from context.summary(stream)

@@ -6,13 +6,6 @@ import numpy as np
 import scipy.sparse
 from scipy import special, stats
 from sklearn.feature_selection import (
-    GenericUnivariateSelect,
-    SelectFdr,
-    SelectFpr,
-    SelectFwe,
-    SelectKBest,
-    SelectPercentile,
-    VarianceThreshold,
     chi2,
     f_classif,
     f_regression,
@@ -22,7 +15,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
-from windtunnel.beam_jobs.features.fitting.registry import family
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.tallies.moments import Moments, of_table
@@ -30,7 +22,6 @@ from windtunnel.beam_jobs.features.tallies.streams import Chunk, Stream
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnsupportedError
 
 
-@family(VarianceThreshold)
 def variance(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Variances, and for a threshold of zero the ranges, which rounding cannot spoil."""
     moments: Moments = yield from context.moments(stream)
@@ -127,7 +118,6 @@ class WithTarget(Gatherer):
         self.n = n
 
 
-@family(SelectKBest, SelectPercentile, SelectFpr, SelectFdr, SelectFwe, GenericUnivariateSelect)
 def univariate(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """The scores of chi2, f_classif and f_regression; scikit-learn selects by them."""
     function = estimator.score_func

@@ -3,29 +3,23 @@
 from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction import FeatureHasher
-from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.preprocessing import Binarizer, FunctionTransformer, Normalizer, PolynomialFeatures
+from sklearn.preprocessing import Binarizer, Normalizer, PolynomialFeatures
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
-from windtunnel.beam_jobs.features.fitting.registry import family, identity_map, maps
+from windtunnel.beam_jobs.features.fitting.registry import identity_map
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.streams import Stream
-
-maps(Binarizer)(identity_map)
 
 _CHECKED = (Normalizer, Binarizer, PolynomialFeatures)
 """They refuse NaN and infinity when they are fitted."""
 
 
-@maps(FunctionTransformer)
 def elementwise(fitted: Any) -> list[int] | None:
     """A numpy ufunc works on each entry alone."""
     plain = isinstance(fitted.func, np.ufunc) or fitted.func is None
     return identity_map(fitted) if plain and not fitted.kw_args and hasattr(fitted, "n_features_in_") else None
 
 
-@family(Normalizer, Binarizer, PolynomialFeatures, FunctionTransformer, HashingVectorizer, FeatureHasher)
 def stateless(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """On the first few rows, as nothing is learnt; but what scikit-learn refuses in any row is refused, where tallies show it."""
     head = context.peek(stream)

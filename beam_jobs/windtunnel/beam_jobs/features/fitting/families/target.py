@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.model_selection._split import check_cv
-from sklearn.preprocessing import LabelBinarizer, LabelEncoder, TargetEncoder
+from sklearn.preprocessing import LabelBinarizer, LabelEncoder
 from sklearn.utils.multiclass import type_of_target
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
-from windtunnel.beam_jobs.features.fitting.registry import family
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.tallies.rows import Labels
@@ -112,7 +111,6 @@ class CrossFitted(Step):
         return _wrap_data_with_container("transform", made, given, encoder)
 
 
-@family(TargetEncoder)
 def target(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Fits the encoder, and answers cross-fitted values to what follows."""
     if context.head.y is None:

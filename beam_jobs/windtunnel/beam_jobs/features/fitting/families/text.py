@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 from sklearn.base import clone
-from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.feature_extraction.text import TfidfTransformer, TfidfVectorizer
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
-from windtunnel.beam_jobs.features.fitting.registry import family
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.tallies.streams import Chunk, Stream
@@ -96,7 +95,6 @@ def _distinct(texts: Any) -> tuple[list[Any], np.ndarray]:
     return unique.tolist(), np.bincount(codes, minlength=len(unique)).astype(np.int64)
 
 
-@family(CountVectorizer, TfidfVectorizer)
 def vectorizer(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """One pass; answers the number of stored entries, which is the sum of the document frequencies."""
     with quiet():
@@ -177,7 +175,6 @@ class Stored(Gatherer):
             self.documents = other.documents if self.documents is None else self.documents + other.documents
 
 
-@family(TfidfTransformer)
 def tfidf(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """One pass over the counts."""
     (found,) = yield from context.need(Request(("documents", stream.key), stream, Stored()))

@@ -1,0 +1,41 @@
+"""Rows about a class of somebody's, such as an estimator: found again by an object of that class."""
+
+import dataclasses
+from typing import TypeVar
+
+from windtunnel.lifecycle.contract.naming import imported
+from windtunnel.lifecycle.contract.seams.registry import Registry, Row
+
+__all__ = ["ClassRegistry", "ClassRow"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassRow(Row):
+    """A row about a class; its name is the class's public one, such as ``sklearn.preprocessing.StandardScaler``.
+
+    Attributes:
+        trusted: types, beyond skops' own defaults, that its fitted objects hold: bundles may hold them then.
+    """
+
+    trusted: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """The class as ``module:attribute``."""
+        module, _, attribute = self.name.rpartition(".")
+        return f"{module}:{attribute}"
+
+
+R = TypeVar("R", bound=ClassRow)
+
+
+class ClassRegistry(Registry[R]):
+    """Rows about classes."""
+
+    def of(self, kind: type) -> R | None:
+        """The row about a class, or None; only modules of classes that are called the same are imported."""
+        for name in self.names:
+            row = self.get(name) if name.rpartition(".")[2] == kind.__qualname__ else None
+            if row is not None and imported(row.where) is kind:
+                return row
+        return None
