@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
@@ -47,7 +48,12 @@ def test_what_is_unknown_is_refused_with_the_names_and_the_likeliest():
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression", "anomaly"])
 def test_a_task_s_figures_are_its_metrics(task):
-    figures = tally(task, ["a", "b"] if task == "multiclass" else [], 0.5).figures()
+    counted = tally(task, ["a", "b"] if task == "multiclass" else [], 0.5)
+    truth = np.array(["a", "b"], dtype=object) if task == "multiclass" else np.array([0, 1])
+    counted.add(
+        truth, np.array([[0.9, 0.1], [0.2, 0.8]]) if task in {"binary", "multiclass"} else np.array([[0.1], [0.8]]), np.array([0, 1])
+    )
+    figures = counted.figures()
     without = {"kpi", "objective", "expected_cost", "latency_p50_ms", "latency_p99_ms", "size_mb"}
     rows = {row.name for row in METRICS if task in row.tasks and row.needs != "sensitive"} - without
     assert set(figures) == rows

@@ -15,9 +15,9 @@ from windtunnel.beam_jobs.features.tallies.accumulator import Accumulator, Gathe
 from windtunnel.beam_jobs.features.tallies.rows import Gathered
 from windtunnel.beam_jobs.features.tallies.streams import Chunk, Stream
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnsupportedError
-from windtunnel.lifecycle.contract.seams.transformers import TRANSFORMERS, TransformerRow
+from windtunnel.lifecycle.contract.seams.transformers import TRANSFORMERS
 
-__all__ = ["GROUP", "column_map", "fit_leaf", "identity_map", "row_of"]
+__all__ = ["GROUP", "column_map", "fit_leaf", "identity_map"]
 
 GROUP = "windtunnel.accumulators"
 """The older way of extensions, which have no compile side: entry points that name an `Accumulator`, by the estimator's class."""
@@ -25,15 +25,9 @@ GROUP = "windtunnel.accumulators"
 Handler = Callable[[Context, Any, Stream, str], Fit]
 
 
-@functools.cache
-def row_of(kind: type) -> TransformerRow | None:
-    """What is known of a class of transformer."""
-    return TRANSFORMERS.of(kind)
-
-
 def column_map(fitted: Any) -> list[int] | None:
     """For each output column the one input column it depends on; None where it is not so."""
-    row = row_of(type(fitted))
+    row = TRANSFORMERS.of(type(fitted))
     if row is None or not row.columns:
         return None
     places: list[int] | None = row.part("columns")(fitted)
@@ -95,7 +89,7 @@ def _fit(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     kind = type(estimator)
     if context.options.sample_for(estimator) is not None:
         return (yield from _on_sample(context, estimator, stream, where))
-    row = row_of(kind)
+    row = TRANSFORMERS.of(kind)
     extension = row.part("accumulator") if row is not None and row.accumulator else _extensions().get(name_of(kind))
     if extension is not None:
         gatherer = _Extension(extension(estimator))

@@ -1,6 +1,7 @@
 """Rows about a class of somebody's, such as an estimator: found again by an object of that class."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TypeVar
 
 from windtunnel.lifecycle.contract.naming import imported
@@ -32,10 +33,13 @@ R = TypeVar("R", bound=ClassRow)
 class ClassRegistry(Registry[R]):
     """Rows about classes."""
 
+    def __init__(self, seam: str, thing: str, row: type[R], rows: Iterable[R]) -> None:
+        super().__init__(seam, thing, row, rows)
+        self._of: dict[type, R | None] = {}
+
     def of(self, kind: type) -> R | None:
         """The row about a class, or None; only modules of classes that are called the same are imported."""
-        for name in self.names:
-            row = self.get(name) if name.rpartition(".")[2] == kind.__qualname__ else None
-            if row is not None and imported(row.where) is kind:
-                return row
-        return None
+        if kind not in self._of:
+            rows = (self.get(name) for name in self.names if name.rpartition(".")[2] == kind.__qualname__)
+            self._of[kind] = next((row for row in rows if row is not None and imported(row.where) is kind), None)
+        return self._of[kind]

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from windtunnel.lifecycle.contract.naming import imported
@@ -11,7 +10,6 @@ from windtunnel.lifecycle.contract.seams.registry import Registry, Row, part
 __all__ = ["LEARNERS", "LearnerRow", "learner_of"]
 
 _COMPILE = "windtunnel.serving.compiler.learners"
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +24,7 @@ class LearnerRow(Row):
     """
 
     estimators: Mapping[str, str]
-    defaults: Mapping[str, Mapping[str, Any]] = _NOTHING
+    defaults: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     trusted: tuple[str, ...] = ()
     compile: str = part("")
 
@@ -48,7 +46,7 @@ def _classes(classifier: str, regressor: str) -> dict[str, str]:
     return {"binary": classifier, "multiclass": classifier, "regression": regressor}
 
 
-_MANY = MappingProxyType({"max_iter": 1000})  # scikit-learn's own 100 steps end too early on columns of unlike scale
+_MANY = {"max_iter": 1000}  # scikit-learn's own 100 steps end too early on columns of unlike scale
 
 LEARNERS = Registry(
     "learners",

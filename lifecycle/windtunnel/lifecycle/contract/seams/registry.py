@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from typing import Any, Generic, TypeVar
@@ -141,24 +142,26 @@ class Registry(Generic[R]):
         return did_you_mean(name, self.names)
 
     def _entries(self) -> tuple[metadata.EntryPoint, ...]:
-        return tuple(metadata.entry_points(group=self.group))
+        return _installed(self.group, tuple(sys.path))
 
     def _loaded(self, entry: metadata.EntryPoint) -> R:
-        return _load(entry, self.row)  # type: ignore[return-value] # it checks that it is one
+        what = f"{_origin(entry)} registers {entry.name!r} under {entry.group}"
+        try:
+            row = entry.load()
+        except Exception as error:  # whatever a package raises while it is imported
+            raise ConfigurationError(f"{what}, which cannot be loaded: {type(error).__name__}: {error}") from error
+        if not isinstance(row, self.row):
+            raise ConfigurationError(
+                f"{what}: {entry.value} is a {type(row).__name__}, not a {self.row.__name__}",
+                hint=f"name a {self.row.__module__}.{self.row.__name__}",
+            )
+        return row if row.name == entry.name else dataclasses.replace(row, name=entry.name)
 
 
-@functools.lru_cache(maxsize=1024)
-def _load(entry: metadata.EntryPoint, kind: type[Row]) -> Row:
-    what = f"{_origin(entry)} registers {entry.name!r} under {entry.group}"
-    try:
-        row = entry.load()
-    except Exception as error:  # whatever a package raises while it is imported
-        raise ConfigurationError(f"{what}, which cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(row, kind):
-        raise ConfigurationError(
-            f"{what}: {entry.value} is a {type(row).__name__}, not a {kind.__name__}", hint=f"name a {kind.__module__}.{kind.__name__}"
-        )
-    return row if row.name == entry.name else dataclasses.replace(row, name=entry.name)
+@functools.lru_cache(maxsize=64)
+def _installed(group: str, _path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
+    """The entry points of a group: looked for once a process, and again where modules are looked for in other places."""
+    return tuple(metadata.entry_points(group=group))
 
 
 def _origin(entry: metadata.EntryPoint) -> str:
