@@ -20,7 +20,7 @@ from windtunnel.lifecycle.data.artifacts import local_copy
 from windtunnel.lifecycle.data.frames import to_frame
 from windtunnel.lifecycle.data.rows import DAY, label_of, split_of
 from windtunnel.lifecycle.judging.baselines import Baseline
-from windtunnel.lifecycle.judging.evaluation import computed
+from windtunnel.lifecycle.judging.evaluation import needs_answers
 from windtunnel.lifecycle.judging.explaining import TRUTH
 from windtunnel.lifecycle.judging.sample import Sample
 from windtunnel.lifecycle.judging.slices import Codes, Cuts, Slicing, cell_stats, encode
@@ -107,7 +107,7 @@ class Count:
         self.domains: dict[str, dict[str, list[int]]] = {column: {} for column in plan.domains}
         self.sample = Sample(_EXPLAINED)
         self.kpi: dict[str, Sample] = {}
-        if (plan.problem.kpi is not None and plan.problem.kpi.function) or computed(plan.problem):
+        if needs_answers(plan.problem):
             self.kpi = {model.name: Sample(_KPI) for model in plan.models}
 
     def merge(self, other: "Count") -> None:

@@ -278,6 +278,11 @@ def _figures(
     return found | {row.name: float(row.part("compute")(truth, prediction)) for row in computed(problem)}
 
 
+def needs_answers(problem: Problem) -> bool:
+    """Whether a figure of a problem is computed from the answers themselves: its KPI, or a metric of an installed package."""
+    return (problem.kpi is not None and bool(problem.kpi.function)) or bool(computed(problem))
+
+
 def computed(problem: Problem) -> list[MetricRow]:
     """The metrics of installed packages that a problem's gates or objectives name: computed on a bounded sample of held-out rows."""
     named = dict.fromkeys([*(gate.metric for gate in problem.gates), *problem.objectives])

@@ -8,7 +8,7 @@ import numpy as np
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.naming import imported, unknown
 from windtunnel.lifecycle.contract.problem import Problem
-from windtunnel.lifecycle.contract.seams.learners import LEARNERS
+from windtunnel.lifecycle.contract.seams.learners import LEARNERS, LearnerRow
 from windtunnel.lifecycle.quality.balance import downsample, sample_weights
 
 __all__ = ["dense_only", "estimator", "evened", "one_thread", "weighted"]
@@ -30,17 +30,21 @@ def estimator(problem: Problem, parameters: dict[str, Any]) -> Any:
             f"model.family {model.family!r} cannot learn a task of {problem.task!r}", hint=f"families that can: {', '.join(able)}"
         )
     kind = learner.estimator(problem.task)
-    wanted = {**learner.defaults.get(problem.task, {}), "random_state": model.seed}
-    if model.class_balance == "weights" and problem.task in {"binary", "multiclass"}:
-        wanted["class_weight"] = "balanced"
     known = set(kind().get_params())
-    wanted = {name: value for name, value in wanted.items() if name in known}  # a package's learner may have no seed
-    wanted |= {**model.parameters, **parameters}
+    defaults = {name: value for name, value in _defaults(problem, learner).items() if name in known}  # not every learner has a seed
+    wanted = {**defaults, **model.parameters, **parameters}
     strange = sorted(set(wanted) - known)
     if strange:
         problems = "; ".join(unknown(name, f"a parameter of {kind.__name__}", known) for name in strange)
         raise ConfigurationError(f"model.parameters or model.search: {problems}", parameters=strange)
     return kind(**wanted)
+
+
+def _defaults(problem: Problem, learner: LearnerRow) -> dict[str, Any]:
+    values = {**learner.defaults.get(problem.task, {}), "random_state": problem.model.seed}
+    if problem.model.class_balance == "weights" and problem.task in {"binary", "multiclass"}:
+        values["class_weight"] = "balanced"
+    return values
 
 
 def _own_estimator(problem: Problem, parameters: dict[str, Any]) -> Any:

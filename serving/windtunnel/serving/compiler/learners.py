@@ -145,21 +145,27 @@ def linear(part: Any, task: str) -> Step:
     Raises:
         NotCompilableError: there is no plan that answers as it does.
     """
-    name = type(part).__name__
     coefficients = np.atleast_2d(np.asarray(part.coef_, dtype=np.float64))
     intercept = np.broadcast_to(np.asarray(part.intercept_, dtype=np.float64).ravel(), (len(coefficients),)).copy()
-    link = "identity"
-    if name in {"LogisticRegression", "LogisticRegressionCV"}:
-        link = "logistic" if len(coefficients) == 1 else "softmax"
-    elif name == "SGDClassifier":
-        if part.loss not in {"log_loss", "modified_huber"}:
-            raise NotCompilableError(f"SGDClassifier with loss {part.loss!r} has no probabilities")
-        link = "huber" if part.loss == "modified_huber" else "logistic" if len(coefficients) == 1 else "each"
-    elif name in {"PoissonRegressor", "GammaRegressor", "TweedieRegressor"}:
-        link = "exp" if type(part._base_loss.link).__name__ == "LogLink" else "identity"  # noqa: SLF001 - where the link is kept
     if task == "regression" and len(coefficients) != 1:
         raise NotCompilableError("a regression with several outputs has no compiler")
-    return estimators.Linear(coefficients=coefficients, intercept=intercept, link=link)
+    return estimators.Linear(coefficients=coefficients, intercept=intercept, link=_link(part, len(coefficients)))
+
+
+def _link(part: Any, outputs: int) -> str:
+    """How a linear model's sums become its answer."""
+    name = type(part).__name__
+    if name in {"LogisticRegression", "LogisticRegressionCV"}:
+        return "logistic" if outputs == 1 else "softmax"
+    if name in {"PoissonRegressor", "GammaRegressor", "TweedieRegressor"}:
+        return "exp" if type(part._base_loss.link).__name__ == "LogLink" else "identity"  # noqa: SLF001 - where the link is kept
+    if name != "SGDClassifier":
+        return "identity"
+    if part.loss not in {"log_loss", "modified_huber"}:
+        raise NotCompilableError(f"SGDClassifier with loss {part.loss!r} has no probabilities")
+    if part.loss == "modified_huber":
+        return "huber"
+    return "logistic" if outputs == 1 else "each"
 
 
 def _single(part: Any, task: str) -> Step:

@@ -1,6 +1,7 @@
 """Targets: the kinds of places that models are pushed to, by the scheme of their URL."""
 
 import dataclasses
+from collections.abc import Iterable
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.naming import unknown
@@ -57,10 +58,9 @@ def target_row(url: str) -> TargetRow:
         ('server', 'directory', 'mlflow')
     """
     scheme = url.partition(":")[0] if ":" in url else ""
-    rows = [*TARGETS.own, *(row for row in TARGETS if row not in TARGETS.own)] if not _own(scheme) else TARGETS.own
-    row = next((row for row in rows if scheme in row.schemes), None)
+    row = _with_scheme(scheme, TARGETS.own) or _with_scheme(scheme, TARGETS)
     if row is None:
-        known = sorted(f"{entry}:" for row in rows for entry in row.schemes if entry)
+        known = sorted(f"{entry}:" for row in TARGETS for entry in row.schemes if entry)
         raise ConfigurationError(
             unknown(f"{scheme}:", f"the scheme of a place to push to (of {url!r})", [*known, "a path"]),
             hint="an http(s) URL of a model server, put+https:// of an endpoint that takes bundles, a directory, or mlflow:",
@@ -68,5 +68,5 @@ def target_row(url: str) -> TargetRow:
     return row
 
 
-def _own(scheme: str) -> bool:
-    return any(scheme in row.schemes for row in TARGETS.own)
+def _with_scheme(scheme: str, rows: Iterable[TargetRow]) -> TargetRow | None:
+    return next((row for row in rows if scheme in row.schemes), None)

@@ -2,7 +2,7 @@
 
 import logging
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.fingerprint import fingerprint
@@ -75,23 +75,27 @@ def _plan_files(problem: Problem, window: Window, settings: Settings) -> list[Un
         {"landing": landing, "day": f"{day:%Y-%m-%d}", "year": f"{day:%Y}", "month": f"{day:%m}", "dom": f"{day:%d}"} for day in window.days
     ]
     if fields & _DAILY:
-        units = []
-        absent = []
-        for entry in values:
-            paths = find(problem.source.path.format(**entry))
-            if paths:
-                units.append(_unit(problem, entry["day"], paths))
-            else:
-                absent.append(entry["day"])
-        if absent:
-            log.warning("%s: no file for %d of %d days: %s", problem.name, len(absent), len(values), _shown(absent))
-        return units
+        return _daily(problem, values)
     patterns = dict.fromkeys(problem.source.path.format(**entry) for entry in values)
     paths = list(dict.fromkeys(path for pattern in patterns for path in find(pattern)))
     if not paths:
         log.warning("%s: no file matches %s", problem.name, _shown(list(patterns)))
         return []
     return [_unit(problem, "" if problem.event_time else window.days[-1].isoformat(), paths)]
+
+
+def _daily(problem: Problem, values: Sequence[Mapping[str, str]]) -> list[Unit]:
+    units = []
+    absent = []
+    for entry in values:
+        paths = find(problem.source.path.format(**entry))
+        if paths:
+            units.append(_unit(problem, entry["day"], paths))
+        else:
+            absent.append(entry["day"])
+    if absent:
+        log.warning("%s: no file for %d of %d days: %s", problem.name, len(absent), len(values), _shown(absent))
+    return units
 
 
 def _fields(problem: Problem) -> set[str]:
