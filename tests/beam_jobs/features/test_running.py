@@ -109,7 +109,7 @@ def test_what_cannot_be_fitted_is_refused_by_name(tmp_path):
     path = write(FRAME[["normal", "gaps"]], tmp_path)
     with pytest.raises(UnsupportedError, match=r"Pipeline\.knnimputer: a KNNImputer") as caught:
         fit(make_pipeline(StandardScaler(), KNNImputer()), path)
-    assert "windtunnel.accumulators" in caught.value.hint
+    assert "windtunnel.transformers" in caught.value.hint
     assert "sample" in caught.value.hint
     with pytest.raises(UnsupportedError, match="no transformer"):
         fit(make_pipeline(StandardScaler(), __import__("sklearn.linear_model").linear_model.LinearRegression()), path)
