@@ -28,6 +28,7 @@ from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data import snapshots
 from windtunnel.lifecycle.model import bundle
 from windtunnel.lifecycle.release.targets import ServerTarget
+from windtunnel.serving.base.batch import Rows
 from windtunnel.serving.compiler.engine import Engine
 from windtunnel.serving.routing.lookup import FILE, Lookup, key_of, write_lookup
 
@@ -162,9 +163,9 @@ def test_the_last_of_equal_keys_counts_and_broken_files_are_refused(tmp_path):
     key = key_of(["é", 1])
     assert write_lookup(tmp_path / "a", ["x", "y"], "c", time.time(), 1, [(key, np.array([v]).tobytes()) for v in (1.0, 2.0)]) == 1
     known = Lookup(tmp_path / "a")
-    assert known.find([{"x": "é", "y": 1.0}], 60.0).tolist() == [[2.0]]
-    assert known.find([{"x": "é"}], 60.0) is None
-    assert known.find([{"x": "é", "y": 1}], -1.0) is None
+    assert known.find(Rows([{"x": "é", "y": 1.0}]), 60.0).tolist() == [[2.0]]
+    assert known.find(Rows([{"x": "é"}]), 60.0) is None
+    assert known.find(Rows([{"x": "é", "y": 1}]), -1.0) is None
     (tmp_path / "b").write_bytes(b"SQLite format 3\0" + b"x" * 200)
     with pytest.raises(IntegrityError, match="no file of precomputed answers"):
         Lookup(tmp_path / "b")

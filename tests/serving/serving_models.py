@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from windtunnel.lifecycle.model import answers, bundle
-from windtunnel.serving.base.values import from_rows
+from windtunnel.serving.base.batch import from_rows
 from windtunnel.serving.compiler.frame import frame_of
 
 NUMERIC = ["dep_delay", "sched_dep_time", "distance", "month"]

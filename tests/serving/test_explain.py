@@ -11,7 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
 from windtunnel.lifecycle.model import bundle
-from windtunnel.serving.base.values import InvalidInputError, from_rows
+from windtunnel.serving.base.batch import from_rows
+from windtunnel.serving.base.values import InvalidInputError
 from windtunnel.serving.compiler.engine import Engine
 from windtunnel.serving.compiler.explain import explain
 

@@ -62,7 +62,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from windtunnel.lifecycle.contract.errors import GateError, IntegrityError
 from windtunnel.lifecycle.model import answers, bundle
-from windtunnel.serving.base.values import InvalidInputError, from_rows
+from windtunnel.serving.base.batch import from_rows
+from windtunnel.serving.base.values import InvalidInputError
 from windtunnel.serving.compiler import compile as compiler
 from windtunnel.serving.compiler.engine import Engine
 from windtunnel.serving.compiler.frame import frame_of

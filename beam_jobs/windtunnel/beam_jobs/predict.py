@@ -34,7 +34,7 @@ from windtunnel.lifecycle.data import snapshots
 from windtunnel.lifecycle.data.artifacts import Stage, local_copy
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.model import bundle as bundles
-from windtunnel.serving.base.values import from_batch
+from windtunnel.serving.base.values import from_arrow
 from windtunnel.serving.compiler.engine import Engine
 from windtunnel.serving.routing.lookup import FILE, key_of, write_lookup
 
@@ -257,7 +257,7 @@ class _Score(beam.DoFn):
     def _answer(self, engine: Engine, batch: pa.RecordBatch) -> pa.RecordBatch:
         fields, arrays = [], []
         if self._scores:
-            scores = engine.scores(from_batch(engine.bundle.inputs, batch)).astype("<f8")
+            scores = engine.scores(from_arrow(engine.bundle.inputs, batch)).astype("<f8")
             fields.append(pa.field("scores", pa.binary()))
             arrays.append(pa.array([row.tobytes() for row in scores], pa.binary()))
         for name in self._keep:

@@ -28,7 +28,7 @@ from windtunnel.lifecycle.judging.tallies import GROUPS, Tally, tally
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model import bundle as bundles
 from windtunnel.lifecycle.model.bundle import Bundle
-from windtunnel.serving.base.values import InvalidInputError, from_batch
+from windtunnel.serving.base.values import InvalidInputError, from_arrow
 from windtunnel.serving.compiler.compile import compile_pipeline
 
 __all__ = ["Count", "CountRows", "Merge", "Model", "Plan"]
@@ -276,7 +276,7 @@ def _scorer(model: Model, task: str, pipeline: Any) -> Callable[[pa.RecordBatch]
         plan = compile_pipeline(pipeline, model.bundle)
     except UnsupportedError:
         return lambda rows: answers.scores(pipeline, task, to_frame(rows, model.bundle.dtypes))
-    return lambda rows: plan.run(from_batch(model.bundle.inputs, rows))
+    return lambda rows: plan.run(from_arrow(model.bundle.inputs, rows))
 
 
 def _count_training(count: Count, problem: Problem, label: pa.Array) -> None:

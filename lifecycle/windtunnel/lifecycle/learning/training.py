@@ -109,7 +109,8 @@ def train(
             "candidate": name,
             "versions": {**versions, "windtunnel": code_version(), "python": platform.python_version()},
         },
-        options=context.problem.serving.model_dump(mode="json") | {"redact": context.problem.redacted},
+        options=context.problem.serving.model_dump(mode="json")
+        | {"redact": context.problem.redacted, "optional": context.problem.optional_columns},
     )
     if context.problem.serving.explain:
         described.options["baseline"] = _typical(described, snapshot, context.settings)

@@ -34,19 +34,56 @@ def scores(pipeline: Any, task: str, frame: Any) -> np.ndarray:
     labelled anomalies gives the probability of the second class.
 
     Raises:
-        UnsupportedError: a classifier without ``predict_proba``.
+        UnsupportedError: a classifier without ``predict_proba``, or a model of several outputs.
     """
     if task == "regression":
-        return np.asarray(pipeline.predict(frame), dtype=np.float64).reshape(-1, 1)
+        return _one_a_row(np.asarray(pipeline.predict(frame), dtype=np.float64), len(frame), "predict")
     if task == "anomaly" and hasattr(pipeline, "score_samples"):
-        return -np.asarray(pipeline.score_samples(frame), dtype=np.float64).reshape(-1, 1)
+        return _one_a_row(-np.asarray(pipeline.score_samples(frame), dtype=np.float64), len(frame), "score_samples")
     if not hasattr(pipeline, "predict_proba"):
         raise UnsupportedError(
             f"a {task} model must have predict_proba but {type(pipeline).__name__} has not",
             hint="wrap the estimator in sklearn.calibration.CalibratedClassifierCV",
         )
     found = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
+    if found.ndim != _MATRIX or len(found) != len(frame):
+        raise UnsupportedError(f"predict_proba gave an array of shape {found.shape} for {len(frame)} rows", hint=_SEVERAL)
     return found[:, -1:] if task == "anomaly" else found
+
+
+_MATRIX = 2
+_SEVERAL = "a model answers one thing: train a model for each output"
+
+
+def _one_a_row(found: np.ndarray, count: int, method: str) -> np.ndarray:
+    """One number a row as a matrix; several would become the answers of other rows.
+
+    Raises:
+        UnsupportedError: there are more, or fewer.
+    """
+    if found.shape not in {(count,), (count, 1)}:
+        raise UnsupportedError(f"{method} gave an array of shape {found.shape} for {count} rows", hint=_SEVERAL)
+    return found.reshape(-1, 1)
+
+
+def outputs_of(pipeline: Any) -> int:
+    """How many things a fitted pipeline answers for each row, as far as its last step says.
+
+    Example:
+        >>> from sklearn.linear_model import Ridge
+        >>> outputs_of(Ridge().fit([[0.0], [1.0]], [[0.0, 1.0], [1.0, 2.0]]))
+        2
+    """
+    last = pipeline.steps[-1][1] if hasattr(pipeline, "steps") else pipeline
+    several = getattr(last, "n_outputs_", None)
+    if isinstance(several, int):
+        return several
+    classes = getattr(last, "classes_", None)
+    if isinstance(classes, list):  # a classifier of several outputs has a list of classes for each
+        return len(classes)
+    if classes is None and np.ndim(getattr(last, "coef_", 0.0)) == _MATRIX:
+        return int(np.shape(last.coef_)[0])
+    return 1
 
 
 def columns(task: str, classes: Sequence[str], threshold: float, found: np.ndarray) -> dict[str, Any]:
@@ -90,6 +127,19 @@ def one(task: str, classes: Sequence[str], threshold: float, found: list[float])
 def confidence(task: str, found: np.ndarray) -> np.ndarray | None:
     """How sure a classifier is: its largest probability; None where the task has none."""
     return found.max(axis=1) if task in {"binary", "multiclass"} else None
+
+
+def agreement(ours: Mapping[str, Any], theirs: Mapping[str, Any], tolerance: float = 1e-9) -> np.ndarray:
+    """Which rows two answers, given by column, agree in: numbers within a tolerance, class names exactly.
+
+    Example:
+        >>> agreement({"prediction": ["a", "b"]}, {"prediction": ["a", "a"]}).tolist()
+        [True, False]
+    """
+    one, other = np.asarray(ours["prediction"]), np.asarray(theirs["prediction"])
+    if one.dtype.kind == "f" and other.dtype.kind == "f":
+        return np.asarray(np.abs(one - other) <= tolerance * np.maximum(1.0, np.maximum(np.abs(one), np.abs(other))))
+    return one.astype(str) == other.astype(str)
 
 
 def same(ours: Mapping[str, Any], theirs: Mapping[str, Any], tolerance: float = 1e-9) -> bool:

@@ -19,9 +19,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
-from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError
+from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError, UnsupportedError
 from windtunnel.lifecycle.contract.seams.learners import LEARNERS
 from windtunnel.lifecycle.contract.seams.transformers import TRANSFORMERS
+from windtunnel.lifecycle.model import answers
 
 __all__ = ["TRUSTED", "Bundle", "Input", "read", "read_pipeline", "read_samples", "seal", "settle", "trusted", "write"]
 
@@ -158,7 +159,12 @@ def write(folder: Path, bundle: Bundle, pipeline: Any, samples: dict[str, Any]) 
 
     Raises:
         ConfigurationError: the pipeline holds a type that is not on the allow-list.
+        UnsupportedError: it answers several things at once.
     """
+    several = answers.outputs_of(pipeline)
+    if several != 1:
+        text = f"{bundle.problem}: the pipeline answers {several} things for each row but a bundle answers one"
+        raise UnsupportedError(text, hint="train a model for each output")
     import skops.io
 
     skops.io.dump(pipeline, folder / _PIPELINE)

@@ -7,7 +7,7 @@ started again goes on with the numbers of its slot.
 import contextlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,12 @@ class Metrics:
             ["model", "version", "agrees"],
             registry=nowhere,
         )
+        self._guessed: Counter = Counter(
+            "windtunnel_guessed_rows",
+            "Rows answered although a column was absent, or its category was never seen in training",
+            ["model", "version", "column", "kind"],
+            registry=nowhere,
+        )
         self._shed: Counter = Counter("windtunnel_shed", "Requests refused because the queue was too old", ["reason"], registry=nowhere)
         self._swaps: Counter = Counter("windtunnel_swaps", "Changes of versions, labels or routes that were taken over", registry=nowhere)
         self._log_errors: Counter = Counter(
@@ -126,22 +132,30 @@ class Metrics:
             counter = self._known_requests[key] = self._requests.labels(model, protocol, str(code))
         counter.inc()
 
-    def predicted(self, model: str, version: str, route: str, prediction: str) -> None:
-        """A class was answered for one row."""
+    def guessed(self, model: str, version: str, absent: Iterable[str], unseen: Mapping[str, int], rows: int) -> None:
+        """Columns that were absent in some rows and taken as null, and categories that the model was not trained with."""
+        for column in absent:
+            self._guessed.labels(model, version, column, "absent").inc(rows)
+        for column, count in unseen.items():
+            self._guessed.labels(model, version, column, "unseen").inc(count)
+
+    def predicted(self, model: str, version: str, route: str, prediction: str, rows: int = 1) -> None:
+        """A class was answered for some rows."""
         key = (model, version, route, prediction)
         counter = self._known_classes.get(key)
         if counter is None:
             counter = self._known_classes[key] = self._predictions.labels(*key)
-        counter.inc()
+        counter.inc(rows)
 
     def compared(self, model: str, version: str, route: str, task: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """What an arm answered, so that it can be compared with what the others answer to the same traffic."""
         for row in rows:
             self._compared.labels(model, version, route, range_of(task, row)).inc()
 
-    def shadowed(self, model: str, version: str, *, agrees: bool) -> None:
-        """A row was answered in the shadow."""
-        self._shadow.labels(model, version, str(agrees).lower()).inc()
+    def shadowed(self, model: str, version: str, *, agrees: bool, rows: int = 1) -> None:
+        """Rows were answered in the shadow."""
+        if rows:
+            self._shadow.labels(model, version, str(agrees).lower()).inc(rows)
 
     def shed(self, reason: str) -> None:
         """A request was refused for load."""

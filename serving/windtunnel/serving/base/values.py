@@ -1,26 +1,34 @@
-"""Input values, checked by type: what a request or an Arrow batch holds becomes columns that the plan and the pipeline understand.
+"""Typed columns: what every protocol's values become before a model sees them, and the errors that name what does not fit.
 
-A column is a float64 array (numbers and booleans, null as NaN) or `Texts`: distinct strings and, where rows repeat them, a code for
-each row, so that whatever is computed of strings is computed once for each distinct one.
+A column is a float64 array (numbers and booleans, null as NaN), an int64 array (whole numbers beyond 2**53, without null) or `Texts`:
+distinct strings and, where rows repeat them, a code for each row, so that whatever is computed of strings is computed once for each
+distinct one. `Schema` says what a model takes; `windtunnel.serving.base.batch` reads rows, tensors, matrices and CSV into such columns.
 """
 
 import dataclasses
 import datetime as dt
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pyarrow as pa
 
 from windtunnel.lifecycle.contract.errors import DataError
-from windtunnel.lifecycle.model.bundle import Input
+from windtunnel.lifecycle.model.bundle import Bundle, Input
 
-__all__ = ["Column", "Columns", "InvalidInputError", "Reader", "Texts", "from_batch", "from_rows"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-_EXACT = 1 << 53
+__all__ = ["Column", "Columns", "InvalidInputError", "Problems", "Schema", "Texts", "from_arrow", "invalid", "is_text", "parse"]
+
+EXACT = 1 << 53
 """Whole numbers up to here are exact as float64."""
+
+MOST_PROBLEMS = 20
+"""Problems of a request that are told one by one; reading ends there."""
+
+_SHOWN = 3
+_LONGEST = 60
 
 
 class InvalidInputError(DataError):
@@ -35,96 +43,178 @@ class InvalidInputError(DataError):
         self.problems = list(problems)
 
 
-@dataclasses.dataclass(frozen=True)
+def invalid(problems: Sequence[Mapping[str, Any]]) -> InvalidInputError:
+    """The error for values that do not fit, at most `MOST_PROBLEMS` of them told one by one."""
+    told = list(problems)[:MOST_PROBLEMS]
+    text = "; ".join(f"row {entry['row']}, field {entry['field']!r} {entry['message']}" for entry in told[:_SHOWN])
+    rest = len(problems) - _SHOWN
+    more = f" and {rest if len(problems) < MOST_PROBLEMS else 'many'} more" if rest > 0 else ""
+    return InvalidInputError(f"the request does not fit the model: {text}{more}", problems=told)
+
+
+class Problems:
+    """What is wrong with a request: never more than can be told, so that a bad request costs no more than a good one."""
+
+    def __init__(self) -> None:
+        self._entries: list[dict[str, Any]] = []
+
+    def add(self, row: int, field: str, message: str) -> None:
+        """One problem.
+
+        Raises:
+            InvalidInputError: there are as many as can be told.
+        """
+        self._entries.append({"row": row, "field": field, "message": message})
+        if len(self._entries) >= MOST_PROBLEMS:
+            self.settle()
+
+    def settle(self) -> None:
+        """Refuse the request if anything is wrong with it.
+
+        Raises:
+            InvalidInputError: something is.
+        """
+        if self._entries:
+            raise invalid(self._entries)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Texts:
     """A column of strings: distinct values (None is null), and the code of each row; without codes the values are the rows."""
 
-    values: list[str | None]
+    values: Sequence[str | None]
     codes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.values) if self.codes is None else len(self.codes)
 
+    def __getitem__(self, rows: slice) -> "Texts":
+        return Texts(self.values[rows]) if self.codes is None else Texts(self.values, self.codes[rows])
+
+    @classmethod
+    def of(cls, rows: Iterable[str | None]) -> Self:
+        """A column of the values of many rows, coded.
+
+        Example:
+            >>> Texts.of(["UA", "AA", "UA"])
+            Texts(values=['UA', 'AA'], codes=array([0, 1, 0]))
+        """
+        places: dict[str | None, int] = {}
+        # The length before the call is the place that a new value gets.
+        codes = np.array([places.setdefault(value, len(places)) for value in rows], dtype=np.int64)
+        return cls(list(places), codes)
+
     def each(self, function: Callable[[str | None], int]) -> np.ndarray:
         """A whole number for each row, computed once for each distinct value."""
-        found = np.fromiter((function(value) for value in self.values), dtype=np.int64, count=len(self.values))
+        found = np.fromiter(map(function, self.values), dtype=np.int64, count=len(self.values))
         return found if self.codes is None else found[self.codes]
 
     def rows(self) -> list[str | None]:
         """The values row by row."""
-        return self.values if self.codes is None else [self.values[code] for code in self.codes.tolist()]
+        return list(self.values) if self.codes is None else [self.values[code] for code in self.codes.tolist()]
 
 
 Column = np.ndarray | Texts
-Columns = dict[str, Column]
-
-_KINDS: dict[str, str] = {
-    "bool": "a boolean",
-    "int32": "a whole number",
-    "int64": "a whole number",
-    "float32": "a number",
-    "float64": "a number",
-    "string": "a string",
-    "decimal": "a number or a decimal string",
-    "date": "an ISO date such as 2013-01-31",
-    "timestamp": "an ISO time such as 2013-01-31T06:00:00",
-}
-_BOUNDS = {"int32": (-(1 << 31), (1 << 31) - 1), "int64": (-(1 << 63), (1 << 63) - 1)}
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-def parse(column: Input, value: Any) -> Any:  # noqa: PLR0911, PLR0912 - one branch a type
-    """A JSON value as the column's type: float, str or None.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Columns(Mapping[str, Column]):
+    """The checked columns of some rows.
 
-    Raises:
-        ValueError: says what was expected.
+    Attributes:
+        named: name -> column, all of one length.
+        count: rows.
+        absent: columns that were not sent, and are null because the problem says that they may be absent.
     """
-    if value is None:
-        if column.required:
-            raise ValueError("must not be null")
-        return None
-    kind = column.type
-    if kind in {"float64", "float32"}:
-        if type(value) is float or (type(value) is int and abs(value) < _EXACT * _EXACT):
-            if math.isinf(value) or (kind == "float32" and abs(value) > _FLOAT32_MAX):
-                raise ValueError("must be finite")
-            return float(value)
-    elif kind == "string":
-        if type(value) is str:
-            return value
-    elif kind in _BOUNDS:
-        low, high = _BOUNDS[kind]
-        if type(value) is int or (type(value) is float and value.is_integer()):
-            if not low <= value <= high:
-                raise ValueError(f"must be within {low} and {high}")
-            return float(value)
-        if type(value) is float and math.isnan(value) and not column.required:
-            return None
-    elif kind == "bool":
-        if type(value) is bool:
-            return float(value)
-    else:
-        return _special(kind, value)
-    raise ValueError(f"must be {_KINDS.get(kind, kind)} but is {_shown(value)}")
+
+    named: dict[str, Column]
+    count: int
+    absent: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Column:
+        return self.named[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.named)
+
+    def __len__(self) -> int:
+        return len(self.named)
+
+    def part(self, start: int, stop: int) -> "Columns":
+        """Some of the rows, without a copy."""
+        named: dict[str, Column] = {name: column[start:stop] for name, column in self.named.items()}
+        return Columns(named, min(stop, self.count) - start, self.absent)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Columns"]) -> "Columns":
+        """The rows of several requests to one model, one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        named = {name: _joined([part[name] for part in parts]) for name in parts[0]}
+        return cls(named, sum(part.count for part in parts))
 
 
-def _special(kind: str, value: Any) -> Any:
-    """Dates, times and decimals: they stay text, which the pipeline's frame turns into what it was fitted with."""
-    try:
-        if kind == "date" and isinstance(value, str):
-            return dt.date.fromisoformat(value).isoformat()
-        if kind == "timestamp" and isinstance(value, str):
-            return dt.datetime.fromisoformat(value).isoformat()
-        if kind == "decimal" and isinstance(value, int | float | str) and not isinstance(value, bool) and math.isfinite(float(value)):
-            return str(value)
-    except ValueError:
-        pass
-    raise ValueError(f"must be {_KINDS.get(kind, kind)} but is {_shown(value)}")
+def _joined(columns: Sequence[Column]) -> Column:
+    if isinstance(columns[0], Texts):
+        return Texts.of([value for column in columns if isinstance(column, Texts) for value in column.rows()])
+    return np.concatenate([column for column in columns if isinstance(column, np.ndarray)])
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - enough to recognise it
+# What a model takes -----------------------------------------------------------------------------------------------------------------
+
+
+class Schema:
+    """What a model takes: its inputs, and which of them may be absent.
+
+    Args:
+        inputs: the columns, in the model's order.
+        optional: names that a request may leave out: they are null then.
+
+    Attributes:
+        inputs: the columns.
+        optional: those that may be absent.
+        names: the names of all.
+    """
+
+    def __init__(self, inputs: Sequence[Input], optional: Iterable[str] = ()) -> None:
+        self.inputs = tuple(inputs)
+        self.optional = frozenset(optional)
+        self.names = tuple(column.name for column in inputs)
+        self._plain = tuple(
+            (column.name, column, _PLAIN.get(column.type), None if is_text(column) else math.nan, column.name in self.optional)
+            for column in inputs
+        )
+
+    @classmethod
+    def of(cls, bundle: Bundle, order: Sequence[str] = ()) -> "Schema":
+        """What a bundle's model takes, in another order if one is wanted."""
+        known = {column.name: column for column in bundle.inputs}
+        return cls([known[name] for name in order] if order else bundle.inputs, bundle.options.get("optional") or ())
+
+    def one(self, row: Mapping[str, Any]) -> list[Any] | None:
+        """The values of a single row as plain Python values in the order of the inputs: floats (null as NaN) and texts (null as None).
+
+        None where the row has to be read with care: something is wrong with it, or absent.
+        """
+        values: list[Any] = []
+        for name, column, plain, null, _ in self._plain:
+            value: Any = row.get(name)
+            kind = type(value)
+            if kind is plain and (kind is str or value - value == 0.0):
+                values.append(value)
+                continue
+            if value is None and (column.required or name not in row):
+                return None
+            try:
+                value = parse(column, value)
+            except (ValueError, OverflowError):
+                return None
+            values.append(null if value is None else float(value) if type(value) is int else value)
+        return values
+
+
+_PLAIN = {"float64": float, "string": str}
+"""Types whose JSON values need no conversion."""
 
 
 def is_text(column: Input) -> bool:
@@ -132,126 +222,128 @@ def is_text(column: Input) -> bool:
     return column.type in {"string", "date", "timestamp", "decimal"}
 
 
-def from_rows(inputs: Sequence[Input], rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Columns from rows as JSON objects; a field that is absent is null, fields that are no inputs are left alone.
+# Single values ----------------------------------------------------------------------------------------------------------------------
+
+BOUNDS = {"int32": (-(1 << 31), (1 << 31) - 1), "int64": (-(1 << 63), (1 << 63) - 1)}
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+_WIDE = EXACT * EXACT
+"""Whole numbers below this are taken as numbers with a fraction; beyond, a client means something else."""
+
+
+def parse(column: Input, value: Any) -> float | int | str | None:
+    """A JSON value as the column's type: a float (an int beyond 2**53), a text, or None for null; NaN is null.
 
     Raises:
-        InvalidInputError: names every field that is wrong (at most 20 of them).
+        ValueError: says what was expected.
+
+    Example:
+        >>> parse(Input("departs", "timestamp", "datetime64[us]"), "2013-01-31T06:00:00-05:00")
+        '2013-01-31T11:00:00+00:00'
     """
-    found: Columns = {}
-    problems: list[dict[str, Any]] = []
-    for column in inputs:
-        name = column.name
-        values: list[Any] = []
-        for index, row in enumerate(rows):
-            try:
-                values.append(parse(column, row.get(name)))
-            except (ValueError, OverflowError) as error:
-                problems.append({"row": index, "field": name, "message": str(error)})
-                values.append(None)
-                continue
-            if name not in row:
-                likely = _misspelt(name, row, inputs)
-                if likely:
-                    problems.append({"row": index, "field": name, "message": f"is missing; did you mean it by {likely!r}?"})
-        found[name] = Texts(values) if is_text(column) else _floats(values)
-    if problems:
-        raise invalid(problems)
+    if value is None or (type(value) is float and math.isnan(value)):
+        if column.required:
+            raise ValueError("must not be null")
+        return None
+    name, reader = _READERS[column.type]
+    found = reader(column.type, value)
+    if found is None:
+        raise ValueError(f"must be {name} but is {_shown(value)}")
     return found
 
 
-class Reader:
-    """Reads single rows into plain Python values, for `Plan.one`.
-
-    Args:
-        inputs: the model's inputs.
-    """
-
-    def __init__(self, inputs: Sequence[Input]) -> None:
-        self._inputs = tuple(inputs)
-        self._known = frozenset(column.name for column in inputs)
-        self._fields = tuple((column.name, column, _PLAIN.get(column.type), math.nan if not is_text(column) else None) for column in inputs)
-
-    def read(self, row: Mapping[str, Any]) -> list[Any] | None:
-        """The values in the order of the inputs; None where `from_rows` has something to say about the row."""
-        found: list[Any] = []
-        absent = False
-        for name, column, plain, null in self._fields:
-            value = row.get(name)
-            kind = type(value)
-            if value is None:
-                absent = absent or name not in row
-                if column.required:
-                    return None
-                found.append(null)
-            elif kind is plain and (kind is str or value - value == 0.0):
-                found.append(value)
-            else:
-                try:
-                    value = parse(column, value)
-                except (ValueError, OverflowError):
-                    return None
-                found.append(null if value is None else value)
-        # A column that is absent beside one that nobody knows may be misspelt.
-        return None if absent and not row.keys() <= self._known else found
+def _real(kind: str, value: Any) -> float | None:
+    if type(value) is not float and not (type(value) is int and abs(value) < _WIDE):
+        return None
+    if math.isinf(value) or (kind == "float32" and abs(value) > FLOAT32_MAX):
+        raise ValueError("must be finite")
+    return float(value)
 
 
-_PLAIN = {"float64": float, "string": str}
-"""Types whose JSON values need no conversion."""
+def _whole(kind: str, value: Any) -> float | int | None:
+    if type(value) is not int and not (type(value) is float and value.is_integer()):
+        return None
+    low, high = BOUNDS[kind]
+    if not low <= value <= high:
+        raise ValueError(f"must be within {low} and {high}")
+    return float(value) if abs(value) <= EXACT else int(value)
 
 
-def from_lists(inputs: Sequence[Input], lists: Mapping[str, Sequence[Any]], count: int) -> Columns:
-    """Columns from lists of values by name, as the Open Inference Protocol sends them.
-
-    Raises:
-        InvalidInputError: names every field that is wrong, missing or unknown.
-    """
-    known = {column.name for column in inputs}
-    problems: list[dict[str, Any]] = [
-        {"row": 0, "field": name, "message": f"is not an input; inputs: {', '.join(sorted(known))}"} for name in lists if name not in known
-    ]
-    found: Columns = {}
-    for column in inputs:
-        values: list[Any] = []
-        for index, value in enumerate(lists.get(column.name, [None] * count)):
-            try:
-                values.append(parse(column, value))
-            except (ValueError, OverflowError) as error:
-                problems.append({"row": index, "field": column.name, "message": str(error)})
-                values.append(None)
-        found[column.name] = Texts(values) if is_text(column) else _floats(values)
-    if problems:
-        raise invalid(problems)
-    return found
+def _boolean(_: str, value: Any) -> float | None:
+    return float(value) if type(value) is bool else None
 
 
-def invalid(problems: Sequence[Mapping[str, Any]]) -> InvalidInputError:
-    """The error for values that do not fit, at most 20 of them told one by one."""
-    told = list(problems)[:20]
-    text = "; ".join(f"row {entry['row']}, field {entry['field']!r} {entry['message']}" for entry in told[:3])
-    more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""  # noqa: PLR2004 - those that were just told
-    return InvalidInputError(f"the request does not fit the model: {text}{more}", problems=told)
+def _string(_: str, value: Any) -> str | None:
+    return value if type(value) is str else None
 
 
-def from_batch(inputs: Sequence[Input], batch: pa.RecordBatch) -> Columns:
+def _date(_: str, value: Any) -> str | None:
+    try:
+        return dt.date.fromisoformat(value).isoformat() if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _timestamp(_: str, value: Any) -> str | None:
+    """A time of the wall as it stands; one with an offset is an instant, and is written in UTC."""
+    try:
+        when = dt.datetime.fromisoformat(value) if isinstance(value, str) else None
+        return when if when is None else (when.astimezone(dt.UTC) if when.tzinfo is not None else when).isoformat()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _decimal(_: str, value: Any) -> str | None:
+    try:
+        good = isinstance(value, int | float | str) and not isinstance(value, bool) and math.isfinite(float(value))
+    except (ValueError, OverflowError):
+        return None
+    return str(value) if good else None
+
+
+_READERS: dict[str, tuple[str, Callable[[str, Any], float | int | str | None]]] = {
+    "bool": ("a boolean", _boolean),
+    "int32": ("a whole number", _whole),
+    "int64": ("a whole number", _whole),
+    "float32": ("a number", _real),
+    "float64": ("a number", _real),
+    "string": ("a string", _string),
+    "decimal": ("a number or a decimal string", _decimal),
+    "date": ("an ISO date such as 2013-01-31", _date),
+    "timestamp": ("an ISO time such as 2013-01-31T06:00:00 or 2013-01-31T06:00:00-05:00", _timestamp),
+}
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+# Arrow ------------------------------------------------------------------------------------------------------------------------------
+
+
+def from_arrow(inputs: Sequence[Input], batch: "pa.RecordBatch") -> Columns:
     """Columns from an Arrow batch whose types are trusted: it comes from our own tables.
 
     Raises:
         InvalidInputError: a column is missing or of a type that cannot be an input.
     """
-    found: Columns = {}
+    import pyarrow as pa
+
+    named: dict[str, Column] = {}
     for column in inputs:
         if column.name not in batch.schema.names:
             raise InvalidInputError(f"column {column.name!r} is missing", hint=f"there are: {', '.join(batch.schema.names)}")
         values = batch.column(column.name)
         try:
-            found[column.name] = _texts(values) if is_text(column) else _numbers(values)
+            named[column.name] = _texts(values) if is_text(column) else _numbers(values)
         except (pa.ArrowException, ValueError) as error:
             raise InvalidInputError(f"column {column.name!r} cannot be used as {column.type}: {error}") from error
-    return found
+    return Columns(named, batch.num_rows)
 
 
-def _texts(values: pa.Array) -> Texts:
+def _texts(values: "pa.Array") -> Texts:
+    import pyarrow as pa
+
     if not pa.types.is_dictionary(values.type):
         values = values.cast(pa.string()).dictionary_encode()
     # Null is one more distinct value, coded last.
@@ -260,19 +352,20 @@ def _texts(values: pa.Array) -> Texts:
     return Texts(distinct, codes)
 
 
-def _numbers(values: pa.Array) -> np.ndarray:
+def _numbers(values: "pa.Array") -> np.ndarray:
+    import pyarrow as pa
+
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.int8())
+    if pa.types.is_integer(values.type) and not values.null_count:
+        return narrowed(values.to_numpy(zero_copy_only=False).astype(np.int64, copy=False))
     return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
 
 
-def _floats(values: Iterable[float | None]) -> np.ndarray:
-    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _misspelt(name: str, row: Mapping[str, Any], inputs: Sequence[Input]) -> str:
-    known = {column.name for column in inputs}
-    near = difflib.get_close_matches(name, [key for key in row if key not in known][:50], n=1, cutoff=0.8)
-    return near[0] if near else ""
+def narrowed(whole: np.ndarray) -> np.ndarray:
+    """Whole numbers as float64 where that is exact, else as they are."""
+    if len(whole) and (int(whole.max()) > EXACT or int(whole.min()) < -EXACT):
+        return whole.astype(np.int64, copy=False)
+    return whole.astype(np.float64)

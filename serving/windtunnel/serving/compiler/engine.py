@@ -1,24 +1,45 @@
 """An engine: one model version in memory, answering rows; the same for batch scoring and for the server, so both give the same numbers."""
 
+import dataclasses
 import math
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pyarrow as pa
 
+from windtunnel.lifecycle.contract.errors import IntegrityError
 from windtunnel.lifecycle.model import answers
-from windtunnel.lifecycle.model.bundle import Bundle, Input, read, read_pipeline, read_samples
-from windtunnel.serving.base.values import Columns, Reader, from_batch, from_rows
+from windtunnel.lifecycle.model.bundle import Bundle, read, read_pipeline, read_samples
+from windtunnel.serving.base.batch import Rows
+from windtunnel.serving.base.values import Column, Columns, Schema, Texts, from_arrow
 from windtunnel.serving.compiler import curves, estimators, steps, texts  # noqa: F401 - their import makes the steps known to Plan.load
-from windtunnel.serving.compiler.plan import WIDEST_ROW, Plan, refuse
+from windtunnel.serving.compiler.plan import WIDEST_ROW, Plan, Step, refuse
 
-__all__ = ["Engine"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Engine", "Guesses"]
 
 PLAN = "plan"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Guesses:
+    """What an answer rests on that is no knowledge.
+
+    Attributes:
+        absent: columns that were not sent, and were taken as null.
+        unseen: column -> rows with a category that the model was not trained with.
+    """
+
+    absent: tuple[str, ...] = ()
+    unseen: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.absent or self.unseen)
 
 
 class Engine:
@@ -32,6 +53,7 @@ class Engine:
 
     Attributes:
         kind: ``plan`` or ``pipeline``: what answers.
+        schema: what the model takes.
     """
 
     def __init__(self, bundle: Bundle, plan: Plan | None, pipeline: Any = None, samples: Mapping[str, Any] | None = None) -> None:
@@ -42,8 +64,10 @@ class Engine:
         self._pipeline = pipeline
         # scikit-learn's estimators are not promised to be safe for several threads at once.
         self._lock = threading.Lock()
+        self.schema = Schema.of(bundle)
         narrow = plan is not None and plan.width <= WIDEST_ROW
-        self._reader = Reader(plan_inputs(bundle, plan)) if narrow and plan is not None else None
+        self._order = Schema.of(bundle, plan.inputs) if narrow and plan is not None else None
+        self._known = known_categories(plan) if plan is not None else {}
         below = bundle.options.get("abstain_below")
         self._abstain_below = float(below) if below is not None and bundle.task in {"binary", "multiclass"} else None
 
@@ -67,12 +91,15 @@ class Engine:
 
         Raises:
             InvalidInputError: the model cannot take these values.
+            IntegrityError: the model did not give one answer a row: some requests would get those of others.
         """
         with np.errstate(all="ignore"):
             found = self._plan.run(columns) if self._plan is not None else self._by_pipeline(columns)
-            if not np.isfinite(found).all():
-                raise refuse("these values are so extreme that the model's answer is no number")
-            return found
+        if len(found) != columns.count:
+            raise IntegrityError(f"the model gave {len(found)} answers to {columns.count} rows")
+        if not np.isfinite(found).all():
+            raise refuse("these values are so extreme that the model's answer is no number")
+        return found
 
     def row_scores(self, row: Mapping[str, Any]) -> np.ndarray | None:
         """The score matrix of one JSON object by the short way for single rows; None where the long way has to say something.
@@ -80,15 +107,33 @@ class Engine:
         Raises:
             InvalidInputError: the model cannot take these values.
         """
-        if self._reader is None or self._plan is None:
+        if self._order is None or self._plan is None:
             return None
-        values = self._reader.read(row)
+        values = self._order.one(row)
         if values is None:
             return None
         found = self._plan.one(values)
         if not all(map(math.isfinite, found)):
             raise refuse("these values are so extreme that the model's answer is no number")
         return np.array([found])
+
+    def guesses(self, columns: Columns) -> Guesses:
+        """What the answer to some rows would be guessed from."""
+        unseen = {}
+        for name, known in self._known.items():
+            count = rows_beyond(columns[name], known)
+            if count:
+                unseen[name] = count
+        return Guesses(columns.absent, unseen)
+
+    def row_guesses(self, row: Mapping[str, Any]) -> Guesses:
+        """The same for one JSON object that `row_scores` has answered."""
+        unseen = {}
+        for name, known in self._known.items():
+            value = row[name]
+            if value is not None and value not in known:
+                unseen[name] = 1
+        return Guesses(unseen=unseen) if unseen else _NOTHING
 
     def _by_pipeline(self, columns: Columns) -> np.ndarray:
         from windtunnel.serving.compiler.frame import frame_of
@@ -120,7 +165,7 @@ class Engine:
             found = self.row_scores(rows[0])
             if found is not None:
                 return self.answers(found)
-        return self.answers(self.scores(from_rows(self.bundle.inputs, rows))) if rows else []
+        return self.answers(self.scores(Rows(rows).columns(self.schema))) if rows else []
 
     def answers(self, found: np.ndarray) -> list[dict[str, Any]]:
         """A score matrix as one JSON object a row."""
@@ -132,18 +177,21 @@ class Engine:
         names = list(columns)
         return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
 
-    def predict(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def predict(self, batch: "pa.RecordBatch") -> "pa.RecordBatch":
         """Answers for an Arrow batch, in the same order.
 
         Returns:
             ``prediction`` (string, or float64 for a regression), ``score`` (float64), ``probabilities`` (list of float64, multiclass),
             ``decision`` (string, where the model may abstain).
         """
+        import pyarrow as pa
+
+        schema = self.answer_schema
         if batch.num_rows == 0:
-            return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in self.schema], schema=self.schema)
-        columns = self.columns(self.scores(from_batch(self.bundle.inputs, batch)))
+            return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+        columns = self.columns(self.scores(from_arrow(self.bundle.inputs, batch)))
         arrays = []
-        for field in self.schema:
+        for field in schema:
             values = columns[field.name]
             if field.name == "probabilities":
                 width = values.shape[1]
@@ -151,20 +199,28 @@ class Engine:
                 arrays.append(pa.ListArray.from_arrays(offsets, pa.array(values.ravel())))
             else:
                 arrays.append(pa.array(values, field.type))
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     @property
-    def schema(self) -> pa.Schema:
-        """The columns of an answer."""
+    def outputs(self) -> dict[str, str]:
+        """The columns of an answer: name -> ``string``, ``float64`` or ``floats`` (one for each class)."""
         task = self.bundle.task
-        fields = [pa.field("prediction", pa.float64() if task == "regression" else pa.string())]
+        found = {"prediction": "float64" if task == "regression" else "string"}
         if task != "regression":
-            fields.append(pa.field("score", pa.float64()))
+            found["score"] = "float64"
         if task == "multiclass":
-            fields.append(pa.field("probabilities", pa.list_(pa.float64())))
+            found["probabilities"] = "floats"
         if self._abstain_below is not None:
-            fields.append(pa.field("decision", pa.string()))
-        return pa.schema(fields)
+            found["decision"] = "string"
+        return found
+
+    @property
+    def answer_schema(self) -> "pa.Schema":
+        """The columns of an answer, as Arrow has them."""
+        import pyarrow as pa
+
+        types = {"string": pa.string(), "float64": pa.float64(), "floats": pa.list_(pa.float64())}
+        return pa.schema([pa.field(name, types[kind]) for name, kind in self.outputs.items()])
 
     def warm(self) -> None:
         """Answer the samples once: first calls allocate and import."""
@@ -174,7 +230,39 @@ class Engine:
             self.predict_rows(rows[:1])
 
 
-def plan_inputs(bundle: Bundle, plan: Plan) -> list[Input]:
-    """A bundle's inputs in the order in which its plan takes them."""
-    known = {column.name: column for column in bundle.inputs}
-    return [known[name] for name in plan.inputs]
+_NOTHING = Guesses()
+
+
+def rows_beyond(column: Column, known: frozenset[Any]) -> int:
+    """Rows of a column whose value is neither known nor null."""
+    values = column.values if isinstance(column, Texts) else column.tolist()
+    odd = [place for place, value in enumerate(values) if value not in known and not (value is None or value != value)]  # noqa: PLR0124 - NaN
+    if odd and isinstance(column, Texts) and column.codes is not None:
+        return int(np.isin(column.codes, odd).sum())
+    return len(odd)
+
+
+def known_categories(plan: Plan) -> dict[str, frozenset[Any]]:
+    """The categories that a plan's encoders know, by the input that goes straight to one; several encoders know what any of them does."""
+    found: dict[str, set[Any]] = {}
+    _collect(plan.step, list(plan.inputs), found)
+    return {name: frozenset(values) for name, values in found.items()}
+
+
+def _collect(step: Step, names: list[str], found: dict[str, set[Any]]) -> list[str]:
+    """Walk a step that gets these inputs; answers which inputs its outputs are, as far as they are still inputs."""
+    match step:
+        case steps.Chain():
+            for part in step.steps:
+                names = _collect(part, names, found)
+            return names
+        case steps.Union():
+            return [name for branch in step.branches for name in _collect(branch, names, found)]
+        case steps.Select():
+            return [names[place] for place in step.places] if len(names) > max(step.places, default=-1) else []
+        case steps.Fill():
+            return [names[place] for place in step.keep] if step.text and len(names) > max(step.keep, default=-1) else []
+        case steps.OneHot() | steps.Look():
+            for name, table in zip(names, step.tables, strict=False):
+                found.setdefault(name, set()).update(table)
+    return []

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from windtunnel.serving.base.values import InvalidInputError, from_rows, invalid
+from windtunnel.serving.base.batch import from_rows
+from windtunnel.serving.base.values import InvalidInputError, invalid
 from windtunnel.serving.compiler.engine import Engine
 
 __all__ = ["MAX_ROWS", "explain"]

@@ -14,9 +14,9 @@ import numpy as np
 from windtunnel.lifecycle.contract.errors import GateError
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.bundle import Bundle, Input, read, read_pipeline, read_samples, seal
-from windtunnel.serving.base.values import InvalidInputError, Reader, from_rows
+from windtunnel.serving.base.batch import from_rows
+from windtunnel.serving.base.values import InvalidInputError, Schema
 from windtunnel.serving.compiler.compile import NotCompilableError, compile_pipeline
-from windtunnel.serving.compiler.engine import plan_inputs
 from windtunnel.serving.compiler.frame import frame_of
 from windtunnel.serving.compiler.plan import WIDEST_ROW, Plan
 
@@ -33,7 +33,7 @@ _NUMBERS = [0, -0.0, 1, -1, 0.5, 1e-300, 1e15, -1e15, 1e30, 3.5e38, float("nan")
 
 
 def adversarial_rows(inputs: Sequence[Input], samples: Sequence[dict[str, Any]], count: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Rows made from real ones: real values recombined, nulls, absent fields, unseen and empty texts, Unicode, extremes.
+    """Rows made from real ones: real values recombined, nulls, unseen and empty texts, Unicode, extremes.
 
     Values that the typed check refuses may be among them; those rows must be refused before any model sees them.
     """
@@ -47,8 +47,7 @@ def adversarial_rows(inputs: Sequence[Input], samples: Sequence[dict[str, Any]],
             value = rng.choice(real[column.name])
             if bad and rng.random() < bad * 0.15:
                 value = _odd(column, value, rng)
-            if value is not None or rng.random() < 0.5:  # noqa: PLR2004 - half of the nulls are absent fields
-                row[column.name] = value
+            row[column.name] = value
         rows.append(row)
     return rows
 
@@ -110,7 +109,7 @@ def _compare(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str,
         raise GateError(f"{'only scikit-learn' if theirs is None else 'only the plan'} refuses the row {rows[0]!r}")
     if theirs is None and len(rows) == 1:
         if plan.width <= WIDEST_ROW:
-            values = Reader(plan_inputs(bundle, plan)).read(rows[0])
+            values = Schema.of(bundle, plan.inputs).one(rows[0])
             if values is not None and _try(lambda: np.array(plan.one(values))) is not None:
                 raise GateError(f"the plan refuses the row {rows[0]!r} among others but not by itself")
         found.refused += 1
@@ -139,9 +138,9 @@ def _compare_single(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[di
 
     The two differ where BLAS, which sums one row in another order than many, stands before a tree with a threshold within that last bit.
     """
-    reader = Reader(plan_inputs(bundle, plan))
+    schema = Schema.of(bundle, plan.inputs)
     for row, wanted in zip(rows, ours, strict=True):
-        values = reader.read(row)
+        values = schema.one(row)
         if values is None:  # `from_rows` reads this row
             continue
         found = _try(lambda values=values: np.array(plan.one(values)))

@@ -133,23 +133,11 @@ class Plan:
 
     def run(self, columns: Columns) -> np.ndarray:
         """The score matrix of some rows."""
-        count = len(columns[self.inputs[0]])
         most = max(1, CHUNK_CELLS // max(1, self.width))
-        if count <= most:
+        if columns.count <= most:
             return as_matrix(self.step.run([columns[name] for name in self.inputs]))
-        parts = []
-        for start in range(0, count, most):
-            chunk: list[Column] = []
-            for name in self.inputs:
-                column = columns[name]
-                if isinstance(column, np.ndarray):
-                    chunk.append(column[start : start + most])
-                elif column.codes is None:
-                    chunk.append(Texts(column.values[start : start + most]))
-                else:
-                    chunk.append(Texts(column.values, column.codes[start : start + most]))
-            parts.append(as_matrix(self.step.run(chunk)))
-        return np.concatenate(parts)
+        parts = [columns.part(start, start + most) for start in range(0, columns.count, most)]
+        return np.concatenate([as_matrix(self.step.run([part[name] for name in self.inputs])) for part in parts])
 
     def one(self, row: Row) -> Row:
         """The scores of one row, its values in the order of the inputs."""

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from windtunnel.lifecycle.contract.errors import WindtunnelError
 from windtunnel.serving.base import quickjson
+from windtunnel.serving.base.batch import Batch, Rows
 from windtunnel.serving.base.values import InvalidInputError, invalid
 from windtunnel.serving.compiler.explain import explain
 from windtunnel.serving.front import v2
@@ -184,12 +185,17 @@ class Application:
                 return None
             self._not_behind()
             if route == "v1":
-                rows, identity = self._rows(_parsed(body)), _identity(headers) or self.service.new_id()
-                found = self.service.find(model, _wanted(headers), _text(headers.get(b"x-windtunnel-key")), rows)
-                content, more = self._shown(self.service.answer(found, rows, None, identity, "json", began))
+                batch: Batch = self._rows(_parsed(body))
+                identity = _identity(headers) or self.service.new_id()
+                found = self.service.find(model, _wanted(headers), _text(headers.get(b"x-windtunnel-key")), batch)
+                if self.service.is_large(found, batch):
+                    return None
+                content, more = self._shown(self.service.answer(found, batch, identity, "json", began))
             else:
-                request, rows, found, columns, identity = self._tensors(model, version, headers, body)
-                content, more = self._as_tensors(self.service.answer(found, rows, columns, identity, "http", began), request)
+                request, batch, found, identity = self._tensors(model, version, headers, body)
+                if self.service.is_large(found, batch):
+                    return None
+                content, more = self._as_tensors(self.service.answer(found, batch, identity, "http", began), request)
             status = 200
         except Exception as error:  # noqa: BLE001 - every error is answered
             status, content, more = self._failure(error, f"/{route}/models/{model}")
@@ -292,19 +298,19 @@ class Application:
     # Predictions --------------------------------------------------------------------------------------------------------------------
 
     async def _plain(self, model: str, headers: Headers, receive: Receive, began: float) -> tuple[int, Any, More]:
-        rows = self._rows(await self._json(receive, headers))
+        batch = self._rows(await self._json(receive, headers))
         identity = _identity(headers) or self.service.new_id()
         self._not_behind()
-        found = self.service.find(model, _wanted(headers), _text(headers.get(b"x-windtunnel-key")), rows)
-        return (200, *self._shown(await self.service.predict(found, rows, None, identity, "json", began)))
+        found = self.service.find(model, _wanted(headers), _text(headers.get(b"x-windtunnel-key")), batch)
+        return (200, *self._shown(await self.service.predict(found, batch, identity, "json", began)))
 
     async def _explained(self, model: str, headers: Headers, receive: Receive, began: float) -> tuple[int, Any, More]:
         """As `_plain`, and with what each column contributed: some hundred times the work, so not on the event loop."""
-        rows = self._rows(await self._json(receive, headers))
+        batch = self._rows(await self._json(receive, headers))
         self._not_behind()
-        found = self.service.find(model, _wanted(headers), _text(headers.get(b"x-windtunnel-key")), rows)
-        answer = await self.service.predict(found, rows, None, _identity(headers) or self.service.new_id(), "json", began)
-        why = await asyncio.to_thread(explain, answer.engine, rows, answer.scores)
+        found = self.service.find(model, _wanted(headers), _text(headers.get(b"x-windtunnel-key")), batch)
+        answer = await self.service.predict(found, batch, _identity(headers) or self.service.new_id(), "json", began)
+        why = await asyncio.to_thread(explain, answer.engine, batch.rows(), answer.scores)
         body, more = self._shown(answer)
         body["predictions"] = [{**row, **reasons} for row, reasons in zip(answer.rows, why, strict=True)]
         return 200, body, more
@@ -315,11 +321,11 @@ class Application:
             raise Refused(404, f"/invocations needs one model, but {len(names)} are served: POST to /v1/models/MODEL/predict")
         return names[0]
 
-    def _rows(self, body: Any) -> list[dict[str, Any]]:
+    def _rows(self, body: Any) -> Rows:
         rows = body.get("rows") if isinstance(body, dict) else None
         if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
             raise invalid([{"row": 0, "field": "rows", "message": "must be a list of at least one object: column name -> value"}])
-        return _few_enough(rows)
+        return Rows(_few_enough(rows))
 
     def _shown(self, answer: Answer) -> tuple[Any, More]:
         body = {"id": answer.id, "model": answer.model, "version": answer.version, "route": answer.route, "predictions": answer.rows}
@@ -328,16 +334,17 @@ class Application:
     async def _infer(self, model: str, version: str, headers: Headers, receive: Receive, began: float) -> tuple[int, Any, More]:
         raw = await self._body(receive, headers)
         self._not_behind()
-        request, rows, found, columns, identity = self._tensors(model, version, headers, raw)
-        return (200, *self._as_tensors(await self.service.predict(found, rows, columns, identity, "http", began), request))
+        request, batch, found, identity = self._tensors(model, version, headers, raw)
+        return (200, *self._as_tensors(await self.service.predict(found, batch, identity, "http", began), request))
 
-    def _tensors(self, model: str, version: str, headers: Headers, raw: bytes) -> tuple[v2.Request, Any, Any, Any, str]:
+    def _tensors(self, model: str, version: str, headers: Headers, raw: bytes) -> tuple[v2.Request, Batch, Any, str]:
         request = v2.parse_http(raw, headers.get(b"inference-header-content-length"))
         self.service.models.get(model)
-        rows = _few_enough(request.rows())
-        found = self.service.find(model, version or _wanted(headers), _text(headers.get(b"x-windtunnel-key")), rows)
-        columns = request.columns(found[0].engines[found[2]].bundle.inputs)
-        return request, rows, found, columns, request.id or _identity(headers) or self.service.new_id()
+        if request.count > MAX_ROWS:
+            raise Refused(413, f"{request.count} rows in one request; at most {MAX_ROWS}: score more with `windtunnel predict`")
+        batch = request.batch()
+        found = self.service.find(model, version or _wanted(headers), _text(headers.get(b"x-windtunnel-key")), batch)
+        return request, batch, found, request.id or _identity(headers) or self.service.new_id()
 
     def _as_tensors(self, answer: Answer, request: v2.Request) -> tuple[Any, More]:
         body, length = v2.response_http(answer, request)

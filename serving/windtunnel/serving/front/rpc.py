@@ -216,11 +216,10 @@ class _Servicer:
         request = _request(message)
         if request.count > MAX_ROWS:
             raise _Refused(413, f"{request.count} rows in one request; at most {MAX_ROWS}")
-        rows = request.rows()
+        batch = request.batch()
         wanted = message.model_version or metadata.get("x-windtunnel-version", "")
-        found = service.find(message.model_name, wanted, metadata.get("x-windtunnel-key"), rows)
-        columns = request.columns(found[0].engines[found[2]].bundle.inputs)
-        answer = await service.predict(found, rows, columns, request.id or service.new_id(), "grpc", began)
+        found = service.find(message.model_name, wanted, metadata.get("x-windtunnel-key"), batch)
+        answer = await service.predict(found, batch, request.id or service.new_id(), "grpc", began)
         response = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version, id=answer.id)
         response.parameters["route"].string_param = answer.route
         for name, datatype, shape, values in v2.tensors(answer, request):

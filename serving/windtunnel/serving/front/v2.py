@@ -13,7 +13,8 @@ import numpy as np
 
 from windtunnel.lifecycle.model.bundle import Input
 from windtunnel.serving.base import quickjson
-from windtunnel.serving.base.values import Columns, from_lists, invalid
+from windtunnel.serving.base.batch import Named, from_tensors
+from windtunnel.serving.base.values import invalid
 from windtunnel.serving.compiler.explain import explain
 from windtunnel.serving.routing.answer import Answer
 from windtunnel.serving.routing.models import Served
@@ -80,18 +81,13 @@ class Request:
         """How many rows."""
         return len(self.inputs[0].values)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The same as JSON objects, for the log and for what sticks to a field."""
-        names = [tensor.name for tensor in self.inputs]
-        return [dict(zip(names, values, strict=True)) for values in zip(*(tensor.values for tensor in self.inputs), strict=True)]
-
-    def columns(self, inputs: Sequence[Input]) -> Columns:
-        """Checked columns.
+    def batch(self) -> Named:
+        """The same as columns by name.
 
         Raises:
-            InvalidInputError: names the tensors that do not fit.
+            InvalidInputError: names the tensor that is there twice, or has another number of rows.
         """
-        return from_lists(inputs, {tensor.name: tensor.values for tensor in self.inputs}, self.count)
+        return from_tensors((tensor.name, tensor.values) for tensor in self.inputs)
 
 
 def parse_http(raw: bytes, header_length: bytes | None) -> Request:
@@ -222,7 +218,7 @@ def tensors(answer: Answer, request: Request) -> list[tuple[str, str, list[int],
     columns = answer.engine.columns(answer.scores)
     wanted = request.outputs
     if EXPLANATION in wanted:
-        columns[EXPLANATION] = [quickjson.dumps(entry).decode() for entry in explain(answer.engine, request.rows(), answer.scores)]
+        columns[EXPLANATION] = [quickjson.dumps(entry).decode() for entry in explain(answer.engine, request.batch().rows(), answer.scores)]
     unknown = sorted(set(wanted) - set(columns))
     if unknown:
         raise _bad(unknown[0], f"is not an output; outputs: {', '.join(columns)}")
@@ -286,11 +282,9 @@ def model_metadata(served: Served, wanted: str = "") -> dict[str, Any]:
     engine = served.engines[version]
     bundle = engine.bundle
     outputs: list[dict[str, Any]] = []
-    for field in engine.schema:
-        if field.name == "probabilities":
-            outputs.append({"name": field.name, "datatype": "FP64", "shape": [-1, len(bundle.classes)]})
-        else:
-            outputs.append({"name": field.name, "datatype": "BYTES" if str(field.type) == "string" else "FP64", "shape": [-1]})
+    for name, kind in engine.outputs.items():
+        shape = [-1, len(bundle.classes)] if kind == "floats" else [-1]
+        outputs.append({"name": name, "datatype": "BYTES" if kind == "string" else "FP64", "shape": shape})
     return {
         "name": served.name,
         "versions": list(served.engines),

@@ -1,8 +1,11 @@
 """What a request gets, whatever protocol it came by."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from windtunnel.serving.compiler.engine import Engine
+from windtunnel.serving.compiler.engine import Engine, Guesses
 
 __all__ = ["Answer"]
 
@@ -17,11 +20,52 @@ class Answer:
         route: the arm: a label, or the version itself.
         engine: what answered.
         scores: the score matrix.
-        rows: the same as one JSON object a row.
+        guesses: columns that were absent and categories that the model never saw.
     """
 
-    __slots__ = ("engine", "id", "model", "route", "rows", "scores", "version")
+    __slots__ = ("_columns", "_rows", "engine", "guesses", "id", "model", "route", "scores", "version")
 
-    def __init__(self, identity: str, model: str, version: str, route: str, engine: Engine, scores: np.ndarray) -> None:
+    def __init__(
+        self, identity: str, model: str, version: str, route: str, engine: Engine, scores: np.ndarray, guesses: Guesses | None = None
+    ) -> None:
         self.id, self.model, self.version, self.route, self.engine, self.scores = identity, model, version, route, engine, scores
-        self.rows = engine.answers(scores)
+        self.guesses = guesses or Guesses()
+        self._rows: list[dict[str, Any]] | None = None
+        self._columns: dict[str, Any] | None = None
+
+    @property
+    def count(self) -> int:
+        """Rows."""
+        return len(self.scores)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The answer by column: lists of texts, float arrays."""
+        if self._columns is None:
+            self._columns = self.engine.columns(self.scores)
+        return self._columns
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The answer as one JSON object a row."""
+        if self._rows is None:
+            self._rows = self.engine.answers(self.scores) if self.count == 1 else rows_of(self.columns)
+        return self._rows
+
+    def logged(self) -> list[dict[str, Any]] | dict[str, Any]:
+        """The answer as the log keeps it: a row as a row, several as column name -> list of values."""
+        if self.count == 1:
+            return self.rows
+        return {name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in self.columns.items()}
+
+
+def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Columns as one JSON object a row.
+
+    Example:
+        >>> rows_of({"prediction": ["late", "on time"], "score": np.array([0.7, 0.2])})
+        [{'prediction': 'late', 'score': 0.7}, {'prediction': 'on time', 'score': 0.2}]
+    """
+    names = tuple(columns)
+    lists = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
+    return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]

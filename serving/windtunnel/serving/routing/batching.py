@@ -13,7 +13,7 @@ from collections import deque
 import numpy as np
 
 from windtunnel.lifecycle.contract.errors import UnavailableError
-from windtunnel.serving.base.values import Column, Columns, InvalidInputError, Texts
+from windtunnel.serving.base.values import Columns, InvalidInputError
 from windtunnel.serving.compiler.engine import Engine
 
 __all__ = ["Queue", "QueueTooOldError"]
@@ -54,9 +54,8 @@ class Queue:
         now = loop.time()
         if self._waiting and now - self._waiting[0][0] > self._max_age:
             raise QueueTooOldError(f"the oldest request waits for more than {self._max_age:g} s", hint="try again in a second")
-        count = len(next(iter(columns.values())))
         future: asyncio.Future[np.ndarray] = loop.create_future()
-        self._waiting.append((now, columns, count, future))
+        self._waiting.append((now, columns, columns.count, future))
         if len(self._waiting) >= self._expected:
             self._gathered.set()
         if self._task is None or self._task.done():
@@ -92,7 +91,7 @@ class Queue:
 
     async def _answer(self, taken: list[tuple[Columns, int, "asyncio.Future[np.ndarray]"]]) -> None:
         try:
-            found = await asyncio.to_thread(self._engine.scores, _joined([columns for columns, _, _ in taken]))
+            found = await asyncio.to_thread(self._engine.scores, Columns.joined([columns for columns, _, _ in taken]))
         except InvalidInputError as error:
             if len(taken) == 1:
                 _fail(taken[0][2], error)
@@ -114,16 +113,3 @@ class Queue:
 def _fail(future: "asyncio.Future[np.ndarray]", error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-
-
-def _joined(parts: list[Columns]) -> Columns:
-    if len(parts) == 1:
-        return parts[0]
-    found: Columns = {}
-    for name, first in parts[0].items():
-        columns: list[Column] = [part[name] for part in parts]
-        if isinstance(first, Texts):
-            found[name] = Texts([value for column in columns if isinstance(column, Texts) for value in column.rows()])
-        else:
-            found[name] = np.concatenate([column for column in columns if isinstance(column, np.ndarray)])
-    return found

@@ -10,13 +10,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from windtunnel.lifecycle.contract.errors import IntegrityError
+from windtunnel.serving.base.batch import Batch
 
 __all__ = ["FILE", "Lookup", "key_of", "write_lookup"]
 
@@ -106,11 +107,11 @@ class Lookup:
         except (sqlite3.Error, KeyError, ValueError, TypeError) as error:
             raise IntegrityError(f"{path}: is no file of precomputed answers: {error}") from error
 
-    def find(self, rows: Sequence[Mapping[str, Any]], max_age: float) -> np.ndarray | None:
+    def find(self, batch: Batch, max_age: float) -> np.ndarray | None:
         """The score matrix of rows, or None unless every one of them is there, and not older than so many seconds."""
         if time.time() - self.made_at > max_age:
             return None
-        keys = [key_of([row.get(name) for name in self.key]) for row in rows]
+        keys = [key_of([batch.value(name, row) for name in self.key]) for row in range(batch.count)]
         if None in keys:
             return None
         database, found = self._database(), []
@@ -119,7 +120,7 @@ class Lookup:
             if entry is None or len(entry[0]) != 8 * self._width:
                 return None
             found.append(entry[0])
-        return np.frombuffer(b"".join(found), dtype="<f8").reshape(len(rows), self._width).copy()
+        return np.frombuffer(b"".join(found), dtype="<f8").reshape(batch.count, self._width).copy()
 
     def _database(self) -> sqlite3.Connection:
         """A connection of this thread's own, and of this process's: SQLite's do not survive a fork."""

@@ -5,20 +5,23 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
 from typing import Any, NoReturn
 
 import numpy as np
 
 from windtunnel.lifecycle.contract.errors import UnavailableError, WindtunnelError
 from windtunnel.lifecycle.model import answers
+from windtunnel.serving.base.batch import Batch
 from windtunnel.serving.base.log import LogUnavailableError, PredictionLog
 from windtunnel.serving.base.metrics import Metrics
-from windtunnel.serving.base.values import Columns, InvalidInputError, from_rows
+from windtunnel.serving.base.values import InvalidInputError
+from windtunnel.serving.compiler.engine import Engine, Guesses
 from windtunnel.serving.routing.answer import Answer
 from windtunnel.serving.routing.models import Models, Served
 from windtunnel.serving.routing.router import place_of
 from windtunnel.serving.routing.tracing import Tracer
+from windtunnel.serving.routing.work import INLINE_CELLS, Budget, Work
 
 __all__ = ["Service"]
 
@@ -26,6 +29,16 @@ log = logging.getLogger("windtunnel.server")
 
 MAX_ROWS = 10_000
 """Rows of a request at most; more are a batch job's business."""
+
+
+Scored = tuple[np.ndarray, Guesses]
+"""Scores, and what they were guessed from."""
+
+Target = tuple[Served, str, str]
+"""A model, the arm, and the version that is to answer."""
+
+_SAMPLES = 3
+"""Times in a row that the loop has to be behind before the worker is not ready: one late turn is no overload."""
 
 
 class Service:
@@ -36,24 +49,39 @@ class Service:
         log: its prediction log.
         metrics: its metrics.
         tracer: its traces, if there are any.
+        work: where large requests are worked on.
 
     Attributes:
         ready: whether requests may be sent here: not while models are loaded first, nor while the worker is about to end.
+        work: the thread for what would hold the event loop, such as reading a large body.
+        max_lag: seconds that the loop may be behind.
     """
 
-    def __init__(self, models: Models, log: PredictionLog, metrics: Metrics, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self, models: Models, log: PredictionLog, metrics: Metrics, tracer: Tracer | None = None, work: Work | None = None
+    ) -> None:
         self.tracer = tracer
         self.ready = False
         self.models = models
         self.log = log
         self.metrics = metrics
+        self.work = work or Work()
         models.on_swap = metrics.swapped
-        self.lag = 0.0
         self.max_lag = 0.5
+        self._lags: deque[float] = deque([0.0] * _SAMPLES, maxlen=_SAMPLES)
         # Ids are unique over restarts and workers: random at the start, counted from there.
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
         self._shadows: set[asyncio.Task[None]] = set()
+
+    @property
+    def lag(self) -> float:
+        """Seconds that the loop has been behind for several samples in a row; setting it adds a sample."""
+        return min(self._lags)
+
+    @lag.setter
+    def lag(self, seconds: float) -> None:
+        self._lags.append(seconds)
 
     def shed(self) -> bool:
         """Whether this worker is so far behind that it must refuse: by the age of its queue, not by a count."""
@@ -63,63 +91,47 @@ class Service:
         """An id for a request that brings none."""
         return f"{self._prefix}-{next(self._count):x}"
 
-    def find(self, name: str, wanted: str = "", key: str | None = None, rows: Sequence[Mapping[str, Any]] = ()) -> tuple[Served, str, str]:
+    def find(self, name: str, wanted: str = "", key: str | None = None, batch: Batch | None = None) -> Target:
         """The model, arm and version for a request.
 
         Args:
             name: the model.
             wanted: the version or label that is asked for; empty leaves it to the route.
-            key: what makes the choice stick; by default the row's field that the route names.
-            rows: where that field is.
+            key: what makes the choice stick; by default the first row's field that the route names.
+            batch: where that field is.
         """
         served = self.models.get(name)
         route = served.route
         if wanted:
             return served, *route.named(wanted)
-        if key is None and route.sticky and route.arms and rows and rows[0].get(route.sticky) is not None:
-            key = str(rows[0][route.sticky])
+        if key is None and route.sticky and route.arms and batch is not None and batch.count:
+            value = batch.value(route.sticky)
+            key = None if value is None else str(value)
         return served, *route.choose(key)
 
-    def answer(
-        self,
-        found: tuple[Served, str, str],
-        rows: Sequence[Mapping[str, Any]],
-        columns: Columns | None,
-        identity: str,
-        protocol: str,
-        began: float,
-    ) -> Answer:
-        """Answer rows at once, by a version that waits for no queue; arguments and errors are those of `predict`.
+    def is_large(self, found: Target, batch: Batch) -> bool:
+        """Whether a request has to be answered by `predict`, because `answer` would hold the event loop."""
+        width = max(batch.width, len(found[0].engines[found[2]].schema.names))
+        return batch.count * width > INLINE_CELLS
+
+    def answer(self, found: Target, batch: Batch, identity: str, protocol: str, began: float) -> Answer:
+        """Answer a few rows at once, by a version that waits for no queue; arguments and errors are those of `predict`.
 
         The line is in the log's file, but where the log waits for the disk that is the caller's to do.
         """
         engine = found[0].engines[found[2]]
-        known = self._known(found, rows)
-        if known is not None:
-            return self._answered(found, known, rows, identity, protocol, began)
         try:
-            scores = engine.row_scores(rows[0]) if columns is None and len(rows) == 1 else None
-            if scores is None:
-                scores = engine.scores(from_rows(engine.bundle.inputs, rows) if columns is None else columns)
+            scored = self._known(found, batch) or _scored(engine, batch, self.work.budget())
         except Exception as error:  # noqa: BLE001 - raised again as what it means
             self._failed(found, identity, error)
-        return self._answered(found, scores, rows, identity, protocol, began)
+        return self._answered(found, scored, batch, identity, protocol, began)
 
-    async def predict(
-        self,
-        found: tuple[Served, str, str],
-        rows: Sequence[Mapping[str, Any]],
-        columns: Columns | None,
-        identity: str,
-        protocol: str,
-        began: float,
-    ) -> Answer:
+    async def predict(self, found: Target, batch: Batch, identity: str, protocol: str, began: float) -> Answer:
         """Answer rows, and write it down before anybody sees it.
 
         Args:
             found: from `find`.
-            rows: as JSON objects, for the log (and for the columns, where they are not given).
-            columns: the checked columns, where a protocol has them already.
+            batch: the rows, as they were sent.
             identity: the request's id.
             protocol: ``json``, ``http`` or ``grpc``.
             began: when it arrived, by `time.perf_counter`.
@@ -127,36 +139,47 @@ class Service:
         Raises:
             WindtunnelError: the request cannot be answered; its kind says why.
         """
-        answer = await self._predicted(found, rows, columns, identity, protocol, began)
+        served, _, version = found
+        if version not in served.queues and not self.is_large(found, batch):
+            answer = self.answer(found, batch, identity, protocol, began)
+        else:
+            try:
+                scored = await self._scored(found, batch)
+            except Exception as error:  # noqa: BLE001 - raised again as what it means
+                self._failed(found, identity, error)
+            answer = await self._in_turn(found, scored, batch, identity, protocol, began)
         if self.log.sync:
             await self.log.durable()
         return answer
 
-    async def _predicted(
-        self,
-        found: tuple[Served, str, str],
-        rows: Sequence[Mapping[str, Any]],
-        columns: Columns | None,
-        identity: str,
-        protocol: str,
-        began: float,
-    ) -> Answer:
+    async def _scored(self, found: Target, batch: Batch) -> Scored:
+        """The scores of rows that are many, or that scikit-learn answers."""
         served, _, version = found
-        queue = served.queues.get(version)
-        if queue is None:
-            return self.answer(found, rows, columns, identity, protocol, began)
-        known = self._known(found, rows)
-        if known is not None:
-            return self._answered(found, known, rows, identity, protocol, began)
-        try:
-            if columns is None:
-                columns = from_rows(served.engines[version].bundle.inputs, rows)
-            scores = await queue.scores(columns)
-        except Exception as error:  # noqa: BLE001 - raised again as what it means
-            self._failed(found, identity, error)
-        return self._answered(found, scores, rows, identity, protocol, began)
+        engine, queue = served.engines[version], served.queues.get(version)
+        if not self.is_large(found, batch):
+            known = self._known(found, batch)
+            if known is not None or queue is None:
+                return known or _scored(engine, batch, self.work.budget())
+            columns = batch.columns(engine.schema)
+        else:
+            known = await self.work.run(self._known, found, batch)
+            if known is not None:
+                return known
+            if queue is None:
+                return await self.work.within(lambda budget: _scored(engine, batch, budget))
+            columns = await self.work.run(batch.columns, engine.schema)
+        return await queue.scores(columns), engine.guesses(columns)
 
-    def _known(self, found: tuple[Served, str, str], rows: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    async def _in_turn(self, found: Target, scored: Scored, batch: Batch, identity: str, protocol: str, began: float) -> Answer:
+        """As `_answered`, with the line of many rows made in the thread: only the write itself is the loop's."""
+        if not self.is_large(found, batch):
+            return self._answered(found, scored, batch, identity, protocol, began)
+        served, arm, version = found
+        answer = Answer(identity, served.name, version, arm, served.engines[version], *scored)
+        line = await self.work.run(self._line, found, answer, batch, protocol, began, shadow=False)
+        return self._finished(found, answer, line, batch, protocol, began)
+
+    def _known(self, found: Target, batch: Batch) -> Scored | None:
         """Scores that a batch job of the same version computed beforehand, where the problem wants that and all of them are there."""
         served, _, version = found
         if served.lookup is None:
@@ -165,11 +188,11 @@ class Service:
         wanted = bundle.options.get("lookup")
         if not wanted or bundle.lineage.get("candidate") != served.lookup.candidate:
             return None
-        scores = served.lookup.find(rows, float(wanted["max_age_hours"]) * 3600)
+        scores = served.lookup.find(batch, float(wanted["max_age_hours"]) * 3600)
         self.metrics.looked_up(served.name, version, found=scores is not None)
-        return scores
+        return None if scores is None else (scores, Guesses())
 
-    def _failed(self, found: tuple[Served, str, str], identity: str, error: Exception) -> NoReturn:
+    def _failed(self, found: Target, identity: str, error: Exception) -> NoReturn:
         """Count and raise what kept a version from answering, unless it is the request's own fault."""
         served, arm, version = found
         if isinstance(error, InvalidInputError):
@@ -181,98 +204,107 @@ class Service:
         log.error("%s version %s failed on request %s", served.name, version, identity, exc_info=error)
         raise UnavailableError(f"the model failed: {type(error).__name__}", hint="the server's log says more") from error
 
-    def _answered(
-        self,
-        found: tuple[Served, str, str],
-        scores: np.ndarray,
-        rows: Sequence[Mapping[str, Any]],
-        identity: str,
-        protocol: str,
-        began: float,
-    ) -> Answer:
+    def _answered(self, found: Target, scored: Scored, batch: Batch, identity: str, protocol: str, began: float) -> Answer:
+        """Write an answer down, and let shadows answer too."""
         served, arm, version = found
-        engine = served.engines[version]
-        answer = Answer(identity, served.name, version, arm, engine, scores)
-        shown = answer.rows
+        answer = Answer(identity, served.name, version, arm, served.engines[version], *scored)
+        line = self._line(found, answer, batch, protocol, began, shadow=False)
+        return self._finished(found, answer, line, batch, protocol, began)
+
+    def _finished(self, found: Target, answer: Answer, line: dict[str, Any] | None, batch: Batch, protocol: str, began: float) -> Answer:
+        served, version = found[0], found[2]
         if self.tracer is not None:
             self.tracer.note(answer)
-        self._write(served, answer, rows, shown, protocol, began, shadow=False)
+        self._write(line, shadow=False)
         for shadow_arm, shadow_version in served.route.shadow:
             if shadow_version != version:
                 task = asyncio.get_running_loop().create_task(
-                    self._shadow((served, shadow_arm, shadow_version), answer, rows, protocol, began)
+                    self._shadow((served, shadow_arm, shadow_version), answer, batch, protocol, began)
                 )
                 self._shadows.add(task)
                 task.add_done_callback(self._shadows.discard)
-        self.metrics.answered(served.name, version, arm, protocol, time.perf_counter() - began, len(shown))
-        if len(served.route.arms) > 1:
-            self.metrics.compared(served.name, version, arm, engine.bundle.task, shown)
-        if engine.bundle.task != "regression":
-            for row in shown:
-                self.metrics.predicted(served.name, version, arm, row["prediction"])
+        self._count_answer(found, answer, protocol, began)
         return answer
+
+    def _count_answer(self, found: Target, answer: Answer, protocol: str, began: float) -> None:
+        served, arm, version = found
+        task = answer.engine.bundle.task
+        self.metrics.answered(served.name, version, arm, protocol, time.perf_counter() - began, answer.count)
+        if len(served.route.arms) > 1:
+            self.metrics.compared(served.name, version, arm, task, answer.rows)
+        if task != "regression":
+            if answer.count == 1:
+                self.metrics.predicted(served.name, version, arm, answer.rows[0]["prediction"])
+            else:
+                for name, rows in Counter(answer.columns["prediction"]).items():
+                    self.metrics.predicted(served.name, version, arm, name, rows)
+        if answer.guesses:
+            self.metrics.guessed(served.name, version, answer.guesses.absent, answer.guesses.unseen, answer.count)
 
     async def drain(self, seconds: float = 5.0) -> None:
         """Wait until what answers unseen has done so."""
         if self._shadows:
             await asyncio.wait(self._shadows, timeout=seconds)
+        self.work.stop()
 
-    async def _shadow(
-        self, found: tuple[Served, str, str], answer: Answer, rows: Sequence[Mapping[str, Any]], protocol: str, began: float
-    ) -> None:
+    async def _shadow(self, found: Target, answer: Answer, batch: Batch, protocol: str, began: float) -> None:
         """The same rows by another version, while the client has its answer: logged, counted, never shown; its failures are its own."""
         served, arm, version = found
-        engine = served.engines[version]
         try:
-            queue = served.queues.get(version)
-            columns = from_rows(engine.bundle.inputs, rows)
-            scores = engine.scores(columns) if queue is None else await queue.scores(columns)
+            scored = await self._scored(found, batch)
+            other = Answer(answer.id, served.name, version, arm, served.engines[version], *scored)
+            line = await self.work.run(self._line, found, other, batch, protocol, began, shadow=True)
+            agree = int(answers.agreement(answer.columns, other.columns).sum())
         except Exception:  # noqa: BLE001 - whatever it is, the answer that is shown must not suffer from it
-            for _ in rows:
-                self.metrics.shadowed(served.name, version, agrees=False)
+            self.metrics.shadowed(served.name, version, agrees=False, rows=batch.count)
             return
-        other = Answer(answer.id, served.name, version, arm, engine, scores)
-        self._write(served, other, rows, other.rows, protocol, began, shadow=True)
-        for ours, theirs in zip(answer.rows, other.rows, strict=True):
-            self.metrics.shadowed(served.name, version, agrees=answers.same({"p": ours["prediction"]}, {"p": theirs["prediction"]}))
+        self._write(line, shadow=True)
+        self.metrics.shadowed(served.name, version, agrees=True, rows=agree)
+        self.metrics.shadowed(served.name, version, agrees=False, rows=batch.count - agree)
 
-    def _write(
-        self,
-        served: Served,
-        answer: Answer,
-        rows: Sequence[Mapping[str, Any]],
-        shown: Sequence[Mapping[str, Any]],
-        protocol: str,
-        began: float,
-        *,
-        shadow: bool,
-    ) -> None:
+    def _line(self, found: Target, answer: Answer, batch: Batch, protocol: str, began: float, *, shadow: bool) -> dict[str, Any] | None:
+        """What the log keeps of an answer; None where it keeps nothing of this one."""
         bundle = answer.engine.bundle
         share = bundle.options.get("log_sample", 1.0)
         if share < 1.0 and place_of(answer.id, "log") >= share:
-            return
-        hidden = bundle.options.get("redact") or ()
-        inputs = [{name: value for name, value in row.items() if name not in hidden} for row in rows] if hidden else rows
+            return None
         entry = {
             "id": answer.id,
             "time": time.time(),
             "problem": bundle.problem,
-            "model": served.name,
+            "model": found[0].name,
             "version": answer.version,
             "route": answer.route,
             "protocol": protocol,
             "seconds": round(time.perf_counter() - began, 6),
-            "inputs": inputs,
-            "answers": shown,
+            "inputs": batch.logged(bundle.options.get("redact") or ()),
+            "answers": answer.logged(),
         }
         if shadow:
             entry["shadow"] = True
+        return entry
+
+    def _write(self, entry: dict[str, Any] | None, *, shadow: bool) -> None:
+        if entry is None:
+            return
         try:
             self.log.append(entry)
         except LogUnavailableError:
             self.metrics.log_failed()
             if not shadow:
                 raise
+
+
+def _scored(engine: Engine, batch: Batch, budget: Budget) -> Scored:
+    """The scores of a compiled model, and what was guessed: a single row by the short way, many in slices."""
+    if batch.count == 1:
+        row = batch.rows()[0]
+        scores = engine.row_scores(row)
+        if scores is not None:
+            return scores, engine.row_guesses(row)
+    columns = batch.columns(engine.schema)
+    parts = [engine.scores(columns.part(*bounds)) for bounds in budget.slices(columns.count, len(columns))]
+    return np.concatenate(parts) if len(parts) > 1 else parts[0], engine.guesses(columns)
 
 
 def status_of(error: WindtunnelError) -> int:

@@ -47,7 +47,7 @@ def to_parquet(home: Path) -> list[Path]:
 def rows_of(entry: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     """The rows of one log entry."""
     at = dt.datetime.fromtimestamp(entry["time"], dt.UTC)
-    for index, (row, answer) in enumerate(zip(entry["inputs"], entry["answers"], strict=True)):
+    for index, (row, answer) in enumerate(zip(_rows(entry["inputs"]), _rows(entry["answers"]), strict=True)):
         prediction = answer["prediction"]
         number = isinstance(prediction, int | float)
         yield {
@@ -66,3 +66,10 @@ def rows_of(entry: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             "seconds": entry["seconds"],
             "inputs": json.dumps(row),
         }
+
+
+def _rows(values: Any) -> list[dict[str, Any]]:
+    """Rows as rows: the log has one row as it was, and several as lists by column."""
+    if isinstance(values, list):
+        return values
+    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
