@@ -243,9 +243,9 @@ def from_matrix(schema: Schema, matrix: np.ndarray | Sequence[Sequence[Any]], fi
             raise _refused(field, f"has shape {list(matrix.shape)} but the model takes [rows, {wanted}]: {', '.join(names)}")
         return Named({name: matrix[:, place] for place, name in enumerate(names)})
     for row, values in enumerate(matrix):
-        if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != wanted:
+        if not isinstance(values, list | tuple) or len(values) != wanted:
             raise invalid([{"row": row, "field": field, "message": f"must have {wanted} values, one an input: {', '.join(names)}"}])
-    return Named(dict(zip(names, (list(values) for values in zip(*matrix, strict=True)), strict=True)) if matrix else {})
+    return Named({name: [values[place] for values in matrix] for place, name in enumerate(names)})
 
 
 def from_csv(schema: Schema, raw: bytes, most: int) -> Named:
@@ -379,18 +379,20 @@ _KINDS: dict[str, frozenset[type]] = {
 def _of_list(column: Input, values: Sequence[Any]) -> np.ndarray | None:
     """A column of numbers or booleans; None where it is not only that."""
     kinds = set(map(type, values))
-    null = type(None) in kinds
-    if not kinds - {type(None)} <= _KINDS[column.type] or (null and column.required):
+    wanted = _KINDS[column.type] if column.required else _KINDS[column.type] | {type(None)}
+    if not kinds <= wanted:
         return None
     try:
         if column.type in BOUNDS and kinds == {int}:
-            return _of_array(column, np.array(values, dtype=np.int64))
+            return _whole(column, np.array(values, dtype=np.int64))
         found = np.array(values, dtype=np.float64)
     except OverflowError:
         return None
-    if int in kinds and len(found) and np.nanmax(np.abs(found), initial=0.0) > EXACT:
-        return None  # beside null, or far out: to be looked at one by one
-    return found if column.type == "bool" else _of_array(column, found)
+    if column.type == "bool":
+        return found
+    # Whole numbers beyond what a float can say, beside nulls or fractions: to be looked at one by one.
+    far = int in kinds and len(found) and np.nanmax(np.abs(found), initial=0.0) > EXACT
+    return None if far else _of_array(column, found)
 
 
 def _of_array(column: Input, values: np.ndarray) -> np.ndarray | None:
@@ -400,16 +402,19 @@ def _of_array(column: Input, values: np.ndarray) -> np.ndarray | None:
         return values.astype(np.float64) if kind == "b" else None
     if kind not in "iuf" or (kind == "f" and not _fits(column, values)):
         return None
-    if column.type not in BOUNDS:
-        return values.astype(np.float64)
-    if not len(values):
-        return values.astype(np.float64)
+    if column.type in BOUNDS and len(values):
+        return _whole(column, values)
+    return values.astype(np.float64)
+
+
+def _whole(column: Input, values: np.ndarray) -> np.ndarray | None:
+    """A column of whole numbers within the type's bounds; null only where they came as numbers with a fraction."""
     low, high = BOUNDS[column.type]
-    if kind == "f":
-        known = values[~np.isnan(values)]
-        inside = bool(np.all(known == np.floor(known)) and np.all(np.abs(known) <= min(high, EXACT)))
-        return values.astype(np.float64) if inside else None
-    return narrowed(values) if low <= int(values.min()) and int(values.max()) <= high else None
+    if values.dtype.kind != "f":
+        return narrowed(values) if low <= int(values.min()) and int(values.max()) <= high else None
+    known = values[~np.isnan(values)]
+    inside = np.all(known == np.floor(known)) and np.all(np.abs(known) <= min(high, EXACT))
+    return values.astype(np.float64) if inside else None
 
 
 def _fits(column: Input, values: np.ndarray) -> bool:

@@ -180,10 +180,7 @@ class Schema:
         self.inputs = tuple(inputs)
         self.optional = frozenset(optional)
         self.names = tuple(column.name for column in inputs)
-        self._plain = tuple(
-            (column.name, column, _PLAIN.get(column.type), None if is_text(column) else math.nan, column.name in self.optional)
-            for column in inputs
-        )
+        self._plain = tuple((column.name, column, _PLAIN.get(column.type)) for column in inputs)
 
     @classmethod
     def of(cls, bundle: Bundle, order: Sequence[str] = ()) -> "Schema":
@@ -197,20 +194,27 @@ class Schema:
         None where the row has to be read with care: something is wrong with it, or absent.
         """
         values: list[Any] = []
-        for name, column, plain, null, _ in self._plain:
+        for name, column, plain in self._plain:
             value: Any = row.get(name)
             kind = type(value)
             if kind is plain and (kind is str or value - value == 0.0):
                 values.append(value)
                 continue
-            if value is None and (column.required or name not in row):
+            if value is None and name not in row:
                 return None
             try:
                 value = parse(column, value)
             except (ValueError, OverflowError):
                 return None
-            values.append(null if value is None else float(value) if type(value) is int else value)
+            values.append(_plainly(column, value))
         return values
+
+
+def _plainly(column: Input, value: float | str | None) -> float | str | None:
+    """A parsed value as a plan takes a single one: numbers as floats, null as NaN among them."""
+    if is_text(column):
+        return value
+    return math.nan if value is None else float(value)
 
 
 _PLAIN = {"float64": float, "string": str}

@@ -16,7 +16,7 @@ from windtunnel.lifecycle.model.bundle import Bundle, read, read_pipeline, read_
 from windtunnel.serving.base.batch import Rows
 from windtunnel.serving.base.values import Column, Columns, Schema, Texts, from_arrow
 from windtunnel.serving.compiler import curves, estimators, steps, texts  # noqa: F401 - their import makes the steps known to Plan.load
-from windtunnel.serving.compiler.plan import WIDEST_ROW, Plan, Step, refuse
+from windtunnel.serving.compiler.plan import WIDEST_ROW, Plan, refuse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -245,24 +245,5 @@ def rows_beyond(column: Column, known: frozenset[Any]) -> int:
 def known_categories(plan: Plan) -> dict[str, frozenset[Any]]:
     """The categories that a plan's encoders know, by the input that goes straight to one; several encoders know what any of them does."""
     found: dict[str, set[Any]] = {}
-    _collect(plan.step, list(plan.inputs), found)
+    plan.step.trace(list(plan.inputs), found)
     return {name: frozenset(values) for name, values in found.items()}
-
-
-def _collect(step: Step, names: list[str], found: dict[str, set[Any]]) -> list[str]:
-    """Walk a step that gets these inputs; answers which inputs its outputs are, as far as they are still inputs."""
-    match step:
-        case steps.Chain():
-            for part in step.steps:
-                names = _collect(part, names, found)
-            return names
-        case steps.Union():
-            return [name for branch in step.branches for name in _collect(branch, names, found)]
-        case steps.Select():
-            return [names[place] for place in step.places] if len(names) > max(step.places, default=-1) else []
-        case steps.Fill():
-            return [names[place] for place in step.keep] if step.text and len(names) > max(step.keep, default=-1) else []
-        case steps.OneHot() | steps.Look():
-            for name, table in zip(names, step.tables, strict=False):
-                found.setdefault(name, set()).update(table)
-    return []

@@ -39,6 +39,12 @@ class Chain(Step):
             row = step.one(row)
         return row
 
+    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
+        """Through each of them."""
+        for step in self.steps:
+            names = step.trace(names, known)
+        return names
+
 
 @register
 class Select(Step):
@@ -55,6 +61,10 @@ class Select(Step):
     def one(self, row: Row) -> Row:
         """Those values."""
         return [row[place] for place in self.places]
+
+    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:  # noqa: ARG002 - of the base
+        """Those names, where these are inputs."""
+        return [names[place] for place in self.places] if names else []
 
 
 @register
@@ -78,6 +88,12 @@ class Union(Step):
         for branch in self.branches:
             found += branch.one(row)
         return found
+
+    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
+        """Through all of them; what follows gets no inputs."""
+        for branch in self.branches:
+            branch.trace(names, known)
+        return []
 
 
 @register
@@ -169,6 +185,10 @@ class Fill(Step):
             )
         return found
 
+    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:  # noqa: ARG002 - of the base
+        """The columns that are kept; indicators follow them."""
+        return [names[place] for place in self.keep] if names else []
+
     def _missing(self, entry: str | None) -> bool:
         return entry is None if self.missing is None or isinstance(self.missing, float) else entry == self.missing
 
@@ -242,6 +262,12 @@ class OneHot(Step):
                 raise refuse(_UNSEEN)
         return out
 
+    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
+        """Adds what each column's table knows."""
+        for name, table in zip(names, self.tables, strict=False):
+            known.setdefault(name, set()).update(table)
+        return []
+
 
 @register
 class Look(Step):
@@ -281,6 +307,12 @@ class Look(Step):
                 raise refuse(_UNSEEN)
             found += output[place]
         return found
+
+    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
+        """Adds what each column's table knows."""
+        for name, table in zip(names, self.tables, strict=False):
+            known.setdefault(name, set()).update(table)
+        return []
 
 
 @register
