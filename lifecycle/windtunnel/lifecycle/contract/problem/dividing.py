@@ -1,0 +1,27 @@
+"""Which time a run is about, and how its rows are divided."""
+
+import datetime as dt
+from typing import Literal
+
+from pydantic import Field
+
+from windtunnel.lifecycle.contract.problem.parts import Part, Share
+
+__all__ = ["Splits", "Windows"]
+
+
+class Splits(Part):
+    """How rows are divided: by a stable hash of a key, which never crosses splits, or by time."""
+
+    by: Literal["key", "time"] = Field("key", description="a stable hash of a key, or the event time")
+    key: list[str] = Field(default_factory=list, description="by key: these columns; empty means the problem's keys")
+    test: Share = Field(0.2, description="by key: the share of keys; by time: the newest share of the window's days")
+    salt: str = Field("", description="another text draws another split")
+
+
+class Windows(Part):
+    """Which time a run is about."""
+
+    train_days: int = Field(28, ge=1, description="how many days a model learns from")
+    history_start: dt.date | None = Field(None, description="no data before this day")
+    history_end: dt.date | None = Field(None, description="no data on or after this day: a closed history")

@@ -1,0 +1,146 @@
+"""The problem itself: all of its sections, and what must fit between them."""
+
+import datetime as dt
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from windtunnel.lifecycle.contract.alert import Alert
+from windtunnel.lifecycle.contract.fingerprint import fingerprint
+from windtunnel.lifecycle.contract.problem.dividing import Splits, Windows
+from windtunnel.lifecycle.contract.problem.features import Features
+from windtunnel.lifecycle.contract.problem.gates import Approval, Gate, Limits
+from windtunnel.lifecycle.contract.problem.label import Label
+from windtunnel.lifecycle.contract.problem.model import BASELINES, Baseline, Budget, Explanations, Model
+from windtunnel.lifecycle.contract.problem.monitoring import Monitoring
+from windtunnel.lifecycle.contract.problem.parts import ColumnType, Name, Part, Task
+from windtunnel.lifecycle.contract.problem.serving import Serving
+from windtunnel.lifecycle.contract.problem.source import EventTime, Source
+from windtunnel.lifecycle.contract.problem.worth import Costs, Kpi
+
+__all__ = ["Problem"]
+
+
+class Problem(Part):
+    """A problem, as its file says it.
+
+    Example:
+        >>> from windtunnel.lifecycle.contract.problem import parse
+        >>> problem = parse({
+        ...     "name": "churn", "owner": "crm@example.org", "task": "binary",
+        ...     "source": {"format": "csv", "path": "/data/churn.csv"},
+        ...     "columns": {"tenure": "int64", "plan": "string", "churned": "string"},
+        ...     "label": {"column": "churned", "positive": {"equals": "Yes"}},
+        ...     "features": {"numeric": ["tenure"], "categorical": ["plan"]},
+        ... })
+        >>> problem.features.columns
+        ['tenure', 'plan']
+    """
+
+    name: Name = Field(description="the problem's and its DAG's name: small letters, digits and underscores")
+    owner: str = Field(description="who answers for it; the DAG's owner")
+    title: str = Field("", description="one line for people")
+    description: str = Field("", description="what it is about; shown in the DAG's docs and in reports")
+    kpi: Kpi | None = Field(None, description="the business figure")
+    task: Task = Field(description="what kind of answer is learned")
+    source: Source = Field(description="where raw rows come from")
+    columns: dict[str, ColumnType] = Field(description="the pinned schema: name -> type; what else a source has is dropped")
+    optional_columns: list[str] = Field(default_factory=list, description="columns that a source may lack: filled with null")
+    event_time: EventTime | None = Field(None, description="when a row happened; without it every row belongs to the window")
+    keys: list[str] = Field(default_factory=list, description="columns that together name a row")
+    sensitive: list[str] = Field(default_factory=list, description="columns that must not be discriminated by or logged")
+    label: Label = Field(description="what is predicted")
+    features: Features = Field(description="what a model may see")
+    slices: list[list[str]] = Field(default_factory=list, description="columns, or crossings of two, to look into")
+    splits: Splits = Field(default_factory=Splits, description="how rows are divided")
+    windows: Windows = Field(default_factory=Windows, description="which time a run is about")
+    model: Model = Field(default_factory=Model, description="what learns")
+    budget: Budget = Field(default_factory=Budget, description="what a search and a training may cost")
+    baseline: Baseline = Field(default_factory=Baseline, description="the simple model that a candidate is judged beside")
+    explanations: Explanations = Field(default_factory=Explanations, description="what is explained beyond the usual")
+    gates: list[Gate] = Field(default_factory=list, description="conditions on a candidate")
+    costs: Costs | None = Field(None, description="binary: gives the expected cost, and the threshold where it is least")
+    objectives: dict[str, float] = Field(
+        default_factory=dict, description="metric -> weight: combined into the metric 'objective'; may change without retraining"
+    )
+    limits: Limits = Field(default_factory=Limits, description="what data may look like before a run stops")
+    approval: Approval = Field(default_factory=Approval, description="who lets a model through")
+    serving: Serving = Field(default_factory=Serving, description="how the model is served")
+    monitoring: Monitoring = Field(default_factory=Monitoring, description="when a live model is no longer fit")
+    alerts: list[Alert] = Field(default_factory=list, description="who is told, once, when validation stops a run")
+    first_suite: Literal["go_on", "stop"] = Field(
+        "go_on", description="without a suite the run proposes one: go on with it, or stop until a person has reviewed it"
+    )
+    suite: str | None = Field(None, description="the Great Expectations suite, a JSON file beside the problem file")
+    schedule: str | None = Field(None, description="cron of the retraining DAG; None: by hand and by backfill only")
+    start_date: dt.date = Field(dt.date(2024, 1, 1), description="the schedule's first day")
+    tags: list[str] = Field(default_factory=list, description="the DAG's tags")
+    directory: str = Field("", exclude=True, description="the folder of the problem file; filled in by load()")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("baseline"), str):
+            values = {**values, "baseline": {"kind": values["baseline"]}}
+        if isinstance(values, Mapping) and isinstance(values.get("slices"), list):
+            return {**values, "slices": [[entry] if isinstance(entry, str) else entry for entry in values["slices"]]}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        known = set(self.columns)
+        named = {
+            "label.column": [self.label.column],
+            "keys": self.keys,
+            "sensitive": self.sensitive,
+            "optional_columns": self.optional_columns,
+            "features": self.features.columns,
+            "slices": [column for crossing in self.slices for column in crossing],
+            "splits.key": self.splits.key,
+            "baseline.group": self.baseline.group,
+            "serving.lookup.key": self.serving.lookup.key if self.serving.lookup else [],
+            "event_time": [c for c in (self.event_time or EventTime(column="")).model_dump().values() if c],
+        }
+        for field, columns in named.items():
+            for column in columns:
+                if column not in known:
+                    raise ValueError(f"{field} names column {column!r}, which columns does not declare; declared: {sorted(known)}")
+        if self.serving.bandit and self.task == "regression" and self.serving.reward is None:
+            raise ValueError("serving.bandit of a regression needs serving.reward: a function that gives rewards from 0 to 1")
+        if self.serving.lookup is not None and not (self.serving.lookup.key or self.keys):
+            raise ValueError("serving.lookup needs a key: the columns that name a row, in serving.lookup.key or keys")
+        if not self.features.columns and self.features.transformer is None:
+            raise ValueError("features needs at least one column or a transformer")
+        if self.label.column in self.features.columns:
+            raise ValueError(f"the label column {self.label.column!r} is among the features: the model would see the answer")
+        if self.task == "binary" and self.label.positive is None:
+            raise ValueError("a binary task needs label.positive: one of above, at_least, equals, not_equals")
+        if self.baseline.kind not in {None, *BASELINES[self.task]}:
+            raise ValueError(f"baseline of a {self.task} task must be one of {', '.join(BASELINES[self.task])} but is {self.baseline.kind}")
+        timed = self.event_time is not None or "{" in self.source.path.replace("{landing}", "")
+        if self.schedule is not None and not timed:
+            raise ValueError("a scheduled problem needs event_time, or a source path with the window's {day}")
+        if self.label.delay_days and not timed:
+            raise ValueError("label.delay_days needs event_time, or a source path with the window's {day}: it counts from a row's day")
+        if self.label.delay_days >= self.windows.train_days:
+            raise ValueError(
+                f"label.delay_days is {self.label.delay_days}: no label of a window of {self.windows.train_days} days would be known at "
+                "its end; make windows.train_days larger"
+            )
+        return self
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of everything that the file says."""
+        return fingerprint(self)
+
+    def part_fingerprint(self, *parts: str) -> str:
+        """The fingerprint of some parts only: what one stage depends on."""
+        return fingerprint({part: getattr(self, part) for part in parts})
+
+    @property
+    def redacted(self) -> list[str]:
+        """The columns that the prediction log leaves out: those of ``serving.redact``, and every sensitive one."""
+        return list(dict.fromkeys([*self.serving.redact, *self.sensitive]))

@@ -1,0 +1,44 @@
+"""Where rows come from, and when they happened."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from windtunnel.lifecycle.contract.problem.parts import DottedName, Part
+
+__all__ = ["EventTime", "Source"]
+
+
+class Source(Part):
+    """Where raw rows come from."""
+
+    format: Literal["csv", "parquet", "jsonl", "arrow", "iceberg", "sql", "python"]
+    path: str = Field("", description="path or URL; {landing} and the window's {day}, {year}, {month}, {dom} are filled in; globs too")
+    table: str = Field("", description="format iceberg or sql: the table")
+    query: str = Field("", description="format sql: a query; {start} and {end} are filled in with the window's bounds")
+    connection: str = Field("", description="format sql: an Airflow connection id")
+    generator: DottedName | None = Field(None, description="format python: module:function(start, end) -> iterable of Arrow batches")
+    options: dict[str, Any] = Field(default_factory=dict, description="reader options: delimiter, encoding, nulls, decimal_point, ...")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needed = {"iceberg": self.table, "sql": self.table or self.query, "python": self.generator}.get(self.format, self.path)
+        if not needed:
+            field = {"iceberg": "table", "sql": "table or query", "python": "generator"}.get(self.format, "path")
+            raise ValueError(f"a source of format {self.format!r} needs {field}")
+        return self
+
+
+class EventTime(Part):
+    """The columns that say when a row happened: one timestamp or date column, or year, month and day."""
+
+    column: str | None = Field(None, description="a timestamp or date column")
+    year: str | None = Field(None, description="a column of years, with month and day")
+    month: str | None = Field(None, description="a column of months, 1 to 12")
+    day: str | None = Field(None, description="a column of days of the month")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.column is None) == (None in {self.year, self.month, self.day}):
+            raise ValueError("give either column, or all of year, month and day")
+        return self
