@@ -23,8 +23,6 @@ from windtunnel.lifecycle.contract.problem import load
 from windtunnel.operators import lifecycle_dags
 
 dag = lifecycle_dags(load(sys.argv[1]))[0]
-for task in dag.tasks:
-    task.outlets = []  # the scheduler activates assets of the bundle's DAGs only
 DagBundlesManager().sync_bundles_to_db()
 bag = DagBag("/dev/null")
 bag.bag_dag(dag)
@@ -54,7 +52,7 @@ def test_a_retraining_in_one_process(instance, tmp_path):
     found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"state"')))
     assert found["state"] == "success", found
     stages = manifest.load(instance.settings(), "june_delays", found["run_id"]).stages
-    assert set(stages) == set(manifest.STAGES)
+    assert set(stages) == set(manifest.STAGES) - {"balance"}
     assert stages["deploy"].output["deployed"] is False, "promotion was never"
     _tells_openlineage([json.loads(line) for line in events.read_text().splitlines()], instance.settings())
 
@@ -66,7 +64,7 @@ def _tells_openlineage(events, settings):
         for event in events
         if event["eventType"] == "COMPLETE" and event["job"]["name"].startswith("june_delays.")
     }
-    assert set(complete) >= set(manifest.STAGES)
+    assert set(complete) >= set(manifest.STAGES) - {"balance", "deploy"}, "what is skipped is not complete"
 
     def names(stage, way):
         return {dataset["name"]: dataset for dataset in complete[stage][way]}
@@ -87,7 +85,7 @@ def _tells_openlineage(events, settings):
     assert model["name"] in names("approve", "inputs")
     (registered,) = complete["register"]["outputs"]
     assert (registered["name"], registered["namespace"]) == ("models/june_delays", settings.tracking_uri)
-    assert complete["deploy"]["outputs"] == [], "nothing was deployed"
+    assert complete.get("deploy", {"outputs": []})["outputs"] == [], "nothing was deployed"
     said = json.dumps(events)
     password = settings.catalog_uri.split("//")[1].split("@")[0].split(":")[-1]
     assert password

@@ -9,7 +9,8 @@ import pytest
 
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.operators.telling.openlineage import lineage_of
+from windtunnel.lifecycle.contract.stages import STAGES, stage
+from windtunnel.operators.telling.openlineage import DATA_SETS, NO_DATA_SETS, lineage_of
 
 DAGS = Path(__file__).parents[2] / "dags"
 SETTINGS = Settings(catalog_uri="postgresql+psycopg2://ada:secret@db:5432/wt", landing="/landing", tracking_uri="http://mlflow:5000")
@@ -41,9 +42,10 @@ def problem(**source):
     ],
 )
 def test_every_kind_of_source_has_a_name_and_no_password(source, namespace, name):
-    found = lineage_of(problem(**source), SETTINGS, [""], SNAPSHOT)
+    found = lineage_of(stage("ingest"), problem(**source), SETTINGS, [], SNAPSHOT)
     assert [(dataset.namespace, dataset.name) for dataset in found.inputs] == [(namespace, name)]
-    (table,) = found.outputs
+    table, quarantine = found.outputs
+    assert quarantine.name == "churn.quarantine"
     assert (table.namespace, table.name) == ("postgresql://db:5432", "churn.examples")
     assert table.facets["columnLineage"].fields["age"].inputFields[0].name == name
     assert "secret" not in repr(found)
@@ -52,7 +54,7 @@ def test_every_kind_of_source_has_a_name_and_no_password(source, namespace, name
 def test_what_was_not_deployed_is_no_output():
     version = {"kind": "version", "model": "churn", "version": "3"}
     for deployed in (True, False):
-        found = lineage_of(problem(), SETTINGS, [version], {"kind": "deployment", "version": "3", "deployed": deployed})
+        found = lineage_of(stage("deploy"), problem(), SETTINGS, [version], {"kind": "deployment", "version": "3", "deployed": deployed})
         assert [dataset.name for dataset in found.inputs] == ["models/churn"]
         assert len(found.outputs) == deployed
 
@@ -68,3 +70,9 @@ print([name for name in sys.modules if name.split(".")[0] == "openlineage" or "o
     environment = {name: value for name, value in os.environ.items() if "OPENLINEAGE" not in name}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_every_kind_of_reference_is_a_data_set_or_says_why_not():
+    kinds = {kind for row in STAGES for kind in [row.gives, *row.takes.values()]} | {"lookup"}
+    assert kinds == DATA_SETS | set(NO_DATA_SETS)
+    assert not DATA_SETS & set(NO_DATA_SETS)

@@ -12,9 +12,12 @@ Importing this costs milliseconds over Airflow itself: Beam, MLflow, Great Expec
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.lifecycle.contract.stages import STAGES
+
 if TYPE_CHECKING:
     from windtunnel.operators.base import StageOperator
     from windtunnel.operators.dags.factory import check_problems, lifecycle_dags, register_problems
+    from windtunnel.operators.hook import WindtunnelHook
     from windtunnel.operators.stages.approve import ApproveOperator
     from windtunnel.operators.stages.balance import BalanceOperator
     from windtunnel.operators.stages.deploy import DeployOperator
@@ -48,13 +51,17 @@ __all__ = [
     "TrainOperator",
     "TuneOperator",
     "ValidateOperator",
+    "WindtunnelHook",
     "check_problems",
     "lifecycle_dags",
     "register_problems",
 ]
 
 _ROOMS = {
+    **{row.operator: f"stages.{row.name}" for row in STAGES},
+    "RetrainOperator": "stages.retrain",
     "StageOperator": "base",
+    "WindtunnelHook": "hook",
     "check_problems": "dags.factory",
     "lifecycle_dags": "dags.factory",
     "register_problems": "dags.factory",
@@ -64,5 +71,4 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = _ROOMS.get(name, f"stages.{name.removesuffix('Operator').lower()}")
-    return getattr(importlib.import_module(f"windtunnel.operators.{room}"), name)
+    return getattr(importlib.import_module(f"windtunnel.operators.{_ROOMS[name]}"), name)

@@ -1,11 +1,11 @@
 """What every stage's operator shares.
 
-An operator is thin: it records what it was given, calls down when it runs, and hands on a small reference.
+An operator is thin: it records what it was given, calls down when it runs, and hands on a small reference. What it takes, gives and links
+to is its row in `windtunnel.lifecycle.contract.stages`.
 """
 
 import logging
 import os
-from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,18 +15,19 @@ from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRu
 from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError, WindtunnelError
 from windtunnel.lifecycle.contract.problem import Problem, load, parse
-from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.run import Run, check_asked
+from windtunnel.lifecycle.contract.stages import Stage, stage
 from windtunnel.lifecycle.contract.window import Window, resolve_window
 from windtunnel.operators.settings import airflow_settings
+from windtunnel.operators.telling import links
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.contract.references import BalanceRef, Reference
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.references import Reference
 
-__all__ = ["RETRY_POLICY", "StageOperator", "problem_of", "remedied", "run_of"]
+__all__ = ["RETRY_POLICY", "StageOperator", "Staged", "problem_of", "run_of"]
 
 # One thread a task for numeric libraries: Airflow runs tasks side by side.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -42,31 +43,14 @@ RETRY_POLICY = ExceptionRetryPolicy(
 )
 """A data problem fails at once, a network problem is retried; anything else as the task's ``retries`` say."""
 
+_GRACE = 3.0  # seconds that children of a killed task get to end by themselves
+
 
 def problem_of(problem: "Problem | Mapping[str, Any] | str | Path") -> Problem:
     """A problem from itself, from plain data, or from its file."""
     if isinstance(problem, Problem):
         return problem
     return parse(problem) if isinstance(problem, Mapping) else load(problem)
-
-
-def remedied(problem: Problem, balance: Any) -> "tuple[Problem, BalanceRef]":
-    """A problem with the remedy for unbalanced classes that was chosen, and the choice; without one, the problem's own.
-
-    A problem whose rule is to ask, in a DAG where nobody is asked, does what it does when nobody answers.
-    """
-    from windtunnel.lifecycle.contract.references import BalanceRef
-
-    own = problem.model.class_balance
-    if isinstance(balance, Mapping):
-        chosen = BalanceRef.from_dict(balance)
-    elif own == "ask":
-        chosen = BalanceRef(problem.model.unanswered, "the problem's rule", "nobody was asked")
-    else:
-        chosen = BalanceRef(own, "the problem's rule", f"model.class_balance is {own}")
-    if chosen.remedy == own:
-        return problem, chosen
-    return problem.model_copy(update={"model": problem.model.model_copy(update={"class_balance": chosen.remedy})}), chosen
 
 
 def run_of(context: Mapping[str, Any]) -> Run:
@@ -86,7 +70,115 @@ def run_of(context: Mapping[str, Any]) -> Run:
     )
 
 
-class StageOperator(BaseOperator):
+class Staged:
+    """What makes an operator a stage: its row, and what it does before and after its work. Mixed into Airflow's operators.
+
+    A subclass names its row in ``stage``; templated fields, link, colour and docs then follow from it.
+    """
+
+    stage: ClassVar[str] = ""
+    server: ClassVar[bool] = False
+    """Whether the stage talks to the model server, and so needs its connection."""
+
+    row: ClassVar[Stage]
+    """The stage's row; a stage of your own gives it instead of ``stage``."""
+
+    template_fields: Collection[str] = ()
+    problem: Problem
+    link: str
+    result: dict[str, Any] | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__dict__.get("stage"):
+            cls.row = stage(cls.stage)
+        if cls.__dict__.get("row"):
+            row = cls.row
+            own = cls.__dict__.get("template_fields", ())
+            cls.template_fields = tuple(dict.fromkeys((*row.template_fields, *own)))
+            cls.operator_extra_links = (getattr(links, row.link)(),)  # type: ignore[attr-defined]
+            cls.ui_color = row.color  # type: ignore[attr-defined]
+
+    def begin(self, context: "Context") -> RunContext:
+        """Make ready: the run's conf is checked, settings and run are looked up.
+
+        Raises:
+            ConfigurationError: the run asks for what is not known, or for less than the problem demands.
+        """
+        for name in _THREADS:
+            os.environ.setdefault(name, "1")
+        quiet()
+        conf = getattr(context.get("dag_run"), "conf", None) or {}
+        declared = list(getattr(context.get("dag"), "params", None) or {})
+        check_asked(conf, declared, self.problem.approval.promotion)
+        return RunContext(self.problem, airflow_settings(server=self.server), run_of(context))
+
+    def do(self, work: RunContext, **values: Any) -> Any:
+        """Call the stage's function with its references and these values."""
+        return self.row.function()(work, **self.references(), **values)
+
+    def references(self) -> dict[str, Any]:
+        """The upstream references by name, checked to have arrived.
+
+        Raises:
+            ConfigurationError: one is missing: the upstream task did not return a reference; or it is of another kind.
+        """
+        from windtunnel.lifecycle.contract.references import of_kind
+
+        arrived: dict[str, Any] = {}
+        for name, kind in self.row.takes.items():
+            value = getattr(self, name)
+            if value is None and name in self.row.optional:
+                arrived[name] = None
+                continue
+            if not isinstance(value, Mapping):
+                raise ConfigurationError(
+                    f"task {self.task_id!r} got no {name} reference but {value!r}",  # type: ignore[attr-defined]
+                    hint=f"pass {name}=UPSTREAM.output, and see that the upstream task succeeded in this run",
+                )
+            arrived[name] = of_kind(kind).from_dict(value)
+        return arrived
+
+    def finish(self, context: "Context", work: RunContext, reference: "Reference") -> dict[str, Any]:
+        """Write the stage into the run's manifest, which a replay compares with; answer what goes into XCom."""
+        from windtunnel.lifecycle.record.manifest import record
+
+        self.log.info("%s", reference)  # type: ignore[attr-defined]
+        inputs = {name: getattr(self, name) for name in self.row.template_fields}
+        record(work, self._record_name(context), inputs | self.extra_inputs(context), reference, kind=self.row.name)
+        self.result = reference.to_dict()
+        return self.result
+
+    def _record_name(self, context: "Context") -> str:
+        """The task's name in the manifest; each task of a mapped operator has its own."""
+        index = getattr(context.get("ti"), "map_index", -1)
+        name = str(self.task_id)  # type: ignore[attr-defined]
+        return name if index is None or index < 0 else f"{name}.{index}"
+
+    def extra_inputs(self, context: "Context") -> dict[str, Any]:  # noqa: ARG002 - stages that have some look into it
+        """What the output depends on besides the templated fields, the problem and the code."""
+        return {}
+
+    def on_kill(self) -> None:
+        """End the processes that the task started: workers of a job, a smoke test; they would outlive it otherwise."""
+        import psutil
+
+        children = psutil.Process().children(recursive=True)
+        for child in children:
+            child.terminate()
+        _, alive = psutil.wait_procs(children, timeout=_GRACE)
+        for child in alive:
+            child.kill()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002 - the provider's signature
+        """The datasets that the stage read and wrote; asked for by Airflow's OpenLineage provider where it is on."""
+        from windtunnel.operators.telling.openlineage import lineage_of
+
+        given = [getattr(self, name) for name in self.row.takes]
+        return lineage_of(self.row, self.problem, airflow_settings(server=self.server), given, self.result)
+
+
+class StageOperator(Staged, BaseOperator):
     """Base of the operators: a problem in, `run_stage` when it runs, a reference out.
 
     Args:
@@ -95,47 +187,33 @@ class StageOperator(BaseOperator):
     """
 
     ui_color = "#dbe7f5"
-    template_fields: Collection[str] = ()
-    server: ClassVar[bool] = False
-    """Whether the stage talks to the model server, and so needs its connection."""
 
     def __init__(self, *, problem: Problem | Mapping[str, Any] | str | Path, **kwargs: Any) -> None:
-        kwargs.setdefault("retry_policy", RETRY_POLICY)
+        problem = problem_of(problem)
+        with_defaults(self.row, problem, kwargs)
         super().__init__(**kwargs)
-        self.problem = problem_of(problem)
+        self.problem = problem
         self.link = ""
-        self.reference: dict[str, Any] | None = None
+        self.result = None
 
-    @abstractmethod
-    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
+    def run_stage(self, context: "Context", work: RunContext) -> "Reference":  # noqa: ARG002 - stages that need it look into it
         """Do the stage's work and answer the reference that the next stage needs.
 
         `execute` calls it in the task's own process, with templated fields rendered. Set ``self.link`` as soon as there is something to
-        look at, also when the stage then fails.
+        look at, also when the stage then fails. By default the function of the stage's row is called with its references.
         """
+        reference: Reference = self.do(work)
+        return reference
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Run the stage; errors of ours say what to do."""
-        for name in _THREADS:
-            os.environ.setdefault(name, "1")
-        quiet()
-        settings = airflow_settings(server=self.server)
         try:
-            reference = self.run_stage(context, settings)
+            work = self.begin(context)
+            reference = self.run_stage(context, work)
         except WindtunnelError as error:
             self.log.error("%s", error)  # noqa: TRY400 - Airflow logs the trace when it is raised again
             raise
-        self.log.info("%s", reference)
-        self.remember(context, settings, reference)
-        self.reference = reference.to_dict()
-        return self.reference
-
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002 - the provider's signature
-        """The datasets that the stage read and wrote; asked for by Airflow's OpenLineage provider where it is on."""
-        from windtunnel.operators.telling.openlineage import lineage_of
-
-        given = [getattr(self, name) for name in self.template_fields]
-        return lineage_of(self.problem, airflow_settings(server=self.server), given, self.reference)
+        return self.finish(context, work, reference)
 
     def window(self, context: "Context") -> Window:
         """The window that this run is about."""
@@ -143,30 +221,15 @@ class StageOperator(BaseOperator):
         self.log.info("window %s to %s (%s), data cut-off %s", window.start, window.end, window.origin, window.cutoff)
         return window
 
-    def given(self, **references: Any) -> dict[str, Any]:
-        """The upstream references by name, checked to have arrived.
 
-        Raises:
-            ConfigurationError: one is missing: the upstream task did not return a reference.
-        """
-        for name, value in references.items():
-            if not isinstance(value, Mapping):
-                raise ConfigurationError(
-                    f"task {self.task_id!r} got no {name} reference but {value!r}",
-                    hint=f"pass {name}=UPSTREAM.output, and see that the upstream task succeeded in this run",
-                )
-        return references
+def with_defaults(row: Stage, problem: Problem, kwargs: dict[str, Any]) -> None:
+    """Fill in what a stage's task has where the DAG does not say it: retry policy, alerts, docs."""
+    kwargs.setdefault("retry_policy", RETRY_POLICY)
+    kwargs.setdefault("doc_md", f"Leaves behind {row.leaves}.")
+    if problem.alerts:
+        from windtunnel.operators.telling.alerts import alerts_of
 
-    def remember(self, context: "Context", settings: "Settings", reference: "Reference") -> None:
-        """Write the stage into the run's manifest, which a replay compares with."""
-        from windtunnel.lifecycle.record.manifest import record
-
-        inputs = {name: getattr(self, name) for name in self.template_fields}
-        record(RunContext(self.problem, settings, run_of(context)), self.task_id, inputs | self.parameters(context), reference)
-
-    def parameters(self, context: "Context") -> dict[str, Any]:  # noqa: ARG002 - stages that have some look into it
-        """What the output depends on besides the templated fields, the problem and the code."""
-        return {}
+        kwargs.setdefault("on_failure_callback", alerts_of(problem))
 
 
 def quiet() -> None:

@@ -15,21 +15,22 @@ SECTION = "windtunnel"
 SERVER_CONNECTION = "windtunnel_server"
 
 
-def airflow_settings(*, server: bool = False) -> Settings:
+def airflow_settings(*, server: bool = False, connection: str = SERVER_CONNECTION) -> Settings:
     """The settings of this Airflow.
 
     Args:
         server: look up the connection ``windtunnel_server`` too (its host is the model server's URL, its password the bearer token):
             secrets stay in connections.
+        connection: another connection to look up instead.
     """
     names = {field.name for field in dataclasses.fields(Settings)} - {"server_token"}
     values = {name: conf.get(SECTION, name, fallback="") for name in sorted(names)}
     settings = Settings.from_mapping({name: value for name, value in values.items() if value})
     if server:
         with contextlib.suppress(AirflowNotFoundException):
-            connection = Connection.get(SERVER_CONNECTION)
-            url = connection.host or ""
+            known = Connection.get(connection)
+            url = known.host or ""
             if url and "://" not in url:
-                url = f"{connection.schema or 'http'}://{url}" + (f":{connection.port}" if connection.port else "")
-            return dataclasses.replace(settings, server_url=url or settings.server_url, server_token=connection.password or "")
+                url = f"{known.schema or 'http'}://{url}" + (f":{known.port}" if known.port else "")
+            return dataclasses.replace(settings, server_url=url or settings.server_url, server_token=known.password or "")
     return settings

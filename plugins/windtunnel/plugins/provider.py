@@ -1,10 +1,12 @@
 """What ``airflow providers`` and ``airflow config`` know of Windtunnel.
 
-Airflow reads this at the start of every process, so it imports nothing but the standard library.
+Airflow reads this at the start of every process, so it imports nothing but the standard library and the list of stages.
 """
 
 from importlib import metadata
 from typing import Any
+
+from windtunnel.lifecycle.contract.stages import STAGES
 
 __all__ = ["get_provider_info"]
 
@@ -28,14 +30,38 @@ _OPTIONS: dict[str, tuple[str, str]] = {
 }
 
 
+_LABEL = "Windtunnel"
+
+_CONNECTION: dict[str, Any] = {
+    "connection-type": "windtunnel",
+    "hook-class-name": "windtunnel.operators.hook.WindtunnelHook",
+    "hook-name": "Windtunnel model server",
+    "ui-field-behaviour": {
+        "hidden-fields": ["login", "extra"],
+        "relabeling": {"host": "Server", "password": "Bearer token", "schema": "Scheme"},
+        "placeholders": {"host": "127.0.0.1, or https://models.example.org", "port": "8600", "schema": "http"},
+    },
+}
+"""The form of a connection of ours, shown without importing the hook."""
+
+
 def get_provider_info() -> dict[str, Any]:
     """Airflow's provider metadata (schema ``provider_info.schema.json``)."""
     version = metadata.version("windtunnel")
+    modules = [row.module for row in STAGES] + ["windtunnel.operators.stages.retrain"]
     return {
         "package-name": "windtunnel",
-        "name": "Windtunnel",
+        "name": _LABEL,
         "description": "Schedules the whole life of a machine-learning model as ordinary DAGs.",
         "versions": [version],
+        "integrations": [{"integration-name": _LABEL, "tags": ["software"]}],
+        "operators": [{"integration-name": _LABEL, "python-modules": modules}],
+        "hooks": [{"integration-name": _LABEL, "python-modules": ["windtunnel.operators.hook"]}],
+        "connection-types": [_CONNECTION],
+        "extra-links": sorted({f"windtunnel.operators.telling.links.{row.link}" for row in STAGES}),
+        "notifications": ["windtunnel.operators.telling.alerts.Alert"],
+        "asset-uris": [{"schemes": ["windtunnel"], "handler": None}],
+        "plugins": [{"name": "windtunnel", "plugin-class": "windtunnel.plugins.plugin.WindtunnelPlugin"}],
         "config": {
             "windtunnel": {
                 "description": "Where Windtunnel keeps things, and which servers it uses.",

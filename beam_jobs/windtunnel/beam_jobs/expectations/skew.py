@@ -24,11 +24,26 @@ _NEWEST = 7  # days with answers that are looked at
 _LEAST = 100  # answers below which nothing is said
 
 
-def asked_files(problem: Problem, snapshot: SnapshotRef, settings: Settings) -> list[DayFile]:
-    """The files of the newest days of the prediction log, of those that the run may see; none before the model was asked."""
+def asked_files(problem: Problem, snapshot: SnapshotRef, settings: Settings, known: dt.datetime | None = None) -> list[DayFile]:
+    """The files of the newest days of the prediction log, of those that the run may see; none before the model was asked.
+
+    Args:
+        problem: whose log.
+        snapshot: its end is the end of what may be seen, in data time.
+        settings: name the catalog.
+        known: the log as it was at this moment, for a replay; by default as it is.
+    """
     table = existing(settings, table_name(problem, "predictions"))
+    if table is None:
+        return []
+    version = None
+    if known is not None:
+        then = table.snapshot_as_of_timestamp(int(known.timestamp() * 1000))
+        if then is None:
+            return []
+        version = then.snapshot_id
     window = Window(dt.date.fromisoformat(snapshot.start), dt.date.fromisoformat(snapshot.end))
-    files = [entry for entry in day_files(table, None, horizon(problem, window)) if entry.rows] if table is not None else []
+    files = [entry for entry in day_files(table, None, horizon(problem, window), snapshot_id=version) if entry.rows]
     days = sorted({entry.day for entry in files})[-_NEWEST:]
     return [entry for entry in files if entry.day in days]
 

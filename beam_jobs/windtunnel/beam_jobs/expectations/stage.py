@@ -1,6 +1,7 @@
 """The stage: a problem's suite and limits over a snapshot, with a page that says why it passed or stopped."""
 
 import dataclasses
+import datetime as dt
 import json
 import logging
 import re
@@ -47,7 +48,13 @@ _CLASSES = 50  # classes whose counts are handed on
 
 
 def validate(
-    problem: Problem, snapshot: SnapshotRef, statistics: StatisticsRef | None, settings: Settings, progress: "Progress"
+    problem: Problem,
+    snapshot: SnapshotRef,
+    statistics: StatisticsRef | None,
+    settings: Settings,
+    progress: "Progress",
+    *,
+    known: dt.datetime | None = None,
 ) -> ValidationRef:
     """Validate a snapshot against the problem's suite and limits; without a suite, against a proposal made of the snapshot itself.
 
@@ -60,13 +67,14 @@ def validate(
         statistics: of the snapshot, with drift against the reference where there is one.
         settings: where artefacts are kept.
         progress: told the rows that were read.
+        known: look at the prediction log as it was at this moment, for a replay; by default as it is.
 
     Raises:
         ValidationFailedError: something critical was not met: says column, expected, got, and sample rows; ``details`` has the page.
         EmptyWindowError: there are no rows.
         ConfigurationError: the suite is wrong.
     """
-    given, stage = _placed(problem, snapshot, statistics, settings)
+    given, stage = _placed(problem, snapshot, statistics, settings, known)
     result = stage.result()
     if result is None:
         result = _compute(given, stage, settings, progress)
@@ -108,10 +116,12 @@ def stopped(problem: Problem, snapshot: SnapshotRef, statistics: StatisticsRef |
     return result is not None and not result["success"]
 
 
-def _placed(problem: Problem, snapshot: SnapshotRef, statistics: StatisticsRef | None, settings: Settings) -> tuple[_Given, Stage]:
+def _placed(
+    problem: Problem, snapshot: SnapshotRef, statistics: StatisticsRef | None, settings: Settings, known: dt.datetime | None = None
+) -> tuple[_Given, Stage]:
     """What there is to validate, and where its result is kept."""
     reviewed = suites.of_problem(problem)
-    asked = asked_files(problem, snapshot, settings) if statistics is not None else []
+    asked = asked_files(problem, snapshot, settings, known) if statistics is not None else []
     parts = ("label", "limits", "splits", "keys", "features", "task", "optional_columns", "first_suite")
     key = fingerprint(
         "validate",

@@ -1,8 +1,7 @@
 """``windtunnel replay``: compute a past run again from its manifest, in a place of its own, and compare every fingerprint.
 
-Production is not touched: rows are ingested into a fresh catalog, artefacts and MLflow's records go to a temporary folder. Searches in
-parallel are not deterministic, so the recorded winner is trained again. Approval, registration and deployment are decisions: they are not
-taken again, the ledger has them.
+Production is not touched: rows are ingested into a fresh catalog, artefacts and MLflow's records go to a temporary folder. Which stages can
+be computed again, and why others are not, is in the list of stages (`windtunnel.lifecycle.contract.stages`).
 """
 
 import argparse
@@ -16,18 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.contract.context import RunContext
+from windtunnel.lifecycle.contract.stages import STAGES, Stage
 
 if TYPE_CHECKING:
-    from windtunnel.lifecycle.contract.problem import Problem
     from windtunnel.lifecycle.contract.references import Reference
     from windtunnel.lifecycle.contract.settings import Settings
     from windtunnel.lifecycle.record.comparing import StageComparison
     from windtunnel.lifecycle.record.manifest import Manifest, StageRecord
-    from windtunnel.lifecycle.record.registry import Champion
 
 __all__ = ["add_arguments", "replay", "run"]
-
-_DECISIONS = frozenset({"approve", "register", "deploy"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,34 +69,44 @@ def replay(
         wanted: only these stages.
         say: is told about each stage as it ends.
     """
-    from windtunnel.lifecycle.contract.errors import WindtunnelError
-    from windtunnel.lifecycle.record.comparing import Difference, StageComparison, compare
-    from windtunnel.lifecycle.record.manifest import Manifest, StageRecord, environment
-
-    found = []
+    compared = []
     with tempfile.TemporaryDirectory(prefix="wt-replay-") as folder:
         again = _Again(manifest, settings, Path(folder))
         for record in manifest.ordered:
-            if (wanted and record.stage not in wanted) or record.stage in _DECISIONS or record.stage == "tune":
+            if wanted and record.stage not in wanted:
                 continue
-            try:
-                output = again.stage(record)
-            except WindtunnelError as error:
-                cause = Difference("data", "could not be computed again", "", str(error).replace("\n", " "))
-                compared = StageComparison(record.stage, False, record.fingerprint, "", [cause], [])
-            else:
-                if output is None:
-                    continue
-                now = StageRecord(
-                    record.stage, again.inputs(record), output.to_dict(), environment(), record.run, record.at, record.problem
-                )
-                one, other = (Manifest(manifest.problem, manifest.run_id, {record.stage: entry}) for entry in (record, now))
-                (compared,) = compare(one, other)
-            found.append(compared)
-            say(f"  {'same   ' if compared.same else 'DIFFERS'} {record.stage:<11} {record.fingerprint[:12]}  {compared.after[:12]}")
-            for difference in [*compared.causes, *compared.outcome]:
+            row = _row(record)
+            if row is None or row.not_replayed:
+                say(f"  -       {record.stage:<11} {row.not_replayed if row else 'no stage of ours'}")
+                continue
+            stage = _compared(again, row, record)
+            compared.append(stage)
+            say(f"  {'same   ' if stage.same else 'DIFFERS'} {record.stage:<11} {record.fingerprint[:12]}  {stage.after[:12]}")
+            for difference in [*stage.causes, *stage.outcome]:
                 say(f"          {difference}")
-    return found
+    return compared
+
+
+def _row(record: "StageRecord") -> Stage | None:
+    return next((row for row in STAGES if row.name == (record.kind or record.stage)), None)
+
+
+def _compared(again: "_Again", row: Stage, record: "StageRecord") -> "StageComparison":
+    """One stage computed again, beside what is recorded."""
+    from windtunnel.lifecycle.contract.errors import WindtunnelError
+    from windtunnel.lifecycle.record.comparing import Difference, StageComparison, compare
+    from windtunnel.lifecycle.record.manifest import Manifest, environment
+
+    try:
+        output = again.stage(row, record)
+    except WindtunnelError as error:
+        cause = Difference("data", "could not be computed again", "", str(error).replace("\n", " "))
+        return StageComparison(record.stage, False, record.fingerprint, "", [cause], [])
+    now = dataclasses.replace(record, inputs=again.inputs(row, record), output=output.to_dict(), environment=environment())
+    manifest = again.manifest
+    one, other = (Manifest(manifest.problem, manifest.run_id, {record.stage: entry}) for entry in (record, now))
+    (compared,) = compare(one, other)
+    return compared
 
 
 class _Again:
@@ -108,110 +114,39 @@ class _Again:
 
     def __init__(self, manifest: "Manifest", settings: "Settings", folder: Path) -> None:
         self.manifest, self.settings, self.folder = manifest, settings, folder
-        self.fresh = dataclasses.replace(
+        self.apart = dataclasses.replace(
             settings,
             artifacts=str(folder / "artifacts"),
             tracking_uri=f"sqlite:///{folder}/mlflow.db",
             ledger_uri=f"sqlite:///{folder}/ledger.db",
             studies_uri="",
         )
-        self.made: dict[str, Reference] = {}
+        self.computed: dict[str, Reference] = {}
 
-    def stage(self, record: "StageRecord") -> "Reference | None":
-        """What a stage leaves behind this time; None for one that is not known here."""
+    def stage(self, row: Stage, record: "StageRecord") -> "Reference":
+        """What a stage leaves behind this time."""
+        from windtunnel.beam_jobs.stages import Past
         from windtunnel.lifecycle.contract.problem import parse
-
-        call = {
-            "ingest": self._ingest,
-            "profile": self._profile,
-            "validate": self._validate,
-            "preprocess": self._preprocess,
-            "train": self._train,
-            "evaluate": self._evaluate,
-        }.get(record.stage)
-        if call is None:
-            return None
-        made = call(parse(record.problem), record)
-        self.made[record.stage] = made
-        return made
-
-    def inputs(self, record: "StageRecord") -> dict[str, Any]:
-        """What went in this time: where an earlier stage was computed again, what it gave."""
-        found = dict(record.inputs)
-        for name, stage in (("features", "preprocess"), ("candidate", "train"), ("statistics", "profile")):
-            if name in found and stage in self.made:
-                found[name] = self.made[stage].to_dict()
-        return found
-
-    def _ingest(self, problem: "Problem", record: "StageRecord") -> "Reference":
-        from windtunnel.beam_jobs.ingest import ingest
-        from windtunnel.beam_jobs.job import Progress
-        from windtunnel.lifecycle.contract.window import Window
-        from windtunnel.lifecycle.data.snapshots import pin
-
-        window = Window.from_dict(record.output)
-        if record.inputs.get("data_version"):
-            return pin(problem, window, self.settings, str(record.inputs["data_version"]))
-        apart = dataclasses.replace(self.fresh, catalog_uri=f"sqlite:///{self.folder}/catalog.db", warehouse=str(self.folder / "warehouse"))
-        return ingest(problem, window, apart, Progress("ingest"))
-
-    def _profile(self, problem: "Problem", record: "StageRecord") -> "Reference":
-        from windtunnel.beam_jobs.job import Progress
-        from windtunnel.beam_jobs.profile import profile
-        from windtunnel.lifecycle.contract.references import SnapshotRef, StatisticsRef
-
-        given = record.inputs.get("reference")
-        reference = StatisticsRef.from_dict(given) if given else None
-        return profile(problem, SnapshotRef.from_dict(record.inputs["snapshot"]), self.fresh, Progress("profile"), reference)
-
-    def _validate(self, problem: "Problem", record: "StageRecord") -> "Reference":
-        from windtunnel.beam_jobs.expectations import validate
-        from windtunnel.beam_jobs.job import Progress
-        from windtunnel.lifecycle.contract.references import SnapshotRef, StatisticsRef
-
-        given = self.inputs(record).get("statistics")
-        statistics = StatisticsRef.from_dict(given) if given else None
-        return validate(problem, SnapshotRef.from_dict(record.inputs["snapshot"]), statistics, self.fresh, Progress("validate"))
-
-    def _preprocess(self, problem: "Problem", record: "StageRecord") -> "Reference":
-        from windtunnel.beam_jobs.features import preprocess
-        from windtunnel.beam_jobs.job import Progress
-        from windtunnel.lifecycle.contract.references import SnapshotRef
-
-        return preprocess(problem, SnapshotRef.from_dict(record.inputs["snapshot"]), self.fresh, Progress("preprocess"))
-
-    def _train(self, problem: "Problem", record: "StageRecord") -> "Reference":
-        from windtunnel.lifecycle.contract.references import FeaturesRef, SnapshotRef, TrialsRef
+        from windtunnel.lifecycle.contract.references import of_kind
         from windtunnel.lifecycle.contract.run import Run
-        from windtunnel.lifecycle.learning.training import train
 
-        given = self.inputs(record)
-        trials = TrialsRef.from_dict(given["trials"]) if given.get("trials") else None
-        snapshot, features = SnapshotRef.from_dict(given["snapshot"]), FeaturesRef.from_dict(given["features"])
-        return train(
-            RunContext(problem, self.fresh, Run(dag_id="windtunnel replay", run_id=self.manifest.run_id)), snapshot, features, trials
-        )
+        run = Run(dag_id="windtunnel replay", run_id=self.manifest.run_id)
+        inputs = self.inputs(row, record)
+        values: dict[str, Any] = {
+            name: of_kind(kind).from_dict(inputs[name]) for name, kind in row.takes.items() if inputs.get(name) is not None
+        }
+        if row.replayed == row.name:
+            values |= {name: inputs[name] for name in row.options if inputs.get(name)}
+        else:
+            values["past"] = Past(record, self.settings, self.folder)
+        output: Reference = row.function(row.replayed)(RunContext(parse(record.problem), self.apart, run), **values)
+        self.computed[row.gives] = output
+        return output
 
-    def _evaluate(self, problem: "Problem", record: "StageRecord") -> "Reference":
-        from windtunnel.beam_jobs.evaluate import evaluate
-        from windtunnel.beam_jobs.job import Progress
-        from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef, SnapshotRef
-        from windtunnel.lifecycle.judging.evaluation import load
-
-        given = self.inputs(record)
-        before = load(EvaluationRef.from_dict(record.output))
-        return evaluate(
-            problem,
-            CandidateRef.from_dict(given["candidate"]),
-            SnapshotRef.from_dict(given["snapshot"]),
-            self.fresh,
-            Progress("evaluate"),
-            against=self._champion_then(before),
-            uses=int(before["uses"]),
-        )
-
-    def _champion_then(self, before: dict[str, Any]) -> "Champion | None":
-        from windtunnel.lifecycle.record.registry import champion_of_entry
-
-        standing = before.get("champion")
-        return champion_of_entry(self.settings, str(standing["entry"])) if standing else None
+    def inputs(self, row: Stage, record: "StageRecord") -> dict[str, Any]:
+        """What went in this time: where an earlier stage was computed again, what it gave; the rows stay those of the recorded snapshot."""
+        known = dict(record.inputs)
+        for name, kind in row.takes.items():
+            if kind in self.computed and kind != "snapshot" and known.get(name):
+                known[name] = self.computed[kind].to_dict()
+        return known

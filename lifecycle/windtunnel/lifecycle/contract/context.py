@@ -4,7 +4,7 @@ import dataclasses
 from typing import Self
 
 from windtunnel.lifecycle.contract.problem import Problem
-from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.contract.run import Run, stricter
 from windtunnel.lifecycle.contract.settings import Settings
 
 __all__ = ["RunContext"]
@@ -23,6 +23,11 @@ class RunContext:
     problem: Problem
     settings: Settings
     run: Run = dataclasses.field(default_factory=Run)
+
+    @property
+    def promotion(self) -> str:
+        """Who lets the run's model into production: what the run asks for, but never less than the problem's file demands."""
+        return stricter(self.run.promotion, self.problem.approval.promotion)
 
     def with_problem(self, problem: Problem) -> Self:
         """The same run with another form of the problem, such as one with the remedy that a person chose."""

@@ -17,6 +17,7 @@ __all__ = [
     "EvaluationRef",
     "FeaturesRef",
     "FeedbackRef",
+    "LookupRef",
     "MonitorRef",
     "Reference",
     "SnapshotRef",
@@ -24,6 +25,7 @@ __all__ = [
     "TrialsRef",
     "ValidationRef",
     "VersionRef",
+    "of_kind",
 ]
 
 
@@ -279,3 +281,19 @@ class LookupRef(Reference):
     rows: int
     served: bool
     fingerprint: str
+
+
+def of_kind(kind: str) -> type[Reference]:
+    """The class of the references of a kind.
+
+    Raises:
+        ConfigurationError: there is no such kind.
+
+    Example:
+        >>> of_kind("features").__name__
+        'FeaturesRef'
+    """
+    known = {each.kind: each for each in Reference.__subclasses__()}
+    if kind not in known:
+        raise ConfigurationError(f"there are no {kind!r} references", hint=f"kinds: {', '.join(sorted(known))}")
+    return known[kind]

@@ -436,9 +436,10 @@ def _version(table: "Table", version: str) -> int | None:
         return int(named.snapshot_id)
     if version.isdigit() and table.snapshot_by_id(int(version)) is not None:
         return int(version)
-    raise UnavailableError(
+    newest = ", ".join(str(entry.snapshot_id) for entry in reversed(table.metadata.snapshots[-5:]))
+    raise ConfigurationError(  # asking again cannot help
         f"table {'.'.join(table.name())} has no version {version!r}",
-        hint=f"the newest is {table.metadata.current_snapshot_id}; older ones may have been expired",
+        hint=f"the newest are {newest or 'none'}; older ones may have been expired",
         version=version,
     )
 

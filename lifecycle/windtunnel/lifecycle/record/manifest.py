@@ -26,21 +26,11 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.fingerprint import canonical, code_version, fingerprint
 from windtunnel.lifecycle.contract.references import Reference
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.stages import LOOP
 
 __all__ = ["STAGES", "Manifest", "StageRecord", "environment", "find", "folder", "load", "record", "runs"]
 
-STAGES = (
-    "ingest",
-    "profile",
-    "validate",
-    "preprocess",
-    "tune",
-    "train",
-    "evaluate",
-    "approve",
-    "register",
-    "deploy",
-)
+STAGES = LOOP
 """The stages of a retraining run, in order."""
 
 _LIBRARIES = ("apache-beam", "numpy", "pandas", "pyarrow", "scikit-learn", "great-expectations", "mlflow", "optuna", "skops", "treelite")
@@ -58,6 +48,7 @@ class StageRecord:
         run: who ran it.
         at: when it ended, ISO UTC.
         problem: the problem file's content at the time.
+        kind: which of our stages it is, where the task was called otherwise; empty: as `stage` says.
     """
 
     stage: str
@@ -67,6 +58,7 @@ class StageRecord:
     run: dict[str, Any]
     at: str
     problem: dict[str, Any]
+    kind: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -85,11 +77,11 @@ class Manifest:
     @property
     def ordered(self) -> list[StageRecord]:
         """The stages, in the order of a retraining run; unknown ones after them."""
-        known = [self.stages[name] for name in STAGES if name in self.stages]
-        return known + [self.stages[name] for name in sorted(set(self.stages) - set(STAGES))]
+        order = {name: number for number, name in enumerate(STAGES)}
+        return sorted(self.stages.values(), key=lambda entry: (order.get(entry.kind or entry.stage, len(order)), entry.stage))
 
 
-def record(context: RunContext, stage: str, inputs: Mapping[str, Any], output: Reference) -> None:
+def record(context: RunContext, stage: str, inputs: Mapping[str, Any], output: Reference, *, kind: str = "") -> None:
     """Write down what a stage did; a retry writes the same file again.
 
     Args:
@@ -98,6 +90,7 @@ def record(context: RunContext, stage: str, inputs: Mapping[str, Any], output: R
         inputs: name -> `Reference`, window, fingerprint or parameter: everything that the output depends on besides code and the problem
             file. Give references as they are: ``{"snapshot": snapshot, "trials": trials}``.
         output: what the stage hands on.
+        kind: which of our stages it is, where a DAG calls its task otherwise.
     """
     entry = StageRecord(
         stage=stage,
@@ -107,6 +100,7 @@ def record(context: RunContext, stage: str, inputs: Mapping[str, Any], output: R
         run=context.run.to_dict(),
         at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         problem={**context.problem.model_dump(mode="json", by_alias=True), "directory": context.problem.directory},
+        kind=kind,
     )
     uri = f"{folder(context.settings, context.problem.name, context.run.run_id)}/{stage}.json"
     filesystem, path = fsspec.core.url_to_fs(uri)

@@ -381,8 +381,8 @@ def _refusal(context: RunContext, cutoff: str, version: str, present: Champion |
     """Why a version of this cut-off may not become the champion by this run, or None."""
     if context.run.run_type == "backfill" or context.run.counterfactual:
         return f"a {'counterfactual run' if context.run.counterfactual else 'backfill'} never changes what is in production"
-    if (context.run.promotion or context.problem.approval.promotion) == "never":
-        return "promotion is 'never' for this " + ("run" if context.run.promotion else "problem")
+    if context.promotion == "never":
+        return "promotion is 'never' for this " + ("run" if context.problem.approval.promotion != "never" else "problem")
     for entry in ledger.entries(context.problem, ("rollback",)):
         if str(entry.payload.get("from")) == version:
             return f"version {version} was rolled back: {entry.payload['reason']}"

@@ -11,27 +11,16 @@ A DAG file needs two lines; the operators serve in anybody's own DAG just as wel
 
 import datetime as dt
 import inspect
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, XComArg, get_parsing_context
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, XComArg, get_parsing_context
 
 from windtunnel.lifecycle.contract.errors import ProblemError
 from windtunnel.lifecycle.contract.problem import Problem, load
-from windtunnel.operators.stages.approve import ApproveOperator
-from windtunnel.operators.stages.balance import BalanceOperator
-from windtunnel.operators.stages.deploy import DeployOperator
-from windtunnel.operators.stages.evaluate import EvaluateOperator
-from windtunnel.operators.stages.feedback import FeedbackOperator
-from windtunnel.operators.stages.ingest import IngestOperator
-from windtunnel.operators.stages.monitor import MonitorOperator
-from windtunnel.operators.stages.preprocess import PreprocessOperator
-from windtunnel.operators.stages.profile import ProfileOperator
-from windtunnel.operators.stages.register import RegisterOperator
-from windtunnel.operators.stages.train import TrainOperator
-from windtunnel.operators.stages.tune import TuneOperator
-from windtunnel.operators.stages.validate import ValidateOperator
+from windtunnel.lifecycle.contract.run import PROMOTIONS, stricter
+from windtunnel.lifecycle.contract.stages import STAGES, Stage, resolve, stage
 from windtunnel.operators.timetable import ClosedHistoryTimetable
 
 __all__ = ["check_problems", "lifecycle_dags", "register_problems", "retraining_dag"]
@@ -89,39 +78,50 @@ def check_problems(folder: str | Path) -> None:
 
 
 def retraining_dag(problem: Problem) -> DAG:
-    """The retraining DAG of a problem: from ingest to deploy."""
+    """The retraining DAG of a problem: from ingest to deploy, each stage given what the stages before it hand on."""
     schedule = _timetable(problem.schedule, problem.windows.history_end)
     with DAG(dag_id=problem.name, schedule=schedule, params=_params(problem), max_active_runs=4, **_common(problem)) as dag:
-        ingest = IngestOperator(task_id="ingest", problem=problem)
-        profile = ProfileOperator(task_id="profile", problem=problem, snapshot=ingest.output)
-        validate = ValidateOperator(task_id="validate", problem=problem, snapshot=ingest.output, statistics=profile.output)
-        snapshot = XComArg(validate, "snapshot")  # what goes on: without the rows that were set aside
-        balance = BalanceOperator(task_id="balance", problem=problem, validation=validate.output) if _asks(problem) else None
-        chosen = balance.output if balance is not None else None
-        preprocess = PreprocessOperator(task_id="preprocess", problem=problem, snapshot=snapshot)
-        tune = TuneOperator(task_id="tune", problem=problem, features=preprocess.output, balance=chosen)
-        train = TrainOperator(
-            task_id="train", problem=problem, snapshot=snapshot, features=preprocess.output, trials=tune.output, balance=chosen
-        )
-        evaluate = EvaluateOperator(task_id="evaluate", problem=problem, snapshot=snapshot, candidate=train.output)
-        approve = ApproveOperator(task_id="approve", problem=problem, candidate=train.output, evaluation=evaluate.output)
-        register = RegisterOperator(
-            task_id="register", problem=problem, candidate=train.output, evaluation=evaluate.output, decision=approve.output
-        )
-        deploy = DeployOperator(task_id="deploy", problem=problem, candidate=train.output, version=register.output)
-        if balance is not None:
-            validate >> balance >> preprocess
-        ingest >> profile >> validate >> preprocess >> tune >> train >> evaluate >> approve >> register >> deploy
+        groups = {name: TaskGroup(name, prefix_group_id=False, tooltip=tip) for name, tip in _GROUPS.items()}
+        handed_on: dict[str, XComArg] = {}  # kind of reference -> the newest of it
+        before = None
+        for row in STAGES:
+            if row.group not in groups or (row.when and not _WHEN[row.when](problem)):
+                continue
+            with groups[row.group]:
+                task = _operator(row)(
+                    task_id=row.name, problem=problem, **{name: handed_on[kind] for name, kind in row.takes.items() if kind in handed_on}
+                )
+            if before is not None:
+                before >> task
+            handed_on[row.gives] = task.output
+            handed_on |= {kind: XComArg(task, key) for kind, key in row.hands_on.items()}
+            before = task
     return dag
+
+
+def _operator(row: Stage) -> Any:
+    return resolve(f"{row.module}:{row.operator}")
+
+
+_GROUPS = {
+    "data": "new rows, and whether they may be learned from",
+    "learning": "features, parameters, a model, and what it is worth",
+    "decision": "whether it goes into production",
+}
+"""Task groups of the retraining DAG; task ids have no prefix."""
 
 
 def _asks(problem: Problem) -> bool:
     return problem.model.class_balance == "ask" and problem.task in {"binary", "multiclass"}
 
 
+_WHEN: dict[str, Callable[[Problem], bool]] = {"class_balance": _asks}
+"""Conditions of rows: `Stage.when` -> whether a problem asks for the stage."""
+
+
 def _monitoring_dag(problem: Problem) -> DAG:
     with _looking_back(problem, _MONITORING) as dag:
-        monitor = MonitorOperator(task_id="monitor", problem=problem)
+        monitor = _operator(stage("monitor"))(task_id="monitor", problem=problem)
         if problem.monitoring.retrain:
             from windtunnel.operators.stages.retrain import RetrainOperator  # what it imports costs every parse a tenth of a second
 
@@ -131,7 +131,7 @@ def _monitoring_dag(problem: Problem) -> DAG:
 
 def _feedback_dag(problem: Problem) -> DAG:
     with _looking_back(problem, _FEEDBACK) as dag:
-        FeedbackOperator(task_id="feedback", problem=problem)
+        _operator(stage("feedback"))(task_id="feedback", problem=problem)
     return dag
 
 
@@ -213,14 +213,14 @@ def _params(problem: Problem) -> dict[str, Param]:
         "promotion": Param(
             problem.approval.promotion,
             type="string",
-            enum=["auto", "ask", "never"],
+            enum=[name for name in PROMOTIONS if stricter(name, problem.approval.promotion) == name],
             values_display={
                 "auto": "auto: when every gate passed",
                 "ask": "ask: a person decides in Airflow",
                 "never": "never: train and register only",
             },
             title="Promotion",
-            description="Who lets the new model into production.",
+            description="Who lets the new model into production; a run may only be stricter than the problem's file.",
             section="Decision",
         ),
         "counterfactual": Param(

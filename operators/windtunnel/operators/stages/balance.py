@@ -1,18 +1,13 @@
 """Balance: what is done about unbalanced classes, by the problem's rule or by a person."""
 
-import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.hitl import HITLOperator
-
-from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.problem import Problem
-from windtunnel.lifecycle.contract.references import BalanceRef, ValidationRef
-from windtunnel.operators.base import RETRY_POLICY, problem_of, run_of
-from windtunnel.operators.settings import airflow_settings
-from windtunnel.operators.telling.links import DataDocsLink, artifact_url
+from windtunnel.lifecycle.contract.references import ValidationRef
+from windtunnel.operators.asking import AskingOperator
+from windtunnel.operators.base import problem_of, run_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +21,7 @@ _TITLES = {
 }
 
 
-class BalanceOperator(HITLOperator):
+class BalanceOperator(AskingOperator):
     """Choose a remedy for unbalanced classes: the problem's own, or, where its ``model.class_balance`` is ``ask``, a person's.
 
     A person is asked only if a class is rarer than ``model.ask_below``. A backfill never waits, and when nobody answers in time
@@ -38,65 +33,56 @@ class BalanceOperator(HITLOperator):
         **kwargs: what `HITLOperator` takes, such as notifiers.
     """
 
-    template_fields = ("validation", "subject", "body")
-    operator_extra_links = (DataDocsLink(),)
+    stage = "balance"
+    template_fields = ("subject", "body")
 
     def __init__(self, *, problem: Problem | Mapping[str, Any] | str | Path, validation: Any, **kwargs: Any) -> None:
         problem = problem_of(problem)
-        kwargs.setdefault("retry_policy", RETRY_POLICY)
         kwargs.setdefault("subject", f"The classes of {problem.title or problem.name} are unbalanced: what shall be done?")
         kwargs.setdefault("options", list(_TITLES.values()))
         kwargs.setdefault("defaults", [_TITLES[problem.model.unanswered]])
-        kwargs.setdefault("response_timeout", dt.timedelta(hours=problem.approval.timeout_hours))
-        if problem.approval.approvers:
-            kwargs.setdefault("assigned_users", [{"id": name, "name": name} for name in problem.approval.approvers])
-        super().__init__(**kwargs)
-        self.problem = problem
+        super().__init__(problem=problem, **kwargs)
         self.validation = validation
-        self.link = ""
 
     def execute(self, context: "Context") -> Any:
         """Choose, or ask."""
-        from windtunnel.lifecycle.quality.balance import remedies, shares
-
+        work = self.begin(context)
         validation = ValidationRef.from_dict(self.validation)
-        self.link = artifact_url(airflow_settings(), validation.docs)
-        model, labels = self.problem.model, validation.labels
-        if model.class_balance != "ask":
-            return self._record(context, model.class_balance, "the problem's rule", f"model.class_balance is {model.class_balance}")
-        rarest = min(shares(labels).values(), default=1.0)
-        if rarest >= model.ask_below:
-            return self._record(context, "none", "the problem's rule", f"the rarest class has {rarest:.1%}: no less than model.ask_below")
-        if run_of(context).run_type == "backfill":
-            return self._record(context, model.unanswered, "the problem's rule", "nobody is asked in a backfill")
-        counts = "\n".join(f"- class {name}: {count:,} rows ({shares(labels)[name]:.1%})" for name, count in sorted(labels.items()))
-        effects = "\n".join(f"- **{_TITLES[remedy.name]}**: {remedy.effect}" for remedy in remedies(labels))
-        self.body = f"{counts}\n\nWhat each choice would do:\n\n{effects}\n\n[The data]({self.link})"
-        self.log.info("waiting for a person; the data: %s", self.link)
-        return super().execute(context)
+        self.show(validation.docs)
+        ruled = self._ruled(context, validation.labels)
+        if ruled is not None:
+            return self.record(context, work, remedy=ruled[0], by="the problem's rule", reason=ruled[1])
+        return self.ask(context, self._question(validation.labels))
 
     def execute_complete(self, context: "Context", event: dict[str, Any]) -> Any:
         """Take the answer."""
         if "error" in event:
             return super().execute_complete(context, event)
-        self.link = artifact_url(airflow_settings(), ValidationRef.from_dict(self.validation).docs)
-        title = event["chosen_options"][0]
-        person = event.get("responded_by_user") or {}
-        by = str(person.get("name") or person.get("id") or "") if isinstance(person, Mapping) else str(person)
+        self.show(ValidationRef.from_dict(self.validation).docs)
+        title, by = event["chosen_options"][0], self.person(event)
         reason = "chosen in Airflow" if by else f"by default: no answer within {self.response_timeout}"
-        answer = self._record(context, next(name for name, said in _TITLES.items() if said == title), by or "nobody", reason)
+        remedy = next(name for name, said in _TITLES.items() if said == title)
+        answer = self.record(context, self.begin(context), remedy=remedy, by=by or "nobody", reason=reason)
         super().execute_complete(context, event)
         return answer
 
-    def _record(self, context: "Context", remedy: str, by: str, reason: str) -> dict[str, Any]:
-        from windtunnel.lifecycle.record.manifest import record
+    def _ruled(self, context: "Context", labels: Mapping[str, int]) -> tuple[str, str] | None:
+        """The remedy and the reason where nobody is asked; None where a person chooses."""
+        from windtunnel.lifecycle.quality.balance import shares
 
-        chosen = BalanceRef(remedy=remedy, by=by, reason=reason)
-        record(
-            RunContext(self.problem, airflow_settings(), run_of(context)),
-            self.task_id,
-            {"validation": ValidationRef.from_dict(self.validation)},
-            chosen,
-        )
-        self.log.info("%s", chosen)
-        return chosen.to_dict()
+        model = self.problem.model
+        if model.class_balance != "ask":
+            return model.class_balance, f"model.class_balance is {model.class_balance}"
+        rarest = min(shares(labels).values(), default=1.0)
+        if rarest >= model.ask_below:
+            return "none", f"the rarest class has {rarest:.1%}: no less than model.ask_below"
+        if run_of(context).run_type == "backfill":
+            return model.unanswered, "nobody is asked in a backfill"
+        return None
+
+    def _question(self, labels: Mapping[str, int]) -> str:
+        from windtunnel.lifecycle.quality.balance import remedies, shares
+
+        counts = "\n".join(f"- class {name}: {count:,} rows ({shares(labels)[name]:.1%})" for name, count in sorted(labels.items()))
+        effects = "\n".join(f"- **{_TITLES[remedy.name]}**: {remedy.effect}" for remedy in remedies(labels))
+        return f"{counts}\n\nWhat each choice would do:\n\n{effects}\n\n[The data]({self.link})"

@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowSkipException
 
-from windtunnel.lifecycle.contract.context import RunContext
-from windtunnel.lifecycle.contract.errors import ConflictError
 from windtunnel.lifecycle.contract.problem import Problem
-from windtunnel.operators.base import StageOperator, problem_of, run_of
-from windtunnel.operators.telling.links import EndpointLink, page_url
+from windtunnel.operators.base import StageOperator, problem_of
+from windtunnel.operators.telling import events
+from windtunnel.operators.telling.links import page_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.contract.references import Reference
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.context import RunContext
+    from windtunnel.lifecycle.contract.references import DeploymentRef, Reference
 
 __all__ = ["DeployOperator"]
 
@@ -24,7 +23,8 @@ __all__ = ["DeployOperator"]
 class DeployOperator(StageOperator):
     """Smoke-test a version, push it to the model server and make it the champion.
 
-    A backfilled or late run never displaces a champion with a newer data cut-off: it deploys nothing, and the ledger says so.
+    A backfilled or late run never displaces a champion with a newer data cut-off: it deploys nothing, the ledger says so, and the task is
+    shown as skipped. The asset ``NAME.model`` has an event for each promotion, and for nothing else.
 
     Args:
         problem: a problem, or the path of its file.
@@ -33,32 +33,28 @@ class DeployOperator(StageOperator):
         **kwargs: what every Airflow operator takes.
     """
 
-    template_fields = ("candidate", "version")
-    operator_extra_links = (EndpointLink(),)
+    stage = "deploy"
     server = True
 
     def __init__(self, *, problem: Problem | Mapping[str, Any] | str | Path, candidate: Any, version: Any, **kwargs: Any) -> None:
         problem = problem_of(problem)
-        kwargs.setdefault("outlets", [Asset(name=f"{problem.name}.model", uri=f"windtunnel://{problem.name}/model")])
+        kwargs.setdefault("outlets", [events.outlet(problem)])
         super().__init__(problem=problem, **kwargs)
         self.candidate = candidate
         self.version = version
 
-    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
         """Deploy; where another version was promoted since the evaluation, judge against that one and decide anew."""
-        from windtunnel.lifecycle.contract.references import CandidateRef, VersionRef
-        from windtunnel.lifecycle.release.deployment import deploy
-
-        self.given(candidate=self.candidate, version=self.version)
-        candidate, version, run = CandidateRef.from_dict(self.candidate), VersionRef.from_dict(self.version), run_of(context)
-        try:
-            deployment = deploy(RunContext(self.problem, settings, run), candidate, version)
-        except ConflictError as error:
-            from windtunnel.beam_jobs.evaluate import judge_again
-
-            self.log.info("%s", error)
-            deployment = deploy(
-                RunContext(self.problem, settings, run), candidate, judge_again(RunContext(self.problem, settings, run), version)
-            )
+        deployment: DeploymentRef = self.do(work)
         self.link = page_url("models", self.problem.name)
         return deployment
+
+    def finish(self, context: "Context", work: "RunContext", reference: "Reference") -> dict[str, Any]:
+        """Tell that there is a new champion; where there is none the task is shown as skipped, with the reason."""
+        result = super().finish(context, work, reference)
+        if not result["deployed"]:
+            if context.get("ti") is not None:
+                context["ti"].xcom_push(key="return_value", value=result)  # for whoever asks why: a skipped task returns nothing
+            raise AirflowSkipException(f"version {result['version']} is not deployed: {result['reason']}")
+        events.model_promoted(context, work, result)
+        return result

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.operators.base import StageOperator, run_of
-from windtunnel.operators.telling.links import ReportLink, artifact_url
+from windtunnel.operators.base import StageOperator
+from windtunnel.operators.telling.links import artifact_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.contract.references import Reference
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.context import RunContext
+    from windtunnel.lifecycle.contract.references import EvaluationRef, Reference
 
 __all__ = ["EvaluateOperator"]
 
@@ -24,28 +24,18 @@ class EvaluateOperator(StageOperator):
         **kwargs: what every Airflow operator takes.
     """
 
-    template_fields = ("snapshot", "candidate")
-    operator_extra_links = (ReportLink(),)
+    stage = "evaluate"
 
     def __init__(self, *, snapshot: Any, candidate: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.snapshot = snapshot
         self.candidate = candidate
 
-    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
         """Evaluate, and put the figures beside the training run."""
-        from windtunnel.beam_jobs.evaluate import evaluate, would_evaluate
-        from windtunnel.beam_jobs.job import Progress
-        from windtunnel.lifecycle.contract.references import CandidateRef, SnapshotRef
-        from windtunnel.lifecycle.record.tracking import log_evaluation
-
-        self.given(snapshot=self.snapshot, candidate=self.candidate)
-        snapshot, candidate = SnapshotRef.from_dict(self.snapshot), CandidateRef.from_dict(self.candidate)
-        progress = Progress("evaluate", snapshot.rows)
-        if run_of(context).counterfactual:
-            evaluation = would_evaluate(self.problem, candidate, snapshot, settings, progress)
-        else:
-            evaluation = evaluate(self.problem, candidate, snapshot, settings, progress)
-        self.link = artifact_url(settings, evaluation.report)
-        log_evaluation(settings, candidate, evaluation)
+        evaluation: EvaluationRef = self.do(work)
+        self.link = artifact_url(work.settings, evaluation.report)
+        if not evaluation.passed:
+            failed = [line for line in evaluation.reasons if line.startswith("FAILED")]
+            self.log.warning("the candidate does not pass its gates: %s", "; ".join(failed or evaluation.reasons))
         return evaluation

@@ -1,16 +1,15 @@
 """Feedback: predictions meet the truth that came later."""
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from windtunnel.operators.base import StageOperator
-from windtunnel.operators.telling.links import FeedbackLink, artifact_url
+from windtunnel.operators.telling.links import artifact_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.contract.references import Reference
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.context import RunContext
+    from windtunnel.lifecycle.contract.references import FeedbackRef, Reference
 
 __all__ = ["FeedbackOperator"]
 
@@ -25,15 +24,11 @@ class FeedbackOperator(StageOperator):
         **kwargs: what every Airflow operator takes.
     """
 
-    template_fields: Collection[str] = ()
-    operator_extra_links = (FeedbackLink(),)
+    stage = "feedback"
     server = True
 
-    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Join."""
-        from windtunnel.beam_jobs.feedback import feedback
-        from windtunnel.beam_jobs.job import Progress
-
-        found = feedback(self.problem, self.window(context), settings, Progress("feedback"))
-        self.link = artifact_url(settings, found.report)
-        return found
+        seen: FeedbackRef = self.do(work, window=self.window(context))
+        self.link = artifact_url(work.settings, seen.report)
+        return seen

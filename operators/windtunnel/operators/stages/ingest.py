@@ -5,17 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, Connection
+from airflow.sdk import Connection
 
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.operators.base import StageOperator, problem_of
-from windtunnel.operators.telling.links import DataVersionLink, page_url
+from windtunnel.operators.telling import events
+from windtunnel.operators.telling.links import page_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.contract.references import Reference
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.context import RunContext
+    from windtunnel.lifecycle.contract.references import Reference, SnapshotRef
 
 __all__ = ["IngestOperator"]
 
@@ -24,7 +25,7 @@ class IngestOperator(StageOperator):
     """Ingest the days of the run's window that the table lacks or whose source has changed.
 
     Rows are typed by the problem's schema; those that do not fit go to the quarantine table with the reason. Returns a snapshot
-    reference.
+    reference. The asset ``NAME.examples`` has an event when the table changed, ``NAME.backfill`` when a backfill changed it.
 
     Args:
         problem: a problem, or the path of its file.
@@ -32,30 +33,27 @@ class IngestOperator(StageOperator):
         **kwargs: what every Airflow operator takes.
     """
 
-    template_fields = ("data_version",)
-    operator_extra_links = (DataVersionLink(),)
+    stage = "ingest"
 
     def __init__(
-        self, *, problem: Problem | Mapping[str, Any] | str | Path, data_version: str = "{{ params.data_version or '' }}", **kwargs: Any
+        self,
+        *,
+        problem: Problem | Mapping[str, Any] | str | Path,
+        data_version: str = "{{ params.get('data_version') or '' }}",
+        **kwargs: Any,
     ) -> None:
         problem = problem_of(problem)
-        kwargs.setdefault("outlets", [Asset(name=f"{problem.name}.examples", uri=f"windtunnel://{problem.name}/examples")])
+        kwargs.setdefault("outlets", [events.outlet(problem)])
         super().__init__(problem=problem, **kwargs)
         self.data_version = data_version
 
-    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Ingest, or pin the version that was asked for."""
-        from windtunnel.beam_jobs.ingest import ingest
-        from windtunnel.beam_jobs.job import Progress
-        from windtunnel.lifecycle.data.snapshots import pin
-
-        window = self.window(context)
         self._hand_over_connection()
-        if self.data_version:
-            snapshot = pin(self.problem, window, settings, self.data_version)
-        else:
-            snapshot = ingest(self.problem, window, settings, Progress("ingest"))
+        snapshot: SnapshotRef = self.do(work, window=self.window(context), data_version=str(self.data_version))
         self.link = page_url("data", self.problem.name, str(snapshot.snapshot_id), snapshot.start, snapshot.end)
+        if not self.data_version:
+            events.examples_changed(context, work, snapshot)
         return snapshot
 
     def _hand_over_connection(self) -> None:
@@ -65,6 +63,6 @@ class IngestOperator(StageOperator):
         if name and variable not in os.environ:
             os.environ[variable] = Connection.get(name).get_uri()
 
-    def parameters(self, context: "Context") -> dict[str, Any]:
+    def extra_inputs(self, context: "Context") -> dict[str, Any]:
         """The window."""
         return {"window": self.window(context).to_dict()}

@@ -1,17 +1,16 @@
 """Monitor: is the live model still fit?"""
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from windtunnel.lifecycle.contract.context import RunContext
-from windtunnel.operators.base import StageOperator, run_of
-from windtunnel.operators.telling.links import MonitorLink, artifact_url
+from windtunnel.operators.base import StageOperator
+from windtunnel.operators.telling.alerts import raise_alarm
+from windtunnel.operators.telling.links import artifact_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.contract.references import Reference
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.context import RunContext
+    from windtunnel.lifecycle.contract.references import MonitorRef, Reference
 
 __all__ = ["MonitorOperator"]
 
@@ -24,17 +23,15 @@ class MonitorOperator(StageOperator):
         **kwargs: what every Airflow operator takes.
     """
 
-    template_fields: Collection[str] = ()
-    operator_extra_links = (MonitorLink(),)
+    stage = "monitor"
     server = True
 
-    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Look."""
-        from windtunnel.beam_jobs.job import Progress
-        from windtunnel.beam_jobs.monitor import monitor
-
-        found = monitor(RunContext(self.problem, settings, run_of(context)), self.window(context), Progress("monitor"))
-        self.link = artifact_url(settings, found.report)
-        for alert in found.alerts:
-            self.log.warning("%s", alert)
-        return found
+        seen: MonitorRef = self.do(work, window=self.window(context))
+        self.link = artifact_url(work.settings, seen.report)
+        if seen.alerts:
+            for alert in seen.alerts:
+                self.log.warning("%s", alert)
+            raise_alarm(self.problem, context, "; ".join(seen.alerts))
+        return seen

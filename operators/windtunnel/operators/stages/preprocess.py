@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.operators.base import StageOperator
-from windtunnel.operators.telling.links import FeaturesLink, artifact_url
+from windtunnel.operators.telling.links import artifact_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.contract.references import Reference
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.context import RunContext
+    from windtunnel.lifecycle.contract.references import FeaturesRef, Reference
 
 __all__ = ["PreprocessOperator"]
 
@@ -23,21 +23,14 @@ class PreprocessOperator(StageOperator):
         **kwargs: what every Airflow operator takes.
     """
 
-    template_fields = ("snapshot",)
-    operator_extra_links = (FeaturesLink(),)
+    stage = "preprocess"
 
     def __init__(self, *, snapshot: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.snapshot = snapshot
 
-    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":  # noqa: ARG002
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
         """Fit, transform, write."""
-        from windtunnel.beam_jobs.features import preprocess
-        from windtunnel.beam_jobs.job import Progress
-        from windtunnel.lifecycle.contract.references import SnapshotRef
-
-        self.given(snapshot=self.snapshot)
-        snapshot = SnapshotRef.from_dict(self.snapshot)
-        features = preprocess(self.problem, snapshot, settings, Progress("preprocess", snapshot.rows))
-        self.link = artifact_url(settings, f"{features.uri}/features.html")
+        features: FeaturesRef = self.do(work)
+        self.link = artifact_url(work.settings, f"{features.uri}/features.html")
         return features

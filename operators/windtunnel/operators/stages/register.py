@@ -4,15 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from windtunnel.lifecycle.contract.context import RunContext
-from windtunnel.operators.base import StageOperator, run_of
-from windtunnel.operators.telling.links import ModelVersionLink, page_url
+from windtunnel.operators.base import StageOperator
+from windtunnel.operators.telling.links import page_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.contract.references import Reference
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.context import RunContext
+    from windtunnel.lifecycle.contract.references import DecisionRef, Reference, VersionRef
 
 __all__ = ["RegisterOperator"]
 
@@ -30,8 +29,7 @@ class RegisterOperator(StageOperator):
         **kwargs: what every Airflow operator takes.
     """
 
-    template_fields = ("candidate", "evaluation", "decision")
-    operator_extra_links = (ModelVersionLink(),)
+    stage = "register"
 
     def __init__(self, *, candidate: Any, evaluation: Any, decision: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,27 +37,16 @@ class RegisterOperator(StageOperator):
         self.evaluation = evaluation
         self.decision = decision
 
-    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
         """Register; the same candidate again is the same version."""
-        from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef
-        from windtunnel.lifecycle.record.registry import register
         from windtunnel.lifecycle.record.tracking import version_url
 
-        self.given(candidate=self.candidate, evaluation=self.evaluation, decision=self.decision)
-        decision, run = DecisionRef.from_dict(self.decision), run_of(context)
-        if run.counterfactual:
-            from windtunnel.beam_jobs.evaluate import settle
-
-            given = CandidateRef.from_dict(self.candidate), EvaluationRef.from_dict(self.evaluation)
+        decision: DecisionRef = self.references()["decision"]
+        if not decision.approved and not work.run.counterfactual:
             self.link = page_url("models", self.problem.name)
-            return settle(RunContext(self.problem, settings, run), *given, decision)
-        if not decision.approved:
             raise AirflowSkipException(f"not approved by {decision.by}: {decision.reason}")
-        version = register(
-            RunContext(self.problem, settings, run),
-            CandidateRef.from_dict(self.candidate),
-            EvaluationRef.from_dict(self.evaluation),
-            decision,
+        version: VersionRef = self.do(work)
+        self.link = (
+            page_url("models", self.problem.name) if work.run.counterfactual else version_url(work.settings, version.model, version.version)
         )
-        self.link = version_url(settings, version.model, version.version)
         return version

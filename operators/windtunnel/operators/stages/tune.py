@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.operators.base import StageOperator, remedied
-from windtunnel.operators.telling.links import TrialsLink, artifact_url
+from windtunnel.operators.base import StageOperator
+from windtunnel.operators.telling.links import artifact_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.contract.references import Reference
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.context import RunContext
+    from windtunnel.lifecycle.contract.references import Reference, TrialsRef
 
 __all__ = ["TuneOperator"]
 
@@ -25,29 +25,24 @@ class TuneOperator(StageOperator):
         **kwargs: what every Airflow operator takes.
     """
 
-    template_fields = ("features", "trials", "balance")
-    operator_extra_links = (TrialsLink(),)
+    stage = "tune"
 
     def __init__(
         self,
         *,
         features: Any,
-        trials: str | int = "{{ params.trials if params.trials is not none else '' }}",
         balance: Any = None,
+        trials: str | int = "{{ '' if params.get('trials') is none else params.get('trials') }}",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.features = features
-        self.trials = trials
         self.balance = balance
+        self.trials = trials
 
-    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":  # noqa: ARG002
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
         """Search."""
-        from windtunnel.lifecycle.contract.references import FeaturesRef
-        from windtunnel.lifecycle.learning.tuning import tune
-
-        self.given(features=self.features)
-        self.problem, _ = remedied(self.problem, self.balance)
-        trials = tune(self.problem, FeaturesRef.from_dict(self.features), settings, int(self.trials) if str(self.trials) else None)
-        self.link = artifact_url(settings, settings.artifact_path(self.problem.name, "tune", trials.fingerprint, "trials.html"))
+        trials: TrialsRef = self.do(work, trials=int(self.trials) if str(self.trials) else None)
+        page = work.settings.artifact_path(self.problem.name, "tune", trials.fingerprint, "trials.html")
+        self.link = artifact_url(work.settings, page)
         return trials

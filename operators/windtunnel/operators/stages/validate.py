@@ -4,15 +4,15 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.contract.errors import ValidationFailedError
-from windtunnel.operators.base import StageOperator, problem_of
-from windtunnel.operators.telling.alerts import alerts_of
-from windtunnel.operators.telling.links import DataDocsLink, artifact_url
+from windtunnel.lifecycle.contract.stages import stage
+from windtunnel.operators.base import StageOperator
+from windtunnel.operators.telling.links import artifact_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windtunnel.lifecycle.contract.references import Reference, SnapshotRef, StatisticsRef
-    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.contract.context import RunContext
+    from windtunnel.lifecycle.contract.references import Reference, SnapshotRef, StatisticsRef, ValidationRef
 
 __all__ = ["ValidateOperator"]
 
@@ -31,56 +31,42 @@ class ValidateOperator(StageOperator):
         **kwargs: what every Airflow operator takes. ``on_failure_callback`` is the problem's ``alerts`` if not given.
     """
 
-    template_fields = ("snapshot", "statistics")
-    operator_extra_links = (DataDocsLink(),)
+    stage = "validate"
 
-    def __init__(self, *, problem: Any, snapshot: Any, statistics: Any = None, **kwargs: Any) -> None:
-        problem = problem_of(problem)
-        if problem.alerts:
-            kwargs.setdefault("on_failure_callback", alerts_of(problem))
-        super().__init__(problem=problem, **kwargs)
+    def __init__(self, *, snapshot: Any, statistics: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.snapshot = snapshot
         self.statistics = statistics
 
-    def run_stage(self, context: "Context", settings: "Settings") -> "Reference":
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Validate; the link leads to the result also when the data failed."""
-        from windtunnel.beam_jobs.expectations import stopped, validate
-        from windtunnel.beam_jobs.job import Progress
-        from windtunnel.lifecycle.contract.references import SnapshotRef, StatisticsRef
-
-        self.given(snapshot=self.snapshot)
-        snapshot = SnapshotRef.from_dict(self.snapshot)
-        statistics = StatisticsRef.from_dict(self.statistics) if self.statistics else None
-        if stopped(self.problem, snapshot, statistics, settings):
-            snapshot, statistics = self._look_again(context, settings, snapshot, statistics)
+        self._look_again(context, work)
         try:
-            result = validate(self.problem, snapshot, statistics, settings, Progress("validate", snapshot.rows))
+            result: ValidationRef = self.do(work)
         except ValidationFailedError as error:
-            self.link = artifact_url(settings, str(error.details.get("docs", "")))
+            self.link = artifact_url(work.settings, str(error.details.get("docs", "")))
             raise
-        self.link = artifact_url(settings, result.docs)
+        self.link = artifact_url(work.settings, result.docs)
         context["ti"].xcom_push(key="snapshot", value=result.snapshot)
         return result
 
-    def _look_again(
-        self, context: "Context", settings: "Settings", snapshot: "SnapshotRef", statistics: "StatisticsRef | None"
-    ) -> "tuple[SnapshotRef, StatisticsRef | None]":
-        """The snapshot as the source is now, after this very data has stopped the run once."""
-        from windtunnel.beam_jobs.ingest import ingest
-        from windtunnel.beam_jobs.job import Progress
-        from windtunnel.beam_jobs.profile import profile
+    def _look_again(self, context: "Context", work: "RunContext") -> None:
+        """Take the snapshot as the source is now, if this very data has stopped the run before."""
+        from windtunnel.beam_jobs.expectations import stopped
         from windtunnel.lifecycle.contract.window import Window
         from windtunnel.lifecycle.record.baseline_data import champion_statistics
 
-        if (context.get("params") or {}).get("data_version"):
-            return snapshot, statistics  # a version that somebody asked for stays as it is
+        given = self.references()
+        snapshot: SnapshotRef = given["snapshot"]
+        statistics: StatisticsRef | None = given["statistics"]
+        if not stopped(self.problem, snapshot, statistics, work.settings) or (context.get("params") or {}).get("data_version"):
+            return  # a version that somebody asked for stays as it is
         window = Window(dt.date.fromisoformat(snapshot.start), dt.date.fromisoformat(snapshot.end))
-        fresh = ingest(self.problem, window, settings, Progress("ingest"))
+        fresh: SnapshotRef = stage("ingest").function()(work, window=window)
         if fresh.fingerprint == snapshot.fingerprint:
-            return snapshot, statistics
+            return
         self.log.info("this data stopped the run before, and its source has changed since: it was ingested again: %s", fresh)
+        self.snapshot = fresh.to_dict()
         if statistics is not None:
-            reference = champion_statistics(settings, self.problem.name, before=fresh.end)
-            statistics = profile(self.problem, fresh, settings, Progress("profile", fresh.rows), reference)
-        self.snapshot, self.statistics = fresh.to_dict(), statistics.to_dict() if statistics else None
-        return fresh, statistics
+            reference = champion_statistics(work.settings, self.problem.name, before=fresh.end)
+            self.statistics = stage("profile").function()(work, snapshot=fresh, reference=reference).to_dict()

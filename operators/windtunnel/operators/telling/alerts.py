@@ -1,4 +1,4 @@
-"""Telling people that data stopped a run: the problem's notifiers, called once when the task has failed for good."""
+"""Telling people: the problem's notifiers, called once when a task has failed for good, or when the monitor sees something."""
 
 import importlib
 import logging
@@ -12,7 +12,7 @@ from windtunnel.lifecycle.contract.problem import Problem
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-__all__ = ["Alert", "alerts_of"]
+__all__ = ["Alert", "alerts_of", "raise_alarm"]
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,13 @@ log = logging.getLogger(__name__)
 def alerts_of(problem: Problem) -> list["Alert"]:
     """What to pass as ``on_failure_callback``: Airflow calls it when a task has failed, not when it will be retried."""
     return [Alert(notifier=alert.notifier, options=alert.options) for alert in problem.alerts]
+
+
+def raise_alarm(problem: Problem, context: "Context", text: str) -> None:
+    """Tell the problem's people of something that is no failure of a task; their templates find it as ``exception``."""
+    told: Any = {**context, "exception": text}
+    for alert in alerts_of(problem):
+        alert.notify(told)
 
 
 class Alert(BaseNotifier):

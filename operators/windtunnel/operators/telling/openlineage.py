@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.stages import Stage
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -16,18 +17,36 @@ if TYPE_CHECKING:
 
     from windtunnel.lifecycle.contract.settings import Settings
 
-__all__ = ["lineage_of"]
+__all__ = ["DATA_SETS", "NO_DATA_SETS", "lineage_of"]
 
 _MODEL_OUTPUT = "prediction"
-_PLACES = {"statistics": "uri", "features": "uri", "candidate": "uri", "evaluation": "uri", "validation": "uri"}
+_PLACES = {
+    "statistics": "uri",
+    "features": "uri",
+    "candidate": "uri",
+    "evaluation": "uri",
+    "validation": "uri",
+    "monitor": "report",
+    "lookup": "uri",
+}
+DATA_SETS = frozenset({*_PLACES, "snapshot", "version", "deployment", "feedback"})
+"""Kinds of references that are data sets."""
+
+NO_DATA_SETS = {
+    "balance": "a choice",
+    "decision": "an entry of the ledger, which tells of it itself",
+    "trials": "parameters: they are in the candidate's lineage",
+}
+"""Kinds of references that are none, and why."""
 
 
 def lineage_of(
-    problem: Problem, settings: "Settings", given: Iterable[Any], output: Mapping[str, Any] | None
+    row: Stage, problem: Problem, settings: "Settings", given: Iterable[Any], output: Mapping[str, Any] | None
 ) -> "OperatorLineage[Any, Any]":
     """The datasets of one stage.
 
     Args:
+        row: the stage: what it reads and writes beside its references.
         problem: whose.
         settings: where things are.
         given: the references that went in, as plain data; other values are passed over.
@@ -37,15 +56,24 @@ def lineage_of(
 
     known = [value for value in given if isinstance(value, Mapping) and value.get("kind")]
     inputs = [dataset for value in known for dataset in _datasets(problem, settings, value, output=False)]
+    inputs += [_beside(problem, settings, name, output=False) for name in row.reads]
     outputs: list[Any] = []
     if output:
-        if output["kind"] == "snapshot" and not any(value["kind"] == "snapshot" for value in known):  # ingest reads the source itself
-            inputs.append(_source(problem, settings))
         outputs = _datasets(problem, settings, output, output=True)
         fields = _columns(problem, settings, known, output)
         for dataset in outputs:
             dataset.facets |= fields
+        outputs += [_beside(problem, settings, name, output=True) for name in row.writes]
     return OperatorLineage(inputs=inputs, outputs=outputs)
+
+
+def _beside(problem: Problem, settings: "Settings", name: str, *, output: bool) -> Any:
+    """A data set that no reference names: the problem's source, or one of its tables."""
+    from openlineage.client.event_v2 import InputDataset, OutputDataset
+
+    if name == "source":
+        return _source(problem, settings)
+    return (OutputDataset if output else InputDataset)(_place(settings.catalog_uri)[0], f"{problem.name}.{name}")
 
 
 def _datasets(problem: Problem, settings: "Settings", value: Mapping[str, Any], *, output: bool) -> list[Any]:
@@ -69,6 +97,9 @@ def _datasets(problem: Problem, settings: "Settings", value: Mapping[str, Any], 
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(str(value["version"]))
         if not value.get("deployed", True):
             return []
+    elif kind == "feedback":
+        namespace, name = _place(settings.catalog_uri)[0], str(value["table"])
+        facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(str(value["fingerprint"]))
     elif kind in _PLACES:
         namespace, name = _place(str(value[_PLACES[kind]]))
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(str(value["fingerprint"]))

@@ -1,0 +1,63 @@
+"""What the operators share that may wait for a person: they defer, so that waiting takes no worker."""
+
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.operators.base import Staged, problem_of, with_defaults
+from windtunnel.operators.settings import airflow_settings
+from windtunnel.operators.telling.links import artifact_url
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from windtunnel.lifecycle.contract.context import RunContext
+
+__all__ = ["AskingOperator"]
+
+
+class AskingOperator(Staged, HITLOperator):
+    """A stage that may wait for a person's answer in Airflow's UI, mail or API.
+
+    Args:
+        problem: a problem, or the path of its file; its ``approval`` says who may answer and how long is waited.
+        **kwargs: what `HITLOperator` takes.
+    """
+
+    template_fields = ("subject", "body")
+
+    def __init__(self, *, problem: Problem | Mapping[str, Any] | str | Path, **kwargs: Any) -> None:
+        problem = problem_of(problem)
+        approval = problem.approval
+        with_defaults(self.row, problem, kwargs)
+        kwargs.setdefault("response_timeout", dt.timedelta(hours=approval.timeout_hours))
+        if approval.approvers:
+            kwargs.setdefault("assigned_users", [{"id": name, "name": name} for name in approval.approvers])
+        super().__init__(**kwargs)
+        self.problem = problem
+        self.link = ""
+        self.result = None
+
+    def ask(self, context: "Context", body: str) -> Any:
+        """Wait for a person, with this text (Markdown) above the answers."""
+        self.body = body
+        self.log.info("waiting for a person: %s", self.link)
+        return HITLOperator.execute(self, context)
+
+    def record(self, context: "Context", work: "RunContext", **choice: Any) -> dict[str, Any]:
+        """Write down what was chosen, by whom and why, before anything follows from it."""
+        return self.finish(context, work, self.do(work, **choice))
+
+    def show(self, uri: str) -> None:
+        """Link to the artefact that the question is about."""
+        self.link = artifact_url(airflow_settings(), uri)
+
+    @staticmethod
+    def person(event: Mapping[str, Any]) -> str:
+        """Who answered; empty if nobody did."""
+        person = event.get("responded_by_user") or {}
+        return str(person.get("name") or person.get("id") or "") if isinstance(person, Mapping) else str(person)
