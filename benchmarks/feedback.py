@@ -30,8 +30,8 @@ def measure(answers: int) -> dict[str, float]:
     from windtunnel.lifecycle.contract.run import Run
     from windtunnel.lifecycle.contract.settings import Settings
     from windtunnel.lifecycle.contract.window import Window
+    from windtunnel.lifecycle.data.parquet import write_file
     from windtunnel.lifecycle.data.predictions import LOGGED
-    from windtunnel.lifecycle.data.tables import write_file
 
     folder = Path(tempfile.mkdtemp())
     lay_out(folder / "landing")

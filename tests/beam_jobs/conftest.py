@@ -45,15 +45,17 @@ class World:
         return ingest(self.problem, self.window(start, end), self.settings, Progress())
 
     def examples(self, day):
-        from windtunnel.lifecycle.data.snapshots import day_files, table_name
-        from windtunnel.lifecycle.data.tables import batches, existing
+        from windtunnel.lifecycle.data.days import day_files
+        from windtunnel.lifecycle.data.parquet import batches
+        from windtunnel.lifecycle.data.tables import existing, table_name
 
         table = existing(self.settings, table_name(self.problem, "examples"))
         return pa.Table.from_batches(list(batches([entry.path for entry in day_files(table) if entry.day == day])))
 
     def contents(self, kind):
-        from windtunnel.lifecycle.data.snapshots import day_files, table_name
-        from windtunnel.lifecycle.data.tables import batches, existing
+        from windtunnel.lifecycle.data.days import day_files
+        from windtunnel.lifecycle.data.parquet import batches
+        from windtunnel.lifecycle.data.tables import existing, table_name
 
         table = existing(self.settings, table_name(self.problem, kind))
         found = [] if table is None else list(batches([entry.path for entry in day_files(table) if entry.rows]))
@@ -86,9 +88,10 @@ class World:
 
     def log(self, entries):
         """Put logged rows into the table of predictions, beside what is there."""
+        from windtunnel.lifecycle.data.days import day_files, day_path, replace_days
+        from windtunnel.lifecycle.data.parquet import write_file
         from windtunnel.lifecycle.data.predictions import LOGGED
-        from windtunnel.lifecycle.data.snapshots import day_files, day_path, open_table, replace_days, table_name
-        from windtunnel.lifecycle.data.tables import write_file
+        from windtunnel.lifecycle.data.tables import open_table, table_name
 
         schema = pa.schema([pa.field(f.name, pa.string()) if f.name == "probabilities" else f for f in LOGGED])
         name = table_name(self.problem, "predictions")

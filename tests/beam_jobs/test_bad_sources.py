@@ -20,8 +20,8 @@ from windtunnel.lifecycle.contract.errors import UnavailableError, WindtunnelErr
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
-from windtunnel.lifecycle.data.snapshots import load_table
 from windtunnel.lifecycle.data.sources.text.untyped import format_of
+from windtunnel.lifecycle.data.tables import load_table
 
 WINDOW = Window(dt.date(2013, 1, 1), dt.date(2013, 1, 2))
 GOOD = b"a,b\n" + b"".join(b"%d,x%d\n" % (i, i) for i in range(500))

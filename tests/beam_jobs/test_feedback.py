@@ -15,8 +15,8 @@ from windtunnel.beam_jobs.feedback import add_labels, feedback
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import FeedbackRef
+from windtunnel.lifecycle.data.days import day_files
 from windtunnel.lifecycle.data.rows import DAY
-from windtunnel.lifecycle.data.snapshots import day_files
 from windtunnel.lifecycle.data.tables import existing
 
 EVENING = dt.datetime(2013, 1, 3, 20, tzinfo=dt.UTC)
@@ -220,7 +220,7 @@ def test_a_full_disk_leaves_nothing_half_written(january, monkeypatch):
 
 
 def test_a_table_that_was_dropped_is_made_again(january):
-    from windtunnel.lifecycle.data.snapshots import catalog
+    from windtunnel.lifecycle.data.catalog import catalog
 
     january.ask(january.examples("2013-01-03").slice(0, 60), EVENING)
     found = join(january)

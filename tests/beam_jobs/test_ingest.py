@@ -29,7 +29,9 @@ from windtunnel.lifecycle.contract.problem import Problem, parse
 from windtunnel.lifecycle.contract.references import SnapshotRef
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
-from windtunnel.lifecycle.data.snapshots import day_files, files, load_table, pin
+from windtunnel.lifecycle.data.days import day_files
+from windtunnel.lifecycle.data.pins import files, pin
+from windtunnel.lifecycle.data.tables import load_table
 
 DAYS = [dt.date(2013, 1, day) for day in range(1, 8)]
 
@@ -492,7 +494,7 @@ def test_an_iceberg_table_is_pinned_or_copied(place):
     ours = run(make(), window(), place)
     pinned = run(make(name="q", source={"format": "iceberg", "path": "", "table": "p.examples"}), window(2, 3), place)
     assert (pinned.table, pinned.snapshot_id, pinned.rows, count(place, pinned)) == ("p.examples", ours.snapshot_id, 20, 20)
-    from windtunnel.lifecycle.data.snapshots import catalog
+    from windtunnel.lifecycle.data.catalog import catalog
 
     lake = catalog(place).create_table("p.lake", rows_of(DAYS).schema)
     lake.append(rows_of(DAYS))

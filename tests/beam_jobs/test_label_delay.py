@@ -22,7 +22,7 @@ from windtunnel.lifecycle.contract.problem import Problem, parse
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
-from windtunnel.lifecycle.data.snapshots import files
+from windtunnel.lifecycle.data.pins import files
 from windtunnel.lifecycle.learning.training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # third parties' warnings are tested where they are called

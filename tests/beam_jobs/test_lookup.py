@@ -25,7 +25,8 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityEr
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.references import SnapshotRef
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.data import tables
+from windtunnel.lifecycle.data.days import day_path, replace_days
 from windtunnel.lifecycle.model import bundle
 from windtunnel.lifecycle.release.targets import ServerTarget
 from windtunnel.serving.base.batch import Rows
@@ -69,12 +70,12 @@ def world(models, request, tmp_path_factory):
             "serving": {"lookup": {"max_age_hours": 1.0}},
         }
     )
-    name = snapshots.table_name(problem, "examples")
-    examples = snapshots.open_table(settings, name, table.schema)
-    path = snapshots.day_path(examples, "2013-01-01", "abc", 0)
+    name = tables.table_name(problem, "examples")
+    examples = tables.open_table(settings, name, table.schema)
+    path = day_path(examples, "2013-01-01", "abc", 0)
     Path(path.removeprefix("file://")).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path.removeprefix("file://"), row_group_size=300)
-    number = snapshots.replace_days(settings, name, {"2013-01-01": [path]})
+    number = replace_days(settings, name, {"2013-01-01": [path]})
     ref = SnapshotRef(name, number, "2013-01-01", "2013-01-02", table.num_rows, 0, "f1")
     rows = models.rows_of(frame[[*KEY, *models.NUMERIC, "dest"]])
     return root, settings, problem, ref, rows

@@ -15,7 +15,7 @@ from windtunnel.lifecycle.contract.errors import UnavailableError
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import MonitorRef
 from windtunnel.lifecycle.contract.run import Run
-from windtunnel.lifecycle.data.snapshots import catalog
+from windtunnel.lifecycle.data.catalog import catalog
 from windtunnel.lifecycle.record.ledger import Ledger
 
 DAY = dt.datetime(2013, 1, 6, 20, tzinfo=dt.UTC)

@@ -19,8 +19,9 @@ from windtunnel.lifecycle.contract.errors import UnavailableError, WindtunnelErr
 from windtunnel.lifecycle.contract.problem import Problem, parse
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
-from windtunnel.lifecycle.data.snapshots import files, load_table
+from windtunnel.lifecycle.data.pins import files
 from windtunnel.lifecycle.data.sources import files as source_files
+from windtunnel.lifecycle.data.tables import load_table
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the server's and client's own
 

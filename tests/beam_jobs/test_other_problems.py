@@ -23,7 +23,7 @@ from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.artifacts import read_text
 from windtunnel.lifecycle.data.frames import to_frame
-from windtunnel.lifecycle.data.snapshots import files
+from windtunnel.lifecycle.data.pins import files
 from windtunnel.lifecycle.learning.shards import load_shards
 from windtunnel.lifecycle.learning.training import train
 from windtunnel.lifecycle.learning.tuning import tune
@@ -182,7 +182,7 @@ def test_the_whole_chain(name, settings, shared_data):
     best = expected.max(axis=1) if problem.task == "multiclass" else expected[:, -1]
     np.testing.assert_allclose(np.sort(scored["value"]), np.sort(best), rtol=1e-9, atol=1e-12)
     assert train(RunContext(problem, settings, RUN), snapshot, features, None) == candidate, "the same inputs are not trained again"
-    runs = tracking.client(settings.tracking_uri).search_runs([tracking.experiment(settings, problem.name)])
+    runs = tracking.client(settings).search_runs([tracking.experiment(settings, problem.name)])
     assert len(runs) == 1
     assert runs[0].inputs.dataset_inputs[0].dataset.name == snapshot.table
 
@@ -240,7 +240,7 @@ def test_downsampling_and_a_memory_budget_bound_the_rows(churn, settings):
     problem, snapshot, features = churn
     balanced = changed(problem, model={"family": "linear", "class_balance": "downsample"})
     candidate = train(RunContext(balanced, settings, RUN), snapshot, features, None)
-    rows = tracking.client(settings.tracking_uri).get_run(candidate.run_id).data.metrics["rows"]
+    rows = tracking.client(settings).get_run(candidate.run_id).data.metrics["rows"]
     positives = int(np.sum(load_shards(features.uri, "train")[1]))
     assert rows == 2 * positives
 

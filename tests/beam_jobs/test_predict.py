@@ -16,7 +16,8 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityEr
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.references import SnapshotRef
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.data import pins, tables
+from windtunnel.lifecycle.data.days import day_path, replace_days
 from windtunnel.lifecycle.model import bundle
 from windtunnel.serving.compiler.engine import Engine
 
@@ -84,22 +85,22 @@ def test_a_snapshot_into_the_table_of_predictions(scored, tmp_path, models):
             "features": {"numeric": ["dep_delay"]},
         }
     )
-    name = snapshots.table_name(problem, "examples")
-    examples = snapshots.open_table(settings, name, table.schema)
+    name = tables.table_name(problem, "examples")
+    examples = tables.open_table(settings, name, table.schema)
     days = {}
     for day in ("2013-01-01", "2013-01-02", "2013-01-03"):
-        path = snapshots.day_path(examples, day, "abc", 0)
+        path = day_path(examples, day, "abc", 0)
         Path(path.removeprefix("file://")).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table.filter(pa.compute.equal(table.column("event_date").cast(pa.string()), day)), path.removeprefix("file://"))
         days[day] = [path]
-    number = snapshots.replace_days(settings, name, days)
+    number = replace_days(settings, name, days)
     ref = SnapshotRef(name, number, "2013-01-01", "2013-01-04", table.num_rows, 0, "f1")
     first = predict.predict(problem, str(root / "bundle"), ref, settings, Progress())
     assert (first.table, first.rows) == ("flight_delays.predictions", table.num_rows)
     assert predict.predict(problem, str(root / "bundle"), ref, settings, Progress()) == first
     # Scored anew (other rows, other fingerprint): a day's answers are replaced, not added to.
     again = predict.predict(problem, str(root / "bundle"), SnapshotRef(**{**ref.__dict__, "fingerprint": "f2"}), settings, Progress())
-    rows = ds.dataset(snapshots.files(settings, again)).to_table()
+    rows = ds.dataset(pins.files(settings, again)).to_table()
     assert rows.num_rows == table.num_rows
     assert {"flight", "arr_delay", "event_date", "prediction", "value", "version", "route"} <= set(rows.schema.names)
 

@@ -18,7 +18,7 @@ from windtunnel.lifecycle.contract.problem import Problem, parse
 from windtunnel.lifecycle.contract.references import SnapshotRef
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
-from windtunnel.lifecycle.data.snapshots import files
+from windtunnel.lifecycle.data.pins import files
 from windtunnel.lifecycle.statistics import TableStatistics, summarize
 
 

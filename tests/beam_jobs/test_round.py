@@ -18,6 +18,8 @@ from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.data.rows import DAY
+from windtunnel.lifecycle.record.champion import champion
+from windtunnel.lifecycle.record.ledger import Ledger
 
 TOKEN = "round-and-round"
 RUN = Run(dag_id="flight_delays", run_id="r1", run_type="manual")
@@ -62,8 +64,7 @@ def test_from_learning_to_looking(world, server):
     from windtunnel.beam_jobs.predict import predict
     from windtunnel.lifecycle.contract.references import DecisionRef
     from windtunnel.lifecycle.learning.training import train
-    from windtunnel.lifecycle.record.ledger import Ledger
-    from windtunnel.lifecycle.record.registry import champion, register
+    from windtunnel.lifecycle.record.registration import register
     from windtunnel.lifecycle.release.deployment import deploy
 
     home, process = server

@@ -146,7 +146,7 @@ def test_a_corrupted_day_stops_the_run_says_why_and_the_mended_one_goes_on_by_cl
     candidate = api.result(DAG, run_id, "train")
     bundle = json.loads((Path(candidate["uri"]) / "model.json").read_text())
     assert bundle["lineage"]["class_balance"] == "weights"
-    run = tracking.client(instance.settings().tracking_uri).get_run(candidate["run_id"])
+    run = tracking.client(instance.settings()).get_run(candidate["run_id"])
     assert run.data.tags["windtunnel.class_balance"] == "weights"
     assert run.data.tags["windtunnel.class_balance_by"] == "admin"
     stages = manifest.load(instance.settings(), DAG, run_id).stages

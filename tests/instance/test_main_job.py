@@ -16,9 +16,11 @@ import pytest
 
 from windtunnel.cli.running.airflow_api import AirflowApi, call
 from windtunnel.lifecycle.contract.errors import ConfigurationError
-from windtunnel.lifecycle.data.snapshots import catalog, day_files, table_name
+from windtunnel.lifecycle.data.catalog import catalog
+from windtunnel.lifecycle.data.days import day_files
+from windtunnel.lifecycle.data.tables import table_name
+from windtunnel.lifecycle.record.champion import champion, registered
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import champion, registered
 
 pytestmark = [pytest.mark.instance, pytest.mark.slow, pytest.mark.timeout(1200)]
 

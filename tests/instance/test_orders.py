@@ -23,8 +23,9 @@ import yaml
 from windtunnel.cli.instance import Instance
 from windtunnel.cli.running.airflow_api import AirflowApi
 from windtunnel.lifecycle.judging.counterfactual import answer
+from windtunnel.lifecycle.record.champion import champion, registered
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import champion, client, registered
+from windtunnel.lifecycle.record.tracking import client
 from windtunnel.lifecycle.release.targets import ServerTarget
 
 pytestmark = [pytest.mark.instance, pytest.mark.slow, pytest.mark.timeout(3600)]

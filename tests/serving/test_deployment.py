@@ -23,8 +23,10 @@ from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, 
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.model import bundle
+from windtunnel.lifecycle.record.champion import champion
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import champion, register, rollback
+from windtunnel.lifecycle.record.promotion import rollback
+from windtunnel.lifecycle.record.registration import register
 from windtunnel.lifecycle.release.deployment import deploy, package, serve_champion
 
 RUN = Run("flight_delays", "scheduled__1", "scheduled")

@@ -90,8 +90,9 @@ def test_sampled_and_redacted_all_the_way_into_the_table(serve, rows, tmp_path):
     import serving_models
 
     from windtunnel.lifecycle.contract.settings import Settings
-    from windtunnel.lifecycle.data.snapshots import day_files
-    from windtunnel.lifecycle.data.tables import batches, existing
+    from windtunnel.lifecycle.data.days import day_files
+    from windtunnel.lifecycle.data.parquet import batches
+    from windtunnel.lifecycle.data.tables import existing
     from windtunnel.lifecycle.live.collecting import collect
 
     serving_models.flight_bundle(tmp_path / "b", "linear", redact=["carrier", "tailnum"], log_sample=0.5)

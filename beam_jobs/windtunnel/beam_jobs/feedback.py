@@ -32,14 +32,15 @@ from windtunnel.lifecycle.contract.references import FeedbackRef
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.artifacts import Stage, read_text
-from windtunnel.lifecycle.data.snapshots import DayFile, content_fingerprint, day_files, day_path, open_table, replace_days, table_name
-from windtunnel.lifecycle.data.tables import batches, existing, write_file
+from windtunnel.lifecycle.data.days import DayFile, content_fingerprint, day_files, day_path, replace_days
+from windtunnel.lifecycle.data.parquet import batches, write_file
+from windtunnel.lifecycle.data.tables import existing, open_table, table_name
 from windtunnel.lifecycle.live.collecting import collect
 from windtunnel.lifecycle.live.feedback import Truth, add_labels, feedback_schema, horizon, join, truth_columns
 from windtunnel.lifecycle.live.labels import labels_schema
 from windtunnel.lifecycle.live.outcomes import COLUMNS, Arm, Live
 from windtunnel.lifecycle.pages.feedback import render
-from windtunnel.lifecycle.record.registry import Champion, champion, registered
+from windtunnel.lifecycle.record.champion import Champion, champion, registered
 from windtunnel.lifecycle.release.rewards import tell_server
 
 __all__ = ["add_labels", "feedback", "run"]

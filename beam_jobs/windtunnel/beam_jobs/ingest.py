@@ -26,13 +26,15 @@ from windtunnel.lifecycle.contract.problem import Problem, parse
 from windtunnel.lifecycle.contract.references import SnapshotRef
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.days import UNKNOWN_DAY, day_files, replace_days
+from windtunnel.lifecycle.data.pins import pin
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.data.schema import QUARANTINE_SCHEMA, arrow_schema
-from windtunnel.lifecycle.data.snapshots import UNKNOWN_DAY, day_files, open_table, pin, replace_days, table_name
 from windtunnel.lifecycle.data.sources import Chunk, Piece, Unit, plan, read
 from windtunnel.lifecycle.data.sources.database import one_version
 from windtunnel.lifecycle.data.sources.lake import pinned
 from windtunnel.lifecycle.data.sources.plan import version_of
+from windtunnel.lifecycle.data.tables import open_table, table_name
 
 __all__ = ["ingest", "run"]
 

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from windtunnel.beam_jobs.batches import BATCH_ROWS
 from windtunnel.lifecycle.contract.errors import IntegrityError
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.data.days import UNKNOWN_DAY
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.data.schema import QUARANTINE_SCHEMA, arrow_schema
-from windtunnel.lifecycle.data.snapshots import UNKNOWN_DAY
 from windtunnel.lifecycle.data.sources import Chunk, Piece, Rejected
 from windtunnel.lifecycle.data.sources.days import event_days
 from windtunnel.lifecycle.data.sources.files import is_local

@@ -35,10 +35,12 @@ from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.artifacts import Stage
+from windtunnel.lifecycle.data.days import DayFile, day_files
+from windtunnel.lifecycle.data.parquet import batches
+from windtunnel.lifecycle.data.pins import pin
 from windtunnel.lifecycle.data.rows import DAY
-from windtunnel.lifecycle.data.snapshots import DayFile, day_files, pin, table_name
 from windtunnel.lifecycle.data.sources.days import event_columns
-from windtunnel.lifecycle.data.tables import batches, existing
+from windtunnel.lifecycle.data.tables import existing, table_name
 from windtunnel.lifecycle.live import monitoring
 from windtunnel.lifecycle.live.collecting import collect
 from windtunnel.lifecycle.live.feedback import horizon, inputs_of
@@ -46,8 +48,8 @@ from windtunnel.lifecycle.live.monitoring import Alert, Latencies
 from windtunnel.lifecycle.live.outcomes import COLUMNS, Live
 from windtunnel.lifecycle.pages.monitor import render
 from windtunnel.lifecycle.record.baseline_data import champion_statistics
+from windtunnel.lifecycle.record.champion import Champion, champion, registered
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import Champion, champion, registered
 from windtunnel.lifecycle.statistics import TableStatistics
 from windtunnel.lifecycle.statistics.drift import compare
 from windtunnel.lifecycle.statistics.profiled import Profiled

@@ -30,8 +30,9 @@ from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import LookupRef, SnapshotRef
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.data import pins, tables
 from windtunnel.lifecycle.data.artifacts import Stage, local_copy
+from windtunnel.lifecycle.data.days import day_path, replace_days
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.model import bundle as bundles
 from windtunnel.serving.base.values import from_arrow
@@ -64,7 +65,7 @@ def predict(problem: Problem, candidate_uri: str, snapshot: SnapshotRef, setting
         manifest = bundles.read(folder)
     keys = [name for name in dict.fromkeys([*problem.keys, *problem.splits.key, problem.label.column]) if name in problem.columns]
     name = fingerprint(manifest.digest, snapshot.fingerprint, keys, code_version(), "predict 1")
-    table = snapshots.table_name(problem, "predictions")
+    table = tables.table_name(problem, "predictions")
     stage = Stage(settings, problem.name, "predict", name)
     known = stage.result()
     if known is not None:
@@ -72,7 +73,7 @@ def predict(problem: Problem, candidate_uri: str, snapshot: SnapshotRef, setting
     spec = {
         "bundle": candidate_uri,
         "digest": manifest.digest,
-        "data": snapshots.files(settings, snapshot),
+        "data": pins.files(settings, snapshot),
         "keep": [DAY, *keys],
         "columns": {"model": problem.name, "version": manifest.lineage.get("candidate", manifest.digest)[:32], "route": "batch"},
         "runner": settings.runner,
@@ -118,7 +119,7 @@ def precompute(problem: Problem, candidate_uri: str, snapshot: SnapshotRef, sett
         spec = {
             "bundle": candidate_uri,
             "digest": manifest.digest,
-            "data": snapshots.files(settings, snapshot),
+            "data": pins.files(settings, snapshot),
             "keep": key,
             "scores": True,
             "runner": settings.runner,
@@ -159,14 +160,14 @@ def _into_table(settings: Settings, name: str, files: Sequence[str], digest: str
     import pyarrow.dataset as ds
 
     data = ds.dataset(list(files), format="parquet")
-    table = snapshots.open_table(settings, name, data.schema)
+    table = tables.open_table(settings, name, data.schema)
     day, end = dt.date.fromisoformat(snapshot.start), dt.date.fromisoformat(snapshot.end)
     days: dict[str, list[str]] = {}
     while day < end:
         rows = data.to_table(filter=ds.field(DAY) == day)
         days[day.isoformat()] = []
         if rows.num_rows:
-            path = snapshots.day_path(table, day, BATCH + digest, 0)
+            path = day_path(table, day, BATCH + digest, 0)
             filesystem, place = fsspec.core.url_to_fs(path)
             filesystem.makedirs(place.rpartition("/")[0], exist_ok=True)
             temporary = f"{place}.{uuid.uuid4().hex}"
@@ -175,7 +176,7 @@ def _into_table(settings: Settings, name: str, files: Sequence[str], digest: str
             filesystem.mv(temporary, place)
             days[day.isoformat()] = [path]
         day += dt.timedelta(days=1)
-    found = snapshots.replace_days(settings, name, days, {"windtunnel.predict": digest}, among=BATCH)
+    found = replace_days(settings, name, days, {"windtunnel.predict": digest}, among=BATCH)
     if found is None:
         raise SchemaMismatchError(f"{name}: no row was scored", hint="is the snapshot empty?")
     return found

@@ -24,8 +24,9 @@ from windtunnel.lifecycle.contract.problem import Problem, parse
 from windtunnel.lifecycle.contract.references import SnapshotRef, StatisticsRef
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.artifacts import Stage
+from windtunnel.lifecycle.data.days import day_of
+from windtunnel.lifecycle.data.pins import files
 from windtunnel.lifecycle.data.rows import DAY, first_test_day, first_unknown_day, label_of
-from windtunnel.lifecycle.data.snapshots import day_of, files
 from windtunnel.lifecycle.data.sources.days import event_columns
 from windtunnel.lifecycle.pages.eda import profile_page, split_warnings, warnings_of
 from windtunnel.lifecycle.statistics import summarize

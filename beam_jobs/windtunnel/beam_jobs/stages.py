@@ -66,7 +66,7 @@ def ingest(context: RunContext, *, window: Window, data_version: str = "") -> Sn
     """Ingest the days of a window that the table lacks or whose source has changed; or pin the version that is asked for."""
     from windtunnel.beam_jobs import ingest as job
     from windtunnel.beam_jobs.job import Progress
-    from windtunnel.lifecycle.data.snapshots import pin
+    from windtunnel.lifecycle.data.pins import pin
 
     if data_version:
         return pin(context.problem, window, context.settings, data_version)
@@ -221,7 +221,7 @@ def predict(context: RunContext, *, snapshot: SnapshotRef, model: str = "", look
     """
     from windtunnel.beam_jobs import predict as job
     from windtunnel.beam_jobs.job import Progress
-    from windtunnel.lifecycle.record.registry import champion
+    from windtunnel.lifecycle.record.champion import champion
     from windtunnel.lifecycle.release.targets import lookups, target_of
 
     problem, settings = context.problem, context.settings
@@ -308,7 +308,7 @@ def evaluate_again(context: RunContext, *, snapshot: SnapshotRef, candidate: Can
     from windtunnel.beam_jobs import evaluate as job
     from windtunnel.beam_jobs.job import Progress
     from windtunnel.lifecycle.judging.evaluation import load
-    from windtunnel.lifecycle.record.registry import champion_of_entry
+    from windtunnel.lifecycle.record.champion import champion_of_entry
 
     before = load(EvaluationRef.from_dict(past.record.output))
     standing = before.get("champion")

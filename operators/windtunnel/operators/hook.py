@@ -54,7 +54,7 @@ class WindtunnelHook(BaseHook):
             ConfigurationError: there is no server or no version in production, or the server refuses.
             UnavailableError: it is out of reach.
         """
-        from windtunnel.lifecycle.record.registry import champion
+        from windtunnel.lifecycle.record.champion import champion
         from windtunnel.lifecycle.release.targets import ServerTarget
 
         settings = self.get_conn()
@@ -70,7 +70,7 @@ class WindtunnelHook(BaseHook):
         """The version in production as the ledger says: version, cutoff, uri, digest, metric, value, ...; None if there is none."""
         import dataclasses
 
-        from windtunnel.lifecycle.record.registry import champion
+        from windtunnel.lifecycle.record.champion import champion
 
         present = champion(self.get_conn(), problem)
         return dataclasses.asdict(present) if present else None

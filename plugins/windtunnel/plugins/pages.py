@@ -88,7 +88,7 @@ def overview(user: GetUserDep) -> HTMLResponse:
 
 def model(dag_id: ProblemName) -> HTMLResponse:
     """The champion of a problem, and the history of decisions about its models."""
-    from windtunnel.lifecycle.record.registry import registered
+    from windtunnel.lifecycle.record.champion import registered
 
     name = _problem(dag_id)
     ledger = Ledger(airflow_settings())
@@ -178,7 +178,9 @@ def _rounded(value: Any) -> Any:
 
 def data_version(dag_id: ProblemName, snapshot_id: int, start: dt.date, end: dt.date) -> HTMLResponse:
     """One version of a problem's table: its days and their rows."""
-    from windtunnel.lifecycle.data.snapshots import catalog, day_files, table_name
+    from windtunnel.lifecycle.data.catalog import catalog
+    from windtunnel.lifecycle.data.days import day_files
+    from windtunnel.lifecycle.data.tables import table_name
 
     settings = airflow_settings()
     name = table_name(_problem(dag_id), "examples")

@@ -18,7 +18,8 @@ from windtunnel.beam_jobs.job import Progress
 from windtunnel.beam_jobs.profile import profile
 from windtunnel.lifecycle.contract.errors import ConfigurationError, ConflictError, ValidationFailedError
 from windtunnel.lifecycle.contract.references import SnapshotRef
-from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.data import pins, tables
+from windtunnel.lifecycle.data.days import day_path, replace_days
 from windtunnel.lifecycle.quality import suites
 
 FIRST, LAST = "2013-03-01", "2013-03-03"
@@ -42,7 +43,7 @@ def negative(rows):
 
 
 def quarantined(demo):
-    paths = snapshots.table_files(demo.settings, "flight_delays.quarantine")
+    paths = pins.table_files(demo.settings, "flight_delays.quarantine")
     return ds.dataset(paths, format="parquet").to_table().to_pylist() if paths else []
 
 
@@ -54,7 +55,7 @@ def test_marked_rows_are_set_aside_with_the_reason_and_the_run_goes_on_without_t
     after = SnapshotRef.from_dict(found.snapshot)
     assert found.success
     assert (after.rows, after.quarantined) == (before.rows - 3, before.quarantined + 3)
-    rows = ds.dataset(snapshots.files(demo.settings, after), format="parquet").to_table()
+    rows = ds.dataset(pins.files(demo.settings, after), format="parquet").to_table()
     assert rows.num_rows == after.rows
     assert min(rows.column("distance").to_pylist()) > 0
     aside = quarantined(demo)
@@ -151,11 +152,11 @@ def predictions(demo, rows, day="2013-03-03"):
     asked = [json.dumps({name: row[name] for name in names}, default=str) for row in rows[names].to_dict("records")]
     days = pa.array([dt.date.fromisoformat(day)] * len(asked), pa.date32())
     table = pa.table({"inputs": asked, "event_date": days})
-    kept = snapshots.open_table(demo.settings, "flight_delays.predictions", table.schema)
-    path = snapshots.day_path(kept, day, "ab" * 8, 0).removeprefix("file://")
+    kept = tables.open_table(demo.settings, "flight_delays.predictions", table.schema)
+    path = day_path(kept, day, "ab" * 8, 0).removeprefix("file://")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path)
-    snapshots.replace_days(demo.settings, "flight_delays.predictions", {day: [path]})
+    replace_days(demo.settings, "flight_delays.predictions", {day: [path]})
 
 
 @pytest.mark.parametrize(("shift", "notes", "outcome"), [(0, {}, "met"), (300, {}, "warned"), (300, {"checks": {"skew": 0.2}}, "stopped")])

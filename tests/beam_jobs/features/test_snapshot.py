@@ -9,7 +9,7 @@ from windtunnel.beam_jobs.features import fit, load_shards, load_transformer, pr
 from windtunnel.beam_jobs.features.testing import assert_same_answer
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.lifecycle.contract.settings import PREFIX
-from windtunnel.lifecycle.data import rows, snapshots
+from windtunnel.lifecycle.data import pins, rows
 from windtunnel.lifecycle.learning.transformers import transformer_of
 
 
@@ -21,7 +21,7 @@ def flights(world):
 def test_flights(flights, monkeypatch):
     world, snapshot = flights
     found = preprocess(world.problem, snapshot, world.settings, Progress())
-    files = snapshots.files(world.settings, snapshot)
+    files = pins.files(world.settings, snapshot)
     table = pq.ParquetDataset(files, partitioning=None).read()
     test = rows.split_of(world.problem, table, snapshot.end)
     y = rows.label_of(world.problem, table).to_pandas().to_numpy()

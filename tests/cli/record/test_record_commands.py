@@ -22,9 +22,11 @@ from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import PREFIX, Settings
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.rows import label_of, split_of
+from windtunnel.lifecycle.record.champion import champion
 from windtunnel.lifecycle.record.ledger import Ledger
 from windtunnel.lifecycle.record.manifest import find, record
-from windtunnel.lifecycle.record.registry import champion, promote, register
+from windtunnel.lifecycle.record.promotion import promote
+from windtunnel.lifecycle.record.registration import register
 
 PROBLEM = Path(__file__).parents[3] / "dags" / "problems" / "flight_delays.yaml"
 
@@ -148,7 +150,8 @@ def test_lineage_goes_both_ways(instance, capsys):
 
 def test_lineage_of_a_row_says_who_learnt_from_it(instance, capsys):
     """One flight a day, for years: it is in several windows, on one side of the split always."""
-    from windtunnel.lifecycle.data.snapshots import day_files, load_table
+    from windtunnel.lifecycle.data.days import day_files
+    from windtunnel.lifecycle.data.tables import load_table
 
     table = load_table(instance.settings, "flight_delays.examples")
     file = next(file for file in day_files(table) if file.day == "2013-01-04")

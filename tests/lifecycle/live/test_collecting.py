@@ -10,8 +10,9 @@ import pytest
 
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data.snapshots import day_files, day_path, open_table, replace_days
-from windtunnel.lifecycle.data.tables import batches, existing, write_file
+from windtunnel.lifecycle.data.days import day_files, day_path, replace_days
+from windtunnel.lifecycle.data.parquet import batches, write_file
+from windtunnel.lifecycle.data.tables import existing, open_table
 from windtunnel.lifecycle.live.collecting import collect
 from windtunnel.serving.base.log import PredictionLog
 from windtunnel.serving.routing.ship import to_parquet

@@ -8,8 +8,9 @@ import pytest
 from windtunnel.lifecycle.contract.errors import ConfigurationError, DataError, SchemaMismatchError, SourceFormatError
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data.snapshots import day_files
-from windtunnel.lifecycle.data.tables import batches, existing
+from windtunnel.lifecycle.data.days import day_files
+from windtunnel.lifecycle.data.parquet import batches
+from windtunnel.lifecycle.data.tables import existing
 from windtunnel.lifecycle.live.labels import add_labels
 
 NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC)

@@ -22,7 +22,7 @@ from windtunnel.lifecycle.live.monitoring import (
     read_metrics,
 )
 from windtunnel.lifecycle.live.outcomes import Outcome
-from windtunnel.lifecycle.record.registry import Champion
+from windtunnel.lifecycle.record.champion import Champion
 
 CHAMPION = Champion("3", "1.2.0", "2024-01-31", "", "", "auc", 0.9, "entry")
 

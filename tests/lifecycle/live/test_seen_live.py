@@ -8,7 +8,7 @@ import pytest
 
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.predictions import LOGGED
-from windtunnel.lifecycle.data.snapshots import open_table
+from windtunnel.lifecycle.data.tables import open_table
 from windtunnel.lifecycle.judging.evaluation import unseen
 from windtunnel.lifecycle.live.seen import seen_live
 

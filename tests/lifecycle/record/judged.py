@@ -12,8 +12,9 @@ from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, 
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.record.champion import champion
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import champion, register
+from windtunnel.lifecycle.record.registration import register
 
 
 @dataclasses.dataclass

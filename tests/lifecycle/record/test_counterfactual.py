@@ -11,8 +11,10 @@ from windtunnel.lifecycle.contract.problem import Gate
 from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.judging.counterfactual import answer, champion_before, note, series, stale
+from windtunnel.lifecycle.record.champion import champion, champion_of_entry, registered
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import champion, champion_of_entry, client, promote, registered, rollback
+from windtunnel.lifecycle.record.promotion import promote, rollback
+from windtunnel.lifecycle.record.tracking import client
 
 DAYS = [(dt.date(2013, 2, 1) + dt.timedelta(days=i)).isoformat() for i in range(12)]
 WORTH = dict(zip(DAYS, [0.70, 0.72, 0.71, 0.73, 0.60, 0.74, 0.73, 0.75, 0.75, 0.80, 0.10, 0.81], strict=True))

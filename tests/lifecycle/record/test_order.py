@@ -10,8 +10,10 @@ import pytest
 from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConflictError
 from windtunnel.lifecycle.contract.run import Run
+from windtunnel.lifecycle.record.champion import champion, registered
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import champion, client, promote, registered
+from windtunnel.lifecycle.record.promotion import promote
+from windtunnel.lifecycle.record.tracking import client
 
 DAYS = [(dt.date(2013, 2, 1) + dt.timedelta(days=i)).isoformat() for i in range(30)]
 NEWEST = (dt.date(2013, 2, 1) + dt.timedelta(days=30)).isoformat()

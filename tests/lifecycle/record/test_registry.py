@@ -8,8 +8,11 @@ from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.references import DecisionRef
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.record.champion import champion, repair
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import champion, client, promote, register, repair, rollback
+from windtunnel.lifecycle.record.promotion import promote, rollback
+from windtunnel.lifecycle.record.registration import register
+from windtunnel.lifecycle.record.tracking import client
 from windtunnel.lifecycle.record.versions import next_version, recipe_of, signature_of
 
 SCHEDULED = Run("churn", "scheduled__1", "scheduled")

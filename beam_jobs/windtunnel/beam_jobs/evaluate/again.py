@@ -6,8 +6,9 @@ from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import GateError
 from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef, SnapshotRef, VersionRef
 from windtunnel.lifecycle.judging.evaluation import load
+from windtunnel.lifecycle.record.champion import registered
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import register, registered
+from windtunnel.lifecycle.record.registration import register
 
 __all__ = ["judge_again"]
 
@@ -15,7 +16,7 @@ __all__ = ["judge_again"]
 def judge_again(context: RunContext, version: VersionRef, progress: Progress | None = None) -> VersionRef:
     """Evaluate a registered version against the present champion, on the same rows as before, and register the outcome.
 
-    Call it when `windtunnel.lifecycle.record.registry.promote` (or a deployment) raises ``ConflictError``, then promote once more. An
+    Call it when `windtunnel.lifecycle.record.promotion.promote` (or a deployment) raises ``ConflictError``, then promote once more. An
     earlier approval, by a person or by rule, stays good only if every gate passes against the present champion too.
 
     Raises:

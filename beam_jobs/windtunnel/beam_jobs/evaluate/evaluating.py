@@ -30,8 +30,8 @@ from windtunnel.lifecycle.judging.slices import Cuts
 from windtunnel.lifecycle.judging.tallies import MAIN
 from windtunnel.lifecycle.live.seen import seen_live
 from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.record.champion import Champion, champion, judged_against
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import Champion, champion, judged_against
 
 __all__ = ["evaluate", "run"]
 
@@ -75,7 +75,7 @@ def evaluate(
         EmptyWindowError: no held-out row has a label, or all have the same.
         IntegrityError: the bundle is not what the reference says.
     """
-    from windtunnel.lifecycle.data import snapshots
+    from windtunnel.lifecycle.data import pins
 
     present = champion(settings, problem.name) if against is _NOW else against
     if present is not None and present.fingerprint == candidate.fingerprint:
@@ -94,7 +94,7 @@ def evaluate(
     if found is None:
         heldout = fingerprint(snapshot.fingerprint, snapshot.start, snapshot.end, problem.part_fingerprint("label", "splits", "keys"))
         times = _uses(settings, problem, heldout, identity) if uses is None else uses
-        data = snapshots.files(settings, snapshot)
+        data = pins.files(settings, snapshot)
         count, plan, left_out = _pass(problem, candidate.uri, candidate.digest, present, data, snapshot, settings.to_dict(), progress)
         body = _conclude(problem, plan, count, present, times, left_out)
         body["unseen_live"] = unseen(count.domains, seen_live(settings, problem.name, plan.domains))

@@ -8,8 +8,8 @@ from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, 
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.judging.counterfactual import champion_before, note, stale
 from windtunnel.lifecycle.judging.evaluation import load
+from windtunnel.lifecycle.record.champion import Champion, champion_of_entry
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import Champion, champion_of_entry
 
 __all__ = ["settle", "would_evaluate"]
 

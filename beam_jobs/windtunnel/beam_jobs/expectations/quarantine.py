@@ -26,7 +26,8 @@ from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import SnapshotRef
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
-from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.data import pins, tables
+from windtunnel.lifecycle.data.days import DayFile, day_files, day_path, replace_days
 from windtunnel.lifecycle.data.parquet import BATCH_ROWS
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.data.schema import QUARANTINE_SCHEMA
@@ -70,13 +71,13 @@ def set_aside(problem: Problem, snapshot: SnapshotRef, suite: suites.Suite, sett
     marked = [(entry, share) for entry in suite["expectations"] if (share := suites.quarantine_share(entry)) is not None]
     if not marked:
         return snapshot, []
-    table = snapshots.load_table(settings, snapshot.table)
+    table = tables.load_table(settings, snapshot.table)
     if DAY not in table.schema().column_names:
         raise ConfigurationError(
             f"{problem.name}: table {snapshot.table} is kept by somebody else: its rows cannot be set aside",
             hint="take the mark `quarantine` out of the suite's notes",
         )
-    held = [file for file in snapshots.day_files(table, snapshot.start, snapshot.end, snapshot_id=snapshot.snapshot_id) if file.rows]
+    held = [file for file in day_files(table, snapshot.start, snapshot.end, snapshot_id=snapshot.snapshot_id) if file.rows]
     bad: dict[str, dict[int, _Row]] = {}
     findings = []
     for entry, share in marked:
@@ -89,12 +90,12 @@ def set_aside(problem: Problem, snapshot: SnapshotRef, suite: suites.Suite, sett
     moved = sum(len(rows) for rows in bad.values())
     number = _move(snapshot, held, bad, settings, table)
     window = Window(dt.date.fromisoformat(snapshot.start), dt.date.fromisoformat(snapshot.end))
-    left = snapshots.pin(problem, window, settings, str(number))
+    left = pins.pin(problem, window, settings, str(number))
     log.warning("%s: %s of %s rows were set aside in quarantine: %s", problem.name, f"{moved:,}", f"{snapshot.rows:,}", findings[0])
     return left, findings
 
 
-def _ask(entry: Mapping[str, Any], share: float, held: Sequence[snapshots.DayFile]) -> tuple[Finding | None, list[tuple[str, _Row]]]:
+def _ask(entry: Mapping[str, Any], share: float, held: Sequence[DayFile]) -> tuple[Finding | None, list[tuple[str, _Row]]]:
     """The rows that an expectation does not like; none of them if they are too many."""
     suite = {"name": "quarantine", "expectations": [entry], "meta": {}}
     answer = run_suite(suite, [file.path.removeprefix("file://") for file in held], result_format=_FORM)["results"][0]
@@ -122,17 +123,17 @@ def _ask(entry: Mapping[str, Any], share: float, held: Sequence[snapshots.DayFil
 
 
 def _move(
-    snapshot: SnapshotRef, held: Sequence[snapshots.DayFile], bad: Mapping[str, Mapping[int, _Row]], settings: Settings, table: Any
+    snapshot: SnapshotRef, held: Sequence[DayFile], bad: Mapping[str, Mapping[int, _Row]], settings: Settings, table: Any
 ) -> int | None:
     """Write the files anew, the quarantine first; answers the table's snapshot afterwards."""
     name = f"{snapshot.table.rpartition('.')[0]}.quarantine"
-    refuge = snapshots.open_table(settings, name, QUARANTINE_SCHEMA)
+    refuge = tables.open_table(settings, name, QUARANTINE_SCHEMA)
     good: dict[str, list[str]] = {}
     aside: dict[str, list[str]] = {}
     for day in sorted({file.day for file in held if file.path in bad}):
         files = [file for file in held if file.day == day]
         after = (dt.date.fromisoformat(day) + dt.timedelta(days=1)).isoformat()
-        aside[day] = [file.path for file in snapshots.day_files(refuge, day, after)]
+        aside[day] = [file.path for file in day_files(refuge, day, after)]
         good[day] = []
         for file in files:
             rows = bad.get(file.path)
@@ -140,15 +141,15 @@ def _move(
                 good[day].append(file.path)
                 continue
             part = int(fingerprint([file.path.rpartition("/")[2], sorted(rows)])[:_DIGITS], 16)
-            target, place = (snapshots.day_path(kept, day, file.digest, part) for kept in (table, refuge))
+            target, place = (day_path(kept, day, file.digest, part) for kept in (table, refuge))
             _split(file.path, rows, target, place, day)
             good[day].append(target)
             aside[day] = sorted({*aside[day], place})
-        now = {entry.path for entry in snapshots.day_files(snapshots.load_table(settings, snapshot.table), day, after)}
+        now = {entry.path for entry in day_files(tables.load_table(settings, snapshot.table), day, after)}
         if now not in ({file.path for file in files}, set(good[day])):
             raise ConflictError(f"{snapshot.table}: {day} was changed since it was ingested", hint="clear the ingest task", day=day)
-    snapshots.replace_days(settings, name, aside)
-    return snapshots.replace_days(settings, snapshot.table, good)
+    replace_days(settings, name, aside)
+    return replace_days(settings, snapshot.table, good)
 
 
 def _split(path: str, rows: Mapping[int, _Row], target: str, place: str, day: str) -> None:

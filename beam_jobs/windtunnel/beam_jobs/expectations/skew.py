@@ -10,8 +10,9 @@ from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import SnapshotRef, StatisticsRef
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
-from windtunnel.lifecycle.data.snapshots import DayFile, day_files, table_name
-from windtunnel.lifecycle.data.tables import batches, existing
+from windtunnel.lifecycle.data.days import DayFile, day_files
+from windtunnel.lifecycle.data.parquet import batches
+from windtunnel.lifecycle.data.tables import existing, table_name
 from windtunnel.lifecycle.live.feedback import horizon, inputs_of
 from windtunnel.lifecycle.quality.checks import Finding
 from windtunnel.lifecycle.statistics.drift import compare

@@ -22,8 +22,9 @@ from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import SnapshotRef, StatisticsRef, ValidationRef
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data import snapshots
+from windtunnel.lifecycle.data import pins
 from windtunnel.lifecycle.data.artifacts import Stage, read_text
+from windtunnel.lifecycle.data.days import DayFile
 from windtunnel.lifecycle.quality import suites
 from windtunnel.lifecycle.quality.checks import Finding, check_all
 from windtunnel.lifecycle.statistics.table import TableStatistics
@@ -106,7 +107,7 @@ class _Given:
     snapshot: SnapshotRef
     statistics: StatisticsRef | None
     reviewed: suites.Suite | None
-    asked: list[snapshots.DayFile]
+    asked: list[DayFile]
 
 
 def stopped(problem: Problem, snapshot: SnapshotRef, statistics: StatisticsRef | None, settings: Settings) -> bool:
@@ -216,7 +217,7 @@ def _statistics(given: _Given) -> TableStatistics | None:
 
 
 def _files(problem: Problem, snapshot: SnapshotRef, settings: Settings) -> list[str]:
-    files = snapshots.files(settings, snapshot)
+    files = pins.files(settings, snapshot)
     if not files:
         raise EmptyWindowError(
             f"problem {problem.name!r}: no rows from {snapshot.start} to {snapshot.end}", hint="has the source landed? see the ingest task"

@@ -172,9 +172,9 @@ def open_data(
         SourceFormatError: a file is damaged.
     """
     if isinstance(data, SnapshotRef):
-        from windtunnel.lifecycle.data import snapshots
+        from windtunnel.lifecycle.data import pins
 
-        data = snapshots.files(Settings.from_environment(), data)
+        data = pins.files(Settings.from_environment(), data)
     selection = selection or AllRows(options.label, options.sample_weight)
     groups: list[RowGroup] = []
     schema: pa.Schema | None = None

@@ -32,10 +32,10 @@ def preprocess(problem: Problem, snapshot: SnapshotRef, settings: Settings, prog
         UnsupportedError: a step of the transformer cannot be fitted over any amount of data.
         EmptyWindowError: no row of the window is for training.
     """
-    from windtunnel.lifecycle.data import snapshots
+    from windtunnel.lifecycle.data import pins
 
     options = Options(runner=settings.runner, runner_options=settings.runner_options, workers=settings.workers)
-    files = snapshots.files(settings, snapshot)
+    files = pins.files(settings, snapshot)
     return preprocess_files(problem, files, snapshot.end, snapshot.fingerprint, settings, options, progress)
 
 

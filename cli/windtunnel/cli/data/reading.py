@@ -103,7 +103,7 @@ def _parquet(paths: list[str], arguments: argparse.Namespace, whole: "Profiled",
 
         yield from profile_files(paths, Settings(workers=arguments.workers), Progress("profile"), slices=slices)
         return
-    from windtunnel.lifecycle.data.snapshots import day_of
+    from windtunnel.lifecycle.data.days import day_of
     from windtunnel.lifecycle.statistics.scan import scan_groups, tasks_of
 
     first_test = _first_test_day(arguments)
@@ -171,7 +171,7 @@ def _table(entry: str, arguments: argparse.Namespace) -> list[str]:
     if not re.fullmatch(r"\w+\.\w+", entry):
         raise UnavailableError(f"{entry}: no such file", hint="give a path, a glob, a folder, or a table such as flight_delays.examples")
     from windtunnel.cli.instance.resolve import command_settings
-    from windtunnel.lifecycle.data.snapshots import table_files
+    from windtunnel.lifecycle.data.pins import table_files
 
     settings = command_settings(arguments)
     if not settings.catalog_uri:

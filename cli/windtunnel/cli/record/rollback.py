@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Go back, and say what is in production now."""
     from windtunnel.cli.instance.resolve import command_settings
     from windtunnel.lifecycle.contract.run import Run
-    from windtunnel.lifecycle.record.registry import rollback
+    from windtunnel.lifecycle.record.promotion import rollback
 
     who = Run(dag_id="windtunnel rollback", by=getpass.getuser(), reason=arguments.reason)
     settings = command_settings(arguments)

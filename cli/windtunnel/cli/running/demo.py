@@ -80,7 +80,7 @@ def _first_version(api: "AirflowApi", instance: "Instance", say: Any, timeout: f
     import datetime as dt
 
     from windtunnel.lifecycle.contract.errors import ConfigurationError, JobError
-    from windtunnel.lifecycle.record.registry import champion
+    from windtunnel.lifecycle.record.champion import champion
 
     newest = _problem(instance).windows.history_end
     assert newest is not None  # noqa: S101 - the demo's history is closed

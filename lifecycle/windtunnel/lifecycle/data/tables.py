@@ -1,22 +1,63 @@
-"""Small things that stages need of Iceberg tables which may not be there yet: look, read batch by batch, write a day."""
+"""Tables of the catalog: their names, their types in Iceberg's words, made and grown where needed."""
 
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
+import logging
 from typing import TYPE_CHECKING
 
-import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from windtunnel.lifecycle.contract.errors import UnavailableError
+from windtunnel.lifecycle.contract.errors import ConflictError, UnavailableError, UnsupportedError
+from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data.parquet import BATCH_ROWS, open_parquet, read_row_group, row_groups
-from windtunnel.lifecycle.data.snapshots import catalog
+from windtunnel.lifecycle.data.catalog import ATTEMPTS, catalog, pause, reaching
+from windtunnel.lifecycle.data.rows import DAY
+from windtunnel.lifecycle.data.schema import evolve
 
 if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
+    from pyiceberg.types import IcebergType
 
-__all__ = ["batches", "existing", "write_file"]
+__all__ = ["existing", "load_table", "open_table", "table_name"]
+
+
+log = logging.getLogger("windtunnel.snapshots")
+
+
+_NAME_MAPPING = "schema.name-mapping.default"
+
+
+_PROPERTIES = {
+    "commit.retry.num-retries": "0",  # a lost race is decided anew, on what the winner left
+    "write.metadata.metrics.default": "counts",  # days are found by partition; bounds of columns cost a millisecond a file
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+
+
+def table_name(problem: Problem | str, kind: str) -> str:
+    """The name of a problem's table.
+
+    Example:
+        >>> table_name("flight_delays", "examples")
+        'flight_delays.examples'
+    """
+    return f"{problem if isinstance(problem, str) else problem.name}.{kind}"
+
+
+def load_table(settings: Settings, name: str) -> "Table":
+    """A table of the catalog.
+
+    Raises:
+        UnavailableError: there is no such table, or the catalog is out of reach.
+    """
+    from pyiceberg.exceptions import NoSuchTableError
+
+    try:
+        with reaching(name):
+            return catalog(settings).load_table(name)
+    except NoSuchTableError as error:
+        raise UnavailableError(f"there is no table {name}", hint="was it dropped? ingest the window again", table=name) from error
 
 
 def existing(settings: Settings, name: str) -> "Table | None":
@@ -36,49 +77,75 @@ def existing(settings: Settings, name: str) -> "Table | None":
         raise UnavailableError(f"table {name}: the Iceberg catalog is out of reach: {error}", table=name) from error
 
 
-def batches(paths: Sequence[str], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows of Parquet files, batch by batch; a column that a file lacks is left out of its batches."""
-    for path in paths:
-        with open_parquet(path) as file:
-            names = file.schema_arrow.names
-        wanted = None if columns is None else [name for name in columns if name in names]
-        for reference in row_groups([path]):
-            if reference.rows:
-                yield from read_row_group(reference, wanted)
-
-
-def write_file(folder: str, content: Iterable[pa.Table], schema: pa.Schema, path: Callable[[], str]) -> tuple[str, int]:
-    """Write rows as one Parquet file, there whole or not at all; if a file of that name is there already, it stays; no rows, no file.
-
-    Args:
-        folder: where it is made: on the file system of `path`.
-        content: the rows, in parts.
-        schema: their columns.
-        path: asked for the file's path once all of `content` was seen, so that the name may depend on what was seen.
-
-    Returns:
-        the path, and how many rows there are.
+def open_table(settings: Settings, name: str, schema: pa.Schema) -> "Table":
+    """A table with at least these columns, partitioned by `DAY`; made, or grown, where needed.
 
     Raises:
-        UnavailableError: it cannot be written.
+        SchemaMismatchError: a column of the table has another type.
     """
-    filesystem, place = fsspec.core.url_to_fs(folder)
-    temporary, rows = f"{place}/.{uuid.uuid4().hex}.tmp", 0
-    try:
-        filesystem.makedirs(place, exist_ok=True)
+    from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+
+    place = catalog(settings)
+    for attempt in range(ATTEMPTS):
         try:
-            with filesystem.open(temporary, "wb") as sink, pq.ParquetWriter(sink, schema) as writer:
-                for part in content:
-                    writer.write_table(part.select(schema.names).cast(schema), row_group_size=BATCH_ROWS)
-                    rows += part.num_rows
-            target = path()
-            _, final = fsspec.core.url_to_fs(target)
-            if rows and not filesystem.exists(final):
-                filesystem.makedirs(final.rpartition("/")[0], exist_ok=True)
-                filesystem.mv(temporary, final)
-        finally:
-            if filesystem.exists(temporary):
-                filesystem.rm_file(temporary)
-    except OSError as error:
-        raise UnavailableError(f"{folder}: cannot be written: {error}", hint="is the disk full, or the place out of reach?") from error
-    return target, rows
+            with reaching(name):
+                return _grown(place.load_table(name), schema)
+        except NoSuchTableError:
+            with contextlib.suppress(TableAlreadyExistsError, NamespaceAlreadyExistsError), reaching(name):
+                _create(place, name, schema)
+        except CommitFailedException:
+            pause(attempt)
+    raise ConflictError(f"table {name} is being changed by others all the time", table=name)
+
+
+def _create(place: "Catalog", name: str, schema: pa.Schema) -> None:
+    from pyiceberg.partitioning import PartitionField, PartitionSpec
+    from pyiceberg.schema import Schema
+    from pyiceberg.transforms import IdentityTransform
+    from pyiceberg.types import NestedField
+
+    place.create_namespace_if_not_exists(name.rpartition(".")[0])
+    columns = [NestedField(i, field.name, _iceberg_type(field.type), required=False) for i, field in enumerate(schema, 1)]
+    typed = Schema(*columns)
+    field = PartitionField(typed.find_field(DAY).field_id, 1000, IdentityTransform(), DAY)
+    mapping = {_NAME_MAPPING: typed.name_mapping.model_dump_json()}
+    place.create_table(name, typed, partition_spec=PartitionSpec(field), properties={**_PROPERTIES, **mapping})
+
+
+def _grown(table: "Table", schema: pa.Schema) -> "Table":
+    added, widened = evolve(table.schema().as_arrow(), schema, ".".join(table.name()))
+    if not added and not widened:
+        return table
+    with table.transaction() as change:
+        with change.update_schema() as update:
+            for field in added:
+                update.add_column(field.name, _iceberg_type(field.type))
+            for field in widened:
+                update.update_column(field.name, _iceberg_type(field.type))
+        change.set_properties({_NAME_MAPPING: change.table_metadata.schema().name_mapping.model_dump_json()})
+    log.info("table %s: added %s, widened %s", ".".join(table.name()), [f.name for f in added], [f.name for f in widened])
+    return table
+
+
+def _iceberg_type(kind: pa.DataType) -> "IcebergType":
+    from pyiceberg import types
+
+    if pa.types.is_dictionary(kind):
+        return _iceberg_type(kind.value_type)
+    if pa.types.is_decimal(kind):
+        return types.DecimalType(kind.precision, kind.scale)
+    wide = pa.types.is_integer(kind) and (kind.bit_width > 32 or kind == pa.uint32())  # noqa: PLR2004 - bits
+    families: list[tuple[bool, type[IcebergType]]] = [
+        (wide, types.LongType),
+        (pa.types.is_integer(kind), types.IntegerType),
+        (kind == pa.float64(), types.DoubleType),
+        (pa.types.is_floating(kind), types.FloatType),
+        (pa.types.is_string(kind) or pa.types.is_large_string(kind), types.StringType),
+        (pa.types.is_boolean(kind), types.BooleanType),
+        (pa.types.is_date(kind), types.DateType),
+        (pa.types.is_timestamp(kind), types.TimestamptzType if pa.types.is_timestamp(kind) and kind.tz else types.TimestampType),
+    ]
+    for fits, family in families:
+        if fits:
+            return family()
+    raise UnsupportedError(f"a column of type {kind} cannot be kept in a table of ours", hint="make it a number, text, a date or a time")

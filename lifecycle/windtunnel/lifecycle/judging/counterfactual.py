@@ -15,8 +15,8 @@ from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef, VersionRef
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.record.champion import Champion
 from windtunnel.lifecycle.record.ledger import DECISIVE, Entry, Ledger
-from windtunnel.lifecycle.record.registry import Champion
 
 __all__ = ["KIND", "Day", "answer", "champion_before", "note", "series", "stale"]
 

@@ -189,7 +189,7 @@ def _samples(described: bundle.Bundle, pipeline: Any, snapshot: SnapshotRef, set
     import pyarrow.dataset as ds
 
     from windtunnel.lifecycle.data.frames import to_frame
-    from windtunnel.lifecycle.data.snapshots import files
+    from windtunnel.lifecycle.data.pins import files
 
     names = [column.name for column in described.inputs]
     head = ds.dataset(files(settings, snapshot), format="parquet").head(_SAMPLES, columns=names)
@@ -210,7 +210,7 @@ def _typical(described: bundle.Bundle, snapshot: SnapshotRef, settings: Settings
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
-    from windtunnel.lifecycle.data.snapshots import files
+    from windtunnel.lifecycle.data.pins import files
 
     names = [column.name for column in described.inputs]
     head = ds.dataset(files(settings, snapshot), format="parquet").head(_TYPICAL, columns=names)
@@ -240,7 +240,7 @@ def _record(
     from mlflow.exceptions import MlflowException
 
     uri = context.settings.need("tracking_uri")
-    mlflow = tracking.client(uri)
+    mlflow = tracking.client(context.settings)
     lineage = sealed.lineage
     experiment = tracking.experiment(context.settings, context.problem.name)
     try:

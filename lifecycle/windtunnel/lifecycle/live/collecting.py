@@ -20,9 +20,10 @@ from windtunnel.lifecycle.contract.errors import SourceFormatError, UnavailableE
 from windtunnel.lifecycle.contract.fingerprint import fingerprint
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.days import day_files, day_path, replace_days
+from windtunnel.lifecycle.data.parquet import batches, write_file
 from windtunnel.lifecycle.data.predictions import LOGGED
-from windtunnel.lifecycle.data.snapshots import day_files, day_path, open_table, replace_days, table_name
-from windtunnel.lifecycle.data.tables import batches, write_file
+from windtunnel.lifecycle.data.tables import open_table, table_name
 from windtunnel.lifecycle.record.ledger import Ledger
 
 __all__ = ["COLLECTED", "collect"]

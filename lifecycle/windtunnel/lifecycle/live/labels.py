@@ -16,10 +16,11 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError, DataError, 
 from windtunnel.lifecycle.contract.fingerprint import fingerprint
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.days import day_files, day_path, replace_days
+from windtunnel.lifecycle.data.parquet import write_file
 from windtunnel.lifecycle.data.rows import DAY, label_of
 from windtunnel.lifecycle.data.schema import arrow_type
-from windtunnel.lifecycle.data.snapshots import day_files, day_path, open_table, replace_days, table_name
-from windtunnel.lifecycle.data.tables import write_file
+from windtunnel.lifecycle.data.tables import open_table, table_name
 from windtunnel.lifecycle.record.ledger import Ledger
 
 __all__ = ["add_labels", "label_type", "labels_schema"]

@@ -20,7 +20,7 @@ from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.live.outcomes import Outcome
-from windtunnel.lifecycle.record.registry import Champion
+from windtunnel.lifecycle.record.champion import Champion
 
 __all__ = [
     "PERCENTILES",

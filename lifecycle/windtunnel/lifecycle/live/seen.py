@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from windtunnel.lifecycle.contract.errors import WindtunnelError
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.days import day_files
 from windtunnel.lifecycle.data.parquet import open_parquet
-from windtunnel.lifecycle.data.snapshots import day_files, load_table, table_name
+from windtunnel.lifecycle.data.tables import load_table, table_name
 
 __all__ = ["seen_live"]
 

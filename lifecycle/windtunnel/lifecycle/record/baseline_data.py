@@ -4,7 +4,7 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.references import StatisticsRef
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.record import manifest
-from windtunnel.lifecycle.record.registry import champion, registered
+from windtunnel.lifecycle.record.champion import champion, registered
 
 __all__ = ["champion_statistics"]
 

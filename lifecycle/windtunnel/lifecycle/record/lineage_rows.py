@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.problem import Problem, parse
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.days import day_files
 from windtunnel.lifecycle.data.parquet import open_parquet
 from windtunnel.lifecycle.data.rows import DAY, label_of, split_of
-from windtunnel.lifecycle.data.snapshots import day_files, load_table, table_name
+from windtunnel.lifecycle.data.tables import load_table, table_name
 from windtunnel.lifecycle.record import manifest
 from windtunnel.lifecycle.record.ledger import Entry, Ledger
 

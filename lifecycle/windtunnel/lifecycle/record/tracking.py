@@ -1,9 +1,10 @@
-"""MLflow: an experiment a problem, a run a candidate, with its metrics and its lineage."""
+"""MLflow: how it is asked; an experiment a problem, a run a candidate, with its metrics and its lineage."""
 
 import functools
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from windtunnel.lifecycle.contract.errors import UnavailableError
 from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef
@@ -12,18 +13,41 @@ from windtunnel.lifecycle.contract.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["client", "experiment", "log_data", "log_evaluation", "run_url", "version_url"]
+__all__ = ["TAG", "calling", "client", "experiment", "log_data", "log_evaluation", "run_url", "version_url"]
+
+
+T = TypeVar("T")
+
+TAG = "windtunnel."
+"""What the names of our tags in MLflow begin with."""
+
+
+def client(settings: Settings) -> "MlflowClient":
+    """A client of the settings' tracking server and registry, with usage statistics off."""
+    return _client(settings.need("tracking_uri"))
 
 
 @functools.cache
-def client(tracking_uri: str) -> "MlflowClient":
-    """A client of MLflow's tracking server and registry, with usage statistics off."""
+def _client(tracking_uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # A server that is down is Airflow's to retry, with a message, not ours to wait for in silence.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def calling(call: Callable[[], T]) -> T:
+    """The answer of MLflow; a connection that fails is an `UnavailableError`, which a retry can help."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return call()
+    except (OSError, MlflowException) as error:
+        code = getattr(error, "error_code", "")
+        if isinstance(error, MlflowException) and code not in {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}:
+            raise
+        raise UnavailableError(f"MLflow is out of reach: {error}", hint="`windtunnel status` says whether it runs") from error
 
 
 def experiment(settings: Settings, problem: str) -> str:
@@ -36,12 +60,12 @@ def experiment(settings: Settings, problem: str) -> str:
 
     uri = settings.need("tracking_uri")
     try:
-        found = client(uri).get_experiment_by_name(problem)
+        found = client(settings).get_experiment_by_name(problem)
         if found is None:
             try:
-                return str(client(uri).create_experiment(problem))
+                return str(client(settings).create_experiment(problem))
             except MlflowException:  # another worker made it in between
-                found = client(uri).get_experiment_by_name(problem)
+                found = client(settings).get_experiment_by_name(problem)
     except MlflowException as error:
         raise UnavailableError(f"MLflow at {uri} does not answer: {error}", hint="is the server up? `windtunnel status` tells") from error
     if found is None:
@@ -64,12 +88,12 @@ def log_data(settings: Settings, run_id: str, table: str, snapshot_id: str, cont
     source = json.dumps({"table": table, "snapshot_id": snapshot_id})
     dataset = Dataset(name=table, digest=content[:36], source_type="iceberg", source=source)
     context = InputTag("mlflow.data.context", "training")
-    client(settings.need("tracking_uri")).log_inputs(run_id, [DatasetInput(dataset, [context])])
+    client(settings).log_inputs(run_id, [DatasetInput(dataset, [context])])
 
 
 def log_evaluation(settings: Settings, candidate: CandidateRef, evaluation: EvaluationRef) -> None:
     """Put a candidate's figures and report beside its training run."""
-    mlflow = client(settings.need("tracking_uri"))
+    mlflow = client(settings)
     for name, value in {evaluation.metric: evaluation.value, f"baseline_{evaluation.metric}": evaluation.baseline}.items():
         mlflow.log_metric(candidate.run_id, name, float(value))
     mlflow.set_tag(candidate.run_id, "windtunnel.passed", str(evaluation.passed).lower())
@@ -90,4 +114,4 @@ def version_url(settings: Settings, model: str, version: str) -> str:
 
 def tags_of(values: dict[str, Any]) -> dict[str, str]:
     """Tags of ours, under one prefix."""
-    return {f"windtunnel.{name}": str(value) for name, value in values.items() if value not in (None, "")}
+    return {f"{TAG}{name}": str(value) for name, value in values.items() if value not in (None, "")}

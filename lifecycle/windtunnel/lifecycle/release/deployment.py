@@ -26,8 +26,9 @@ from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.artifacts import local_copy
 from windtunnel.lifecycle.model import answers, bundle
+from windtunnel.lifecycle.record.champion import champion
 from windtunnel.lifecycle.record.ledger import Ledger
-from windtunnel.lifecycle.record.registry import champion, promote
+from windtunnel.lifecycle.record.promotion import promote
 from windtunnel.lifecycle.release.canary import bake
 from windtunnel.lifecycle.release.manifests import write_manifests
 from windtunnel.lifecycle.release.packaging import Package, package

@@ -17,8 +17,9 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError, WindtunnelE
 from windtunnel.lifecycle.contract.naming import imported
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data.snapshots import day_files, table_name
-from windtunnel.lifecycle.data.tables import batches, existing
+from windtunnel.lifecycle.data.days import day_files
+from windtunnel.lifecycle.data.parquet import batches
+from windtunnel.lifecycle.data.tables import existing, table_name
 from windtunnel.lifecycle.judging.sample import Sample
 from windtunnel.lifecycle.release.targets import router, target_of
 

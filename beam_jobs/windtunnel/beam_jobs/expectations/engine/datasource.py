@@ -183,7 +183,7 @@ def iceberg_files(table: str, snapshot_id: int | None, properties: dict[str, str
 
         catalog = load_catalog("windtunnel-suite", **properties)
     else:
-        from windtunnel.lifecycle.data.snapshots import catalog as ours
+        from windtunnel.lifecycle.data.catalog import catalog as ours
 
         catalog = ours(Settings.from_environment())
     try:

@@ -11,11 +11,12 @@ from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import SnapshotRef
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data.days import day_files
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.data.schema import arrow_schema, check_columns
-from windtunnel.lifecycle.data.snapshots import day_files, load_table
 from windtunnel.lifecycle.data.sources.options import checked
 from windtunnel.lifecycle.data.sources.piece import Piece, Unit
+from windtunnel.lifecycle.data.tables import load_table
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table

@@ -1,0 +1,172 @@
+"""Registering: an approved candidate becomes a version in MLflow, and the ledger says on which evidence."""
+
+import json
+
+from windtunnel.lifecycle.contract.context import RunContext
+from windtunnel.lifecycle.contract.errors import GateError, UnavailableError
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef, VersionRef
+from windtunnel.lifecycle.data.artifacts import local_copy, read_text
+from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.record import versions
+from windtunnel.lifecycle.record.champion import present_champion
+from windtunnel.lifecycle.record.eligibility import refusal_of, refuse
+from windtunnel.lifecycle.record.ledger import Entry, Ledger
+from windtunnel.lifecycle.record.tracking import TAG, calling, client
+
+__all__ = ["register"]
+
+
+def register(context: RunContext, candidate: CandidateRef, evaluation: EvaluationRef, decision: DecisionRef) -> VersionRef:
+    """Register an approved candidate as a version; the same candidate again, also from another run at the same time, is the same version.
+
+    A run that may not promote (a backfill, or ``promotion: never``) and a run whose data cut-off is older than the champion's get the
+    alias ``asof-CUTOFF``, and the ledger says why; others get ``challenger``.
+
+    Raises:
+        GateError: it was not approved.
+        UnavailableError: MLflow is out of reach.
+    """
+    ledger = Ledger(context.settings)
+    if not decision.approved:
+        ledger.append(
+            context.problem,
+            "refusal",
+            {"what": "register", "candidate": candidate.to_dict(), "reason": decision.reason, "evidence": [decision.entry]},
+            context.run,
+            key=f"register:{candidate.fingerprint}:{decision.entry}",
+        )
+        raise GateError(
+            f"{context.problem.name}: the candidate of {candidate.cutoff} was not approved by {decision.by}: {decision.reason}",
+            hint="train a better one, or change the gates or the approval in the problem file",
+            candidate=candidate.fingerprint,
+        )
+    with ledger.lock(f"register:{context.problem.name}"):
+        entry, new = _register(context, candidate, evaluation, decision, ledger)
+    alias, why = _alias(context, candidate, ledger, entry)
+    version = str(entry.payload["version"])
+    if not _asof_only_moves_back(alias, ledger, context.problem.name, entry):
+        calling(lambda: client(context.settings).set_registered_model_alias(context.problem.name, alias, version))
+    return VersionRef(
+        model=context.problem.name,
+        version=version,
+        semantic=str(entry.payload["semantic"]),
+        alias=alias,
+        cutoff=candidate.cutoff,
+        new=new,
+        reason="; ".join(filter(None, [str(entry.payload["reason"]), why])),
+    )
+
+
+def _register(
+    context: RunContext,
+    candidate: CandidateRef,
+    evaluation: EvaluationRef,
+    decision: DecisionRef,
+    ledger: Ledger,
+) -> tuple[Entry, bool]:
+    """The registration's entry, and whether the version is new; called under the lock."""
+    judged = _judged_against(evaluation)
+    earlier = [entry for entry in ledger.entries(context.problem, ("register",)) if entry.payload["fingerprint"] == candidate.fingerprint]
+    for entry in earlier:
+        if entry.payload["judged_against"] == judged:
+            return entry, False
+    history = ledger.entries(context.problem, ("register",))
+    with local_copy(candidate.uri) as folder:
+        bundle = bundles.read(folder, candidate.digest, names=[])
+    signature, recipe = versions.signature_of(context.problem, bundle), versions.recipe_of(context.problem, bundle)
+    if earlier:  # known, and judged anew against another champion
+        first = earlier[0].payload
+        version, semantic, reason = str(first["version"]), str(first["semantic"]), str(first["reason"])
+    else:
+        highest = max(history, key=lambda entry: versions.Semantic.parse(entry.payload["semantic"]), default=None)
+        before = (highest.payload["signature"], highest.payload["recipe"]) if highest else None
+        chosen, reason = versions.next_version(highest.payload["semantic"] if highest else None, before, (signature, recipe))
+        semantic = str(chosen)
+        version = _create_version(context, candidate, semantic, reason)
+    payload = {
+        "version": version,
+        "semantic": semantic,
+        "reason": reason,
+        "cutoff": candidate.cutoff,
+        "uri": candidate.uri,
+        "digest": candidate.digest,
+        "fingerprint": candidate.fingerprint,
+        "run_id": candidate.run_id,
+        "metric": evaluation.metric,
+        "value": evaluation.value,
+        "approved_by": decision.by,
+        "evaluation": evaluation.to_dict(),
+        "judged_against": judged,
+        "evidence": [h for h in (_evaluation_entry(ledger, context.problem, evaluation), decision.entry) if h],
+        "lineage": bundle.lineage,
+        "signature": signature,
+        "recipe": recipe,
+    }
+    return ledger.append(context.problem, "register", payload, context.run, key=f"{candidate.fingerprint}:{judged[:16]}"), not earlier
+
+
+def _create_version(context: RunContext, candidate: CandidateRef, semantic: str, reason: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    mlflow = client(context.settings)
+    try:
+        calling(
+            lambda: mlflow.create_registered_model(context.problem.name, description=context.problem.title or context.problem.description)
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    query = f"name = '{context.problem.name}' and tags.`{TAG}fingerprint` = '{candidate.fingerprint}'"
+    found = calling(lambda: mlflow.search_model_versions(query))
+    if found:  # made by a run that was killed before it could write the ledger
+        return str(min(int(version.version) for version in found))
+    made = calling(
+        lambda: mlflow.create_model_version(
+            context.problem.name,
+            source=f"runs:/{candidate.run_id}/bundle" if candidate.run_id else candidate.uri,
+            run_id=candidate.run_id or None,
+            description=f"{semantic} ({reason}), data cut-off {candidate.cutoff}",
+            tags={
+                f"{TAG}fingerprint": candidate.fingerprint,
+                f"{TAG}cutoff": candidate.cutoff,
+                f"{TAG}digest": candidate.digest,
+                f"{TAG}bundle": candidate.uri,
+                f"{TAG}semantic": semantic,
+                f"{TAG}reason": reason,
+            },
+        )
+    )
+    return str(made.version)
+
+
+def _alias(context: RunContext, candidate: CandidateRef, ledger: Ledger, entry: Entry) -> tuple[str, str]:
+    present = present_champion(ledger, context.problem.name)
+    if present and present.version == entry.payload["version"]:
+        return "champion", ""
+    refusal = refusal_of(context, candidate.cutoff, str(entry.payload["version"]), present, ledger)
+    if refusal is None:
+        return "challenger", ""
+    refuse(context, ledger, entry, refusal, present)
+    return f"asof-{candidate.cutoff}", refusal
+
+
+def _asof_only_moves_back(alias: str, ledger: Ledger, name: str, entry: Entry) -> bool:
+    """Whether setting ``challenger`` would replace a challenger of newer data by this older one."""
+    if alias != "challenger":
+        return alias == "champion"
+    newest = max((str(e.payload["cutoff"]) for e in ledger.entries(name, ("register",)) if e.run.get("run_type") != "backfill"), default="")
+    return str(entry.payload["cutoff"]) < newest
+
+
+def _judged_against(evaluation: EvaluationRef) -> str:
+    try:
+        found = json.loads(read_text(f"{evaluation.uri}/evaluation.json"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UnavailableError(f"the evaluation at {evaluation.uri} cannot be read: {error}") from error
+    return str((found.get("champion") or {}).get("entry") or "")
+
+
+def _evaluation_entry(ledger: Ledger, problem: Problem, evaluation: EvaluationRef) -> str:
+    found = ledger.entries(problem, ("evaluation",), key=evaluation.fingerprint)
+    return found[-1].hash if found else ""
