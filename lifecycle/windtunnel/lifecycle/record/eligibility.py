@@ -9,18 +9,34 @@ __all__ = ["refusal_of", "refuse"]
 
 def refusal_of(context: RunContext, cutoff: str, version: str, present: Champion | None, ledger: Ledger) -> str | None:
     """Why a version of this cut-off may not become the champion by this run, or None."""
-    if context.run.run_type == "backfill" or context.run.counterfactual:
-        return f"a {'counterfactual run' if context.run.counterfactual else 'backfill'} never changes what is in production"
+    return _of_run(context) or _of_history(context, version, ledger) or _of_time(cutoff, version, present)
+
+
+def _of_run(context: RunContext) -> str | None:
+    """What the kind of run forbids, whatever the version."""
+    run = context.run
+    if run.counterfactual:
+        return "a counterfactual run never changes what is in production"
+    if run.run_type == "backfill":
+        return "a backfill never changes what is in production"
     if context.promotion == "never":
         return "promotion is 'never' for this " + ("run" if context.problem.approval.promotion != "never" else "problem")
+    return None
+
+
+def _of_history(context: RunContext, version: str, ledger: Ledger) -> str | None:
+    """A version that was rolled back from stays out, for the reason that was given then."""
     for entry in ledger.entries(context.problem, ("rollback",)):
         if str(entry.payload.get("from")) == version:
             return f"version {version} was rolled back: {entry.payload['reason']}"
-    if present is None or present.version == version:
-        return None
-    if cutoff < present.cutoff:
-        return f"its data ends at {cutoff}, but the champion, version {present.version}, has data up to {present.cutoff}"
     return None
+
+
+def _of_time(cutoff: str, version: str, present: Champion | None) -> str | None:
+    """Models are ordered by their data cut-off, never by when they were trained."""
+    if present is None or present.version == version or cutoff >= present.cutoff:
+        return None
+    return f"its data ends at {cutoff}, but the champion, version {present.version}, has data up to {present.cutoff}"
 
 
 def refuse(context: RunContext, ledger: Ledger, registration: Entry, reason: str, present: Champion | None) -> Entry:
