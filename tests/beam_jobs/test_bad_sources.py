@@ -20,7 +20,7 @@ from windtunnel.lifecycle.contract.errors import UnavailableError, WindtunnelErr
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
-from windtunnel.lifecycle.data.sources.text.untyped import format_of
+from windtunnel.lifecycle.data.sources.untyped import format_of
 from windtunnel.lifecycle.data.tables import load_table
 
 WINDOW = Window(dt.date(2013, 1, 1), dt.date(2013, 1, 2))
@@ -91,13 +91,13 @@ CASES = {
     "not.csv.gz": (b"\x1f\x8b" + b"nonsense" * 20, "truncated or damaged", "truncated or damaged"),
     "twice.csv.gz": (gzip.compress(GOOD) + gzip.compress(b"7,y\n"), (501, 0), 501),
     "utf16.csv": (GOOD.decode().encode("utf-16"), "utf-16", "utf-16"),
-    "latin1.csv": (GOOD + "9,Zürich\n".encode("latin-1"), (500, 1), 501),
+    "latin1.csv": (GOOD + "9,Zürich\n".encode("latin-1"), (500, 1), 500),
     "ragged.csv": (GOOD + b"1\n1,2,3\n,,,,\n", (500, 3), 500),
     "quoted.csv": (QUOTED, (53, 0), 53),
-    "open_quote.csv": (GOOD + b'9,"never closed\n' + b"10,x\n" * 20, (500, 21), 521),
+    "open_quote.csv": (GOOD + b'9,"never closed\n' + b"10,x\n" * 20, (520, 1), 520),
     "bom.csv": (b"\xef\xbb\xbf" + GOOD, (500, 0), 500),
     "two_boms.csv": (b"\xef\xbb\xbf\xef\xbb\xbf" + GOOD, "'a'", 500),
-    "nul.csv": (GOOD + b"9,x\0y\n", (500, 1), 501),
+    "nul.csv": (GOOD + b"9,x\0y\n", (500, 1), 500),
     "nul_only.csv": (b"\0" * 5000, "binary", "binary"),
     "twice_named.csv": (b"a,b,a\n1,2,3\n", "2 times", "2 times"),
     "unnamed.csv": (b"a,,b\n" + b"1,2,3\n" * 20, (20, 0), 20),
@@ -120,7 +120,7 @@ CASES = {
     "wide.csv": (b"a,b," + b",".join(b"c%d" % i for i in range(3000)) + b"\n" + b",".join([b"1"] * 3002) + b"\n", (1, 0), 1),
     "escapes.csv": (b'a,b\n1,"x\\"\n2,y\n' + b"3,z\n" * 20, (22, 0), 22),
     "control.csv": (GOOD + b"9,\x1b[31mred\x07\n", (501, 0), 501),
-    "surrogate.csv": (GOOD + b"9,\xed\xa0\x80\n", (500, 1), 501),
+    "surrogate.csv": (GOOD + b"9,\xed\xa0\x80\n", (500, 1), 500),
     "unicode_digits.csv": (GOOD + "٣,x\n".encode(), (500, 1), 501),
 }
 

@@ -104,6 +104,7 @@ class PieceWriter:
             columns = [
                 pa.array([self._piece.path] * len(part), pa.string()),
                 pa.array([entry.line or None for entry in part], pa.int64()),
+                pa.array([entry.last_line or entry.line or None for entry in part], pa.int64()),
                 pa.array([entry.column or None for entry in part], pa.string()),
                 pa.array([entry.reason for entry in part], pa.string()),
                 pa.array([entry.raw for entry in part], pa.string()),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError, SourceFormatError, UnavailableError
@@ -117,15 +117,15 @@ def test_nul_bytes_are_set_aside(file, columns):
 @pytest.mark.parametrize("columns", [NUMBERS, TEXTS])
 def test_a_quote_that_is_never_closed_does_not_swallow_rows(file, columns):
     good, bad = rows(file('a,b\n1,2\n1,"2\n3,4\n' + "7,8\n" * 30), columns)
-    assert len(good) == 1
-    assert [entry.line for entry in bad] == list(range(3, 35))
-    assert {entry.reason for entry in bad} == {"opens a quote that is never closed"}
+    assert len(good) == 32
+    assert [(entry.line, entry.last_line, entry.column, entry.raw) for entry in bad] == [(3, 3, "b", '1,"2')]
+    assert bad[0].reason == "opens a quote that is never closed"
 
 
 @pytest.mark.slow
 def test_a_quote_that_is_never_closed_in_a_file_of_many_blocks(file):
     good, bad = rows(file("a,b\n" + "1,2\n" * 5 + '1,"2\n' + "7,8\n" * 1_100_000), NUMBERS)
-    assert (len(good), len(bad)) == (5, 1_100_001)
+    assert (len(good), [entry.line for entry in bad]) == (1_100_005, [7])
 
 
 def test_a_cell_of_ten_megabytes(file):
@@ -309,6 +309,7 @@ def test_every_row_is_kept_or_set_aside(tmp_path_factory, table):
     path = tmp_path_factory.mktemp("csv") / "data.csv"
     path.write_text("a,b\n" + "".join(",".join(row) + "\n" for row in table))
     good, bad = rows(path, {"a": "int32", "b": "int64"})
+    assume(not all(len(row) == 3 and not row[2] for row in table))  # then it is the file that has a delimiter too many
     lines = [line for line, row in enumerate(table, 2) if ",".join(row)]
     assert len(good) + len(bad) == len(lines)
 

@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         reading.write(arguments.state, found.profiled.to_bytes())
     if not (arguments.json or arguments.html or arguments.state) or (arguments.output_file and not arguments.json):
         _print(described)
-    if found.skipped.rows:
-        print(f"windtunnel profile: {found.skipped.rows:,} rows have another number of cells and were left out", file=sys.stderr)
+    for line in reading.told(found.reading):
+        print(f"windtunnel profile: {line}", file=sys.stderr)
     return 0
 
 

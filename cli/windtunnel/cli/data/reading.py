@@ -3,6 +3,7 @@
 import argparse
 import copy
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -13,48 +14,76 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMisma
 
 if TYPE_CHECKING:
     from windtunnel.lifecycle.contract.problem import Problem
-    from windtunnel.lifecycle.data.sources.text.untyped import Skipped
+    from windtunnel.lifecycle.data.sources.untyped import Reading
     from windtunnel.lifecycle.statistics import TableStatistics
     from windtunnel.lifecycle.statistics.profiled import Profiled
 
-__all__ = ["Loaded", "add_arguments", "describe", "load", "options_of", "part_of", "write"]
+__all__ = ["Loaded", "add_arguments", "add_options", "describe", "load", "options_of", "part_of", "told", "write"]
 
 _STATE = "statistics.arrow"
 
 
 @dataclasses.dataclass
 class Loaded:
-    """Statistics, and which rows could not be read."""
+    """Statistics, and what came of reading: rows that do not fit, and what was guessed."""
 
     profiled: "Profiled"
-    skipped: "Skipped"
+    reading: "Reading"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How to read data."""
+    """Which part of the data, and how it is written."""
     parser.add_argument("--workers", type=int, default=1, help="more than one reads Parquet in a Beam pipeline of so many processes")
-    parser.add_argument("--delimiter", help="of CSV; guessed from the header if not given")
-    parser.add_argument("--encoding", help="of CSV; utf-8 if not given")
-    parser.add_argument("--quote", help="of CSV: the character around cells; '' for none; \" if not given")
-    parser.add_argument("--nulls", help="texts of CSV that mean no value, comma-separated")
-    parser.add_argument("--no-header", action="store_true", help="the CSV has no header")
     parser.add_argument("--start", help="of a table: the first day, such as 2013-01-01")
     parser.add_argument("--end", help="of a table: the day after the last")
     parser.add_argument("--snapshot", help="of a table: a snapshot id or a tag; the newest version if not given")
-    parser.add_argument("--problem", metavar="FILE", help="a problem file: says what the label and the splits of a table or of files are")
+    parser.add_argument(
+        "--problem", metavar="FILE", help="a problem file: says what the label and the splits are, and how CSV is written (source.options)"
+    )
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """How CSV is written: `source.options` of a problem file, under the same names."""
+    group = parser.add_argument_group("how CSV is written (the problem file's source.options)")
+    group.add_argument("--delimiter", metavar="CHARACTER", help="between cells (tab for a tabulator); looked for in the file if not given")
+    group.add_argument("--quote", metavar="CHARACTER", help="around cells; '' for none; \" if not given")
+    group.add_argument("--escape", metavar="CHARACTER", help="takes the next character literally; none if not given")
+    group.add_argument("--encoding", metavar="NAME", help="such as latin-1; utf-8 if not given")
+    group.add_argument("--header", action=argparse.BooleanOptionalAction, help="whether the first record names the columns")
+    group.add_argument("--names", metavar="NAME,NAME", type=_listed, help="the columns' names, instead of a header's")
+    group.add_argument("--skip-lines", metavar="LINES", type=int, help="lines before the header; looked for in the file if not given")
+    group.add_argument("--nulls", metavar="TEXT,TEXT", type=_listed, help="texts that mean no value, such as 'NA,'; '' if not given")
+    group.add_argument("--decimal-point", metavar="CHARACTER", help="before decimals; . if not given")
+    group.add_argument("--thousands", metavar="CHARACTER", help="between thousands; none if not given")
+    group.add_argument("--timestamp-formats", metavar="FORMAT,FORMAT", type=_listed, help="of dates and times, where not as ISO 8601")
+
+
+def _listed(text: str) -> list[str]:
+    return text.split(",")
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments that say how CSV is written, as a source's options."""
-    options: dict[str, Any] = {name: getattr(arguments, name) for name in ("delimiter", "encoding") if getattr(arguments, name)}
+    """How CSV is written: the options of the problem file, and over them those of the command line.
+
+    Raises:
+        ConfigurationError: one of them is wrong.
+    """
+    from windtunnel.lifecycle.contract.problem import load as load_problem
+    from windtunnel.lifecycle.data.sources.options import TextOptions
+
+    options: dict[str, Any] = {}
+    if getattr(arguments, "problem", None):
+        source = load_problem(arguments.problem).source
+        if source.format == "csv":  # read as ingest reads it: nothing is looked for in the file
+            options |= dataclasses.asdict(TextOptions()) | source.options
+    for name in TextOptions.names_of():
+        value = getattr(arguments, name, None)
+        if value is not None:
+            options[name] = value
     if options.get("delimiter") in {"\\t", "tab"}:
         options["delimiter"] = "\t"
-    if arguments.quote is not None:
-        options["quote"] = arguments.quote
-    if arguments.nulls is not None:
-        options["nulls"] = arguments.nulls.split(",")
-    if arguments.no_header:
-        options["header"] = False
+    TextOptions.of(options, "these options")
     return options
 
 
@@ -68,10 +97,10 @@ def load(
         SourceFormatError: it cannot be read.
     """
     from windtunnel.lifecycle.data.sources.files import find
-    from windtunnel.lifecycle.data.sources.text.untyped import Skipped, format_of
+    from windtunnel.lifecycle.data.sources.untyped import Reading, format_of
     from windtunnel.lifecycle.statistics.profiled import Profiled
 
-    skipped, whole = Skipped(), Profiled(slices, None, problem)
+    reading, whole = Reading(), Profiled(slices, None, problem)
     options = options_of(arguments)
     parquet: list[str] = []
     for entry in data:
@@ -84,11 +113,11 @@ def load(
             if format_of(path) == "parquet":
                 parquet.append(path)
             else:
-                whole.merge(_untyped(path, options, Profiled(slices, None, problem), skipped))
+                whole.merge(_untyped(path, options, Profiled(slices, None, problem), reading))
     for part in _parquet(parquet, arguments, Profiled(slices, None, problem), slices):
         whole.merge(part)
     _check_slices(whole, slices)
-    return Loaded(whole, skipped)
+    return Loaded(whole, reading)
 
 
 def _parquet(paths: list[str], arguments: argparse.Namespace, whole: "Profiled", slices: Sequence[Sequence[str]]) -> Iterable["Profiled"]:
@@ -135,19 +164,17 @@ def _first_test_day(arguments: argparse.Namespace) -> str:
     return first_test_day(problem, arguments.end).isoformat()
 
 
-def _untyped(path: str, options: dict[str, Any], empty: "Profiled", skipped: "Skipped") -> "Profiled":
-    from windtunnel.lifecycle.data.sources.text.untyped import Skipped, read_untyped
+def _untyped(path: str, options: dict[str, Any], empty: "Profiled", reading: "Reading") -> "Profiled":
+    from windtunnel.lifecycle.data.sources.untyped import read_untyped
 
-    mine, found, offset = Skipped(), copy.deepcopy(empty), 0
-    for batch in read_untyped(path, options, mine):
+    whole, offset = copy.deepcopy(empty), 0
+    for batch in read_untyped(path, options, reading):
         if batch is None:
-            found, offset = copy.deepcopy(empty), 0
+            whole, offset = copy.deepcopy(empty), 0
             continue
-        found.add_batch(batch, os.fspath(Path(path).name), offset)
+        whole.add_batch(batch, os.fspath(Path(path).name), offset)
         offset += batch.num_rows
-    skipped.rows += mine.rows
-    skipped.samples += mine.samples
-    return found
+    return whole
 
 
 def _kept(entry: str) -> "Profiled | None":
@@ -244,9 +271,22 @@ def describe(found: Loaded, label: str | None = None, sensitive: Sequence[str] =
         described["splits"] = {name: summarize(statistics) for name, statistics in found.profiled.splits.items()}
     if found.profiled.slices:
         described["slices"] = {name: summarize(statistics) for name, statistics in found.profiled.slices.items()}
-    if found.skipped.rows:
-        described["skipped"] = {"rows": found.skipped.rows, "samples": found.skipped.samples, "reason": "another number of cells"}
+    if found.reading.refused:
+        described["skipped"] = {"rows": found.reading.refused, "samples": [dataclasses.asdict(entry) for entry in found.reading.samples]}
+    if found.reading.notes or found.reading.options:
+        described["reading"] = {"options": found.reading.options, "notes": found.reading.notes}
     return described
+
+
+def told(reading: "Reading") -> list[str]:
+    """What a person should know about how data was read, a line each."""
+    lines = [f"{column}: {text}" if column else text for column, notes in reading.notes.items() for text in notes]
+    if reading.options:
+        lines.append(f"source.options as the file shows them: {json.dumps(reading.options, ensure_ascii=False)}")
+    if reading.refused:
+        shown = "; ".join(f"line {entry.line} {entry.column} {entry.reason}".replace("  ", " ") for entry in reading.samples)
+        lines.append(f"{reading.refused:,} rows do not fit and were left out: {shown}")
+    return lines
 
 
 def write(path: str, data: bytes) -> None:

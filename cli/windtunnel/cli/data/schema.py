@@ -55,15 +55,22 @@ def _inferred(arguments: argparse.Namespace) -> str:
     from windtunnel.lifecycle.contract.errors import UnsupportedError
     from windtunnel.lifecycle.data.schema import pinnable
 
-    statistics = reading.load(arguments.infer, arguments).profiled.table
-    found = {name: pinnable(column.type) for name, column in statistics.columns.items()}
-    columns = {name: kind for name, kind in found.items() if kind is not None}
+    loaded = reading.load(arguments.infer, arguments)
+    statistics = loaded.profiled.table
+    kinds = {name: pinnable(column.type) for name, column in statistics.columns.items()}
+    columns = {name: kind for name, kind in kinds.items() if kind is not None}
     if not columns:
         raise UnsupportedError(f"{', '.join(arguments.infer)}: has no column that a problem can have", hint="numbers, texts, dates, times")
-    notes = [f"# found in {', '.join(arguments.infer)}, {statistics.rows:,} rows\n"]
-    notes += [f"# left out: {name}, {statistics.columns[name].type}\n" for name, kind in found.items() if kind is None]
-    notes += [f"# no value in: {name}\n" for name, column in statistics.columns.items() if name in columns and not column.count]
-    return "".join(notes) + yaml.safe_dump({"columns": columns}, sort_keys=False, allow_unicode=True)
+    notes = [f"found in {', '.join(arguments.infer)}, {statistics.rows:,} rows"]
+    notes += [f"left out: {name}, {statistics.columns[name].type}" for name, kind in kinds.items() if kind is None]
+    notes += [f"no value in: {name}" for name, column in statistics.columns.items() if name in columns and not column.count]
+    notes += reading.told(loaded.reading)
+    parts: dict[str, Any] = {"columns": columns}
+    options = reading.options_of(arguments) | loaded.reading.options
+    if options:
+        parts = {"source": {"options": options}, **parts}
+    comments = "".join(f"# {line}\n" for note in notes for line in note.splitlines())
+    return comments + yaml.safe_dump(parts, sort_keys=False, allow_unicode=True)
 
 
 def reference() -> str:

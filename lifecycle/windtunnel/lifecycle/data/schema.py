@@ -29,13 +29,14 @@ QUARANTINE_SCHEMA = pa.schema(
     [
         pa.field("source", pa.string()),
         pa.field("line", pa.int64()),
+        pa.field("last_line", pa.int64()),
         pa.field("column", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("raw", pa.string()),
         pa.field(DAY, pa.date32()),
     ]
 )
-"""What is kept of a row that does not fit: where it came from, what is wrong with it, and its text."""
+"""What is kept of a row that does not fit: where it came from (the lines that it begins and ends on), what is wrong with it, its text."""
 
 
 def arrow_type(kind: str) -> pa.DataType:

@@ -1,7 +1,8 @@
 """Values as declared types: a whole column at once, and, only where that fails, the very values that do not fit."""
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -9,11 +10,15 @@ import pyarrow.compute as pc
 
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError
 
-__all__ = ["FALSE", "TRUE", "cast_column", "cast_text", "check_castable"]
+__all__ = ["FALSE", "TRUE", "cast_column", "cast_text", "check_castable", "is_inexact", "is_too_fine"]
 
 TRUE = ["true", "True", "TRUE", "1", "t", "T", "yes", "Yes", "YES", "y", "Y"]
 FALSE = ["false", "False", "FALSE", "0", "f", "F", "no", "No", "NO", "n", "N"]
 _ZONE = re.compile(r"(?:Z|[+-]\d{2}:?\d{2})$")
+_INTEGER = r"^-?\d+$"
+_FLOAT = r"^-?\d+(\.\d*)?([eE][+-]?\d+)?$"
+_ANY_FLOAT = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(nan|NaN|NAN|inf|Inf|INF|infinity|Infinity)$"
+_FINE = r"(\d:\d\d\.\d{6})\d{1,3}"
 _SMALL = 16
 
 
@@ -38,19 +43,104 @@ def cast_text(
     """
     if pa.types.is_string(kind):
         return values, np.zeros(len(values), dtype=bool)
+    if not thousands and decimal_point == "." and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return _cast_numbers(values, kind)
+    return _cast_slowly(values, kind, decimal_point, thousands, formats)
+
+
+def _cast_numbers(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:
+    """Numbers at once, and one by one those alone that are not written as Arrow writes them."""
+    odd = pc.fill_null(pc.invert(pc.match_substring_regex(values, _INTEGER if pa.types.is_integer(kind) else _FLOAT)), False)
+    strange = _mask(odd)
+    try:
+        typed = pc.if_else(odd, pa.scalar(None, values.type), values).cast(kind)
+    except pa.ArrowInvalid:  # digits that the type cannot hold
+        return _cast_slowly(values, kind, ".", "", ())
+    if is_inexact(typed):
+        return _cast_slowly(values, kind, ".", "", ())
+    if not strange.any():
+        return typed, strange
+    few, bad = _cast_slowly(values.filter(odd), kind, ".", "", ())
+    wrong = strange.copy()
+    wrong[strange] = bad
+    return pc.replace_with_mask(typed, odd, few), wrong
+
+
+def _cast_slowly(
+    values: pa.Array, kind: pa.DataType, decimal_point: str, thousands: str, formats: Sequence[str]
+) -> tuple[pa.Array, np.ndarray]:
     text = pc.utf8_trim_whitespace(values)
     if pa.types.is_boolean(kind):
         true, false = pc.is_in(text, pa.array(TRUE)), pc.is_in(text, pa.array(FALSE))
         known = pc.or_(true, false)
         return pc.if_else(known, true, pa.scalar(None, pa.bool_())), _mask(pc.and_(pc.is_valid(text), pc.invert(known)))
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        if thousands:
-            text = pc.replace_substring(text, thousands, "")
-        if decimal_point != ".":
-            text = pc.replace_substring(text, decimal_point, ".")
-        if pc.any(pc.starts_with(text, "+")).as_py():
-            text = pc.replace_substring_regex(text, r"^\+([\d.])", r"\1")
-    return _each(text, kind, formats)
+    if _is_number(kind):
+        text = _plain_number(text, decimal_point, thousands)
+    if pa.types.is_timestamp(kind) and is_too_fine(text):
+        text = pc.replace_substring_regex(text, _FINE, r"\1")
+    typed, bad = _each(text, kind, formats)
+    if not is_inexact(typed):
+        return typed, bad
+    rounded = _rounded(text, typed)
+    return pc.if_else(pa.array(rounded), pa.scalar(None, kind), typed), bad | rounded
+
+
+def is_inexact(values: pa.Array) -> bool:
+    """Whether a float column has values so large that whole numbers beside them cannot be told apart.
+
+    Example:
+        >>> is_inexact(pa.array([2.0**53])), is_inexact(pa.array([1e15])), is_inexact(pa.array(["x"]))
+        (True, False, False)
+    """
+    if not pa.types.is_floating(values.type) or not len(values):
+        return False
+    limits = pc.min_max(values).as_py()
+    return limits["max"] is not None and max(limits["max"], -limits["min"]) >= _exact_limit(values.type)
+
+
+def _exact_limit(kind: pa.DataType) -> float:
+    return 2.0**24 if kind == pa.float32() else 2.0**53
+
+
+def _rounded(text: pa.Array, typed: pa.Array) -> np.ndarray:
+    """Texts of whole numbers that a float does not hold exactly, and of numbers that are too large for any."""
+    rounded = np.zeros(len(text), dtype=bool)
+    large = np.flatnonzero(_mask(pc.greater_equal(pc.abs(typed), _exact_limit(typed.type))))
+    for i in large.tolist():
+        written, value = text[i].as_py(), typed[i].as_py()
+        whole = written.lstrip("+-").isdigit()
+        rounded[i] = (math.isinf(value) and "inf" not in written.lower()) or (whole and int(written) != int(value))
+    return rounded
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _plain_number(text: pa.Array, decimal_point: str, thousands: str) -> pa.Array:
+    """Numbers as Arrow writes them."""
+    if thousands:
+        text = pc.replace_substring(text, thousands, "")
+    if decimal_point != ".":
+        text = pc.replace_substring(text, decimal_point, ".")
+    if pc.any(pc.starts_with(text, "+")).as_py():
+        text = pc.replace_substring_regex(text, r"^\+([\d.])", r"\1")
+    return text
+
+
+def is_too_fine(values: pa.Array) -> bool:
+    """Whether times say more than microseconds, as texts or as nanoseconds.
+
+    Example:
+        >>> is_too_fine(pa.array(["2013-01-01 00:00:00.1234567"])), is_too_fine(pa.array([1000], pa.timestamp("ns")))
+        (True, False)
+    """
+    if _is_text(values.type):
+        return bool(pc.any(pc.match_substring_regex(values, _FINE)).as_py())
+    if not pa.types.is_timestamp(values.type) or values.type.unit != "ns" or not len(values):
+        return False
+    numbers = values.cast(pa.int64())
+    return not pc.all(pc.equal(pc.multiply(pc.divide(numbers, 1000), 1000), numbers)).as_py()
 
 
 def cast_column(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:
@@ -83,16 +173,7 @@ def check_castable(found: pa.DataType, kind: pa.DataType, column: str, where: st
     """
     if pa.types.is_dictionary(found):
         found = found.value_type
-    families = [
-        (pa.types.is_integer, lambda t: pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t)),
-        (pa.types.is_floating, lambda t: pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t)),
-        (pa.types.is_decimal, lambda t: pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t)),
-        (pa.types.is_string, _is_text),
-        (pa.types.is_boolean, pa.types.is_boolean),
-        (pa.types.is_timestamp, pa.types.is_temporal),
-        (pa.types.is_date, lambda t: pa.types.is_date(t) or pa.types.is_timestamp(t)),
-    ]
-    if found == kind or pa.types.is_null(found) or any(wanted(kind) and allowed(found) for wanted, allowed in families):
+    if found == kind or pa.types.is_null(found) or any(wanted(kind) and allowed(found) for wanted, allowed in _FAMILIES):
         return
     raise SchemaMismatchError(
         f"{where}: column {column!r} is {found} in the source but columns says {kind}",
@@ -105,6 +186,16 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+_FAMILIES: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType], bool]]] = [
+    (_is_number, _is_number),
+    (pa.types.is_string, _is_text),
+    (pa.types.is_boolean, pa.types.is_boolean),
+    (pa.types.is_timestamp, lambda kind: pa.types.is_timestamp(kind) or pa.types.is_date(kind)),
+    (pa.types.is_date, lambda kind: pa.types.is_date(kind) or pa.types.is_timestamp(kind)),
+]
+"""Of a wanted type, and of those that may become it."""
+
+
 def _each(values: pa.Array, kind: pa.DataType, formats: Sequence[str]) -> tuple[pa.Array, np.ndarray]:
     """Cast in one go, or halve until the values that fail stand alone."""
     try:
@@ -114,11 +205,7 @@ def _each(values: pa.Array, kind: pa.DataType, formats: Sequence[str]) -> tuple[
     if len(values) == 1:
         return pa.nulls(1, kind), np.ones(1, dtype=bool)
     if len(values) > _SMALL and (_is_text(values.type)) and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        pattern = (
-            r"^[+-]?\d+$"
-            if pa.types.is_integer(kind)
-            else r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(nan|NaN|NAN|inf|Inf|INF|infinity|Infinity)$"
-        )
+        pattern = r"^[+-]?\d+$" if pa.types.is_integer(kind) else _ANY_FLOAT
         odd = pc.and_(pc.is_valid(values), pc.invert(pc.match_substring_regex(values, pattern)))
         if pc.any(odd).as_py():
             rest, more = _each(pc.if_else(odd, pa.scalar(None, values.type), values), kind, formats)
@@ -130,10 +217,15 @@ def _each(values: pa.Array, kind: pa.DataType, formats: Sequence[str]) -> tuple[
 
 
 def _cast(values: pa.Array, kind: pa.DataType, formats: Sequence[str]) -> pa.Array:
-    if not _is_text(values.type) or not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-        if pa.types.is_decimal(kind) and pa.types.is_floating(values.type):
-            values = values.cast(pa.string())
-        return values.cast(kind)
+    timely = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    if _is_text(values.type) and timely:
+        return _cast_time(values, kind, formats)
+    if pa.types.is_decimal(kind) and pa.types.is_floating(values.type):
+        values = values.cast(pa.string())
+    return values.cast(kind)
+
+
+def _cast_time(values: pa.Array, kind: pa.DataType, formats: Sequence[str]) -> pa.Array:
     for shape in formats:
         try:
             return pc.strptime(values, shape, "us").cast(kind)

@@ -52,24 +52,41 @@ class TextOptions:
             >>> TextOptions.of({"delimiter": ";", "nulls": ["NA"]}, "problem p").nulls
             ('NA',)
         """
-        given = checked(values, {field.name for field in dataclasses.fields(cls)}, where)
-        for name in ("names", "nulls", "timestamp_formats"):
-            if name in given:
-                entry = given[name]
-                given[name] = (str(entry),) if isinstance(entry, str) else tuple(str(each) for each in entry or ())
-        options = cls(**given)
+        options = cls(**{name: _listed(name, value) for name, value in checked(values, cls.names_of(), where).items()})
         for name in ("delimiter", "quote", "escape", "decimal_point", "thousands"):
             text = getattr(options, name)
             allowed = {1} if name in {"delimiter", "decimal_point"} else {0, 1}
-            if not isinstance(text, str) or len(text) not in allowed or not text.isascii():
+            if not isinstance(text, str) or len(text) not in allowed or not text.isascii() or text in {"\r", "\n", "\0"}:
                 raise ConfigurationError(f"{where}: source.options.{name} must be one ASCII character but got {text!r}")
-        try:
-            codecs.lookup(options.encoding)
-        except LookupError as error:
-            raise ConfigurationError(
-                f"{where}: source.options.encoding is unknown: {options.encoding!r}", hint="such as utf-8, latin-1, utf-16"
-            ) from error
+        options.check_together(where)
         return options
+
+    @classmethod
+    def names_of(cls) -> set[str]:
+        """The options that there are."""
+        return {field.name for field in dataclasses.fields(cls)}
+
+    def check_together(self, where: str) -> None:
+        """What one character alone does not say.
+
+        Raises:
+            ConfigurationError: an option is of another type, or two of them are the same character.
+        """
+        if isinstance(self.skip_lines, bool) or not isinstance(self.skip_lines, int) or self.skip_lines < 0:
+            raise ConfigurationError(f"{where}: source.options.skip_lines must be a whole number from 0 on but got {self.skip_lines!r}")
+        if not isinstance(self.header, bool):
+            raise ConfigurationError(f"{where}: source.options.header must be true or false but got {self.header!r}")
+        pairs = [("delimiter", "quote"), ("delimiter", "escape"), ("delimiter", "decimal_point"), ("decimal_point", "thousands")]
+        for one, other in pairs:
+            if getattr(self, one) == getattr(self, other):
+                clash = f"source.options.{one} and {other} are both {getattr(self, one)!r}"
+                raise ConfigurationError(f"{where}: {clash}", hint="one of them must be another character")
+        try:
+            codecs.lookup(self.encoding)
+        except (LookupError, TypeError) as error:
+            raise ConfigurationError(
+                f"{where}: source.options.encoding is unknown: {self.encoding!r}", hint="such as utf-8, latin-1, utf-16"
+            ) from error
 
     @property
     def is_utf8(self) -> bool:
@@ -106,6 +123,13 @@ class QueryOptions:
         if not isinstance(options.partitions, int) or isinstance(options.partitions, bool) or options.partitions < 1:
             raise ConfigurationError(f"{where}: source.options.partitions must be a whole number from 1 but got {options.partitions!r}")
         return options
+
+
+def _listed(name: str, value: Any) -> Any:
+    """Options that are lists, also where one text alone is given."""
+    if name not in {"names", "nulls", "timestamp_formats"}:
+        return value
+    return (str(value),) if isinstance(value, str) else tuple(str(entry) for entry in value or ())
 
 
 def checked(values: Mapping[str, Any], allowed: set[str], where: str) -> dict[str, Any]:

@@ -48,12 +48,21 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
-    """A row that does not fit: line in its source (1 is the first; 0: unknown), column, reason, and its text, shortened."""
+    """A row that does not fit.
+
+    Attributes:
+        line: where it begins in its source; 1 is the first, 0 is unknown.
+        column: the column that does not fit; empty where it is the whole row.
+        reason: why.
+        raw: its text, shortened.
+        last_line: where it ends; 0 for where it begins.
+    """
 
     line: int
     column: str
     reason: str
     raw: str
+    last_line: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

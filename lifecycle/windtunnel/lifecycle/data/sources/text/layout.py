@@ -1,0 +1,111 @@
+"""How a delimited file is laid out: which record names the columns, and whether records end with a delimiter of their own."""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from windtunnel.lifecycle.data.sources.options import TextOptions
+from windtunnel.lifecycle.data.sources.text.inference import infer_type, wider
+from windtunnel.lifecycle.data.sources.text.stream import Head, TextStream
+
+__all__ = ["HEADS", "Layout", "common_width", "fit_width", "looks_like_data", "placed", "told_delimiter"]
+
+HEADS = 100
+"""Records that are looked at."""
+_RECORDS = 20
+"""That are looked at to tell what stands between cells."""
+_TABLE = 2
+_YEAR = re.compile(r"1[89]\d\d|2[01]\d\d")
+
+
+class Layout(NamedTuple):
+    """The columns of a file.
+
+    Attributes:
+        names: of all cells of a record, that after a trailing delimiter included.
+        header: the bytes of the record that names them; empty if none does.
+        trailing: whether each record ends with a delimiter, after which nothing may stand.
+    """
+
+    names: Sequence[str]
+    header: bytes = b""
+    trailing: bool = False
+
+
+def fit_width(names: Sequence[str], heads: Sequence[Head], header: Head | None) -> Layout:
+    """The columns of a file whose rows all end with a delimiter where the header does not, or the other way round.
+
+    Example:
+        >>> fit_width(["a", "b"], [*[Head(2, 0, ["1", "2", ""])] * 2], None).names
+        ['a', 'b', '']
+    """
+    rows = [head.cells for head in heads if head is not header and not head.broken]
+    widths = {len(cells) for cells in rows} if len(rows) > 1 else set()  # one row alone may be wrong
+    raw = header.raw if header is not None else b""
+    if widths == {len(names) + 1} and all(not cells[-1] for cells in rows):
+        return Layout([*names, ""], raw, trailing=True)
+    if widths == {len(names) - 1} and names and not names[-1]:
+        return Layout(list(names[:-1]), raw)
+    return Layout(list(names), raw)
+
+
+def told_delimiter(stream: TextStream, options: TextOptions, where: str) -> str:
+    """What stands between cells: as the file's name tells, or as most of the first records agree on."""
+    name = re.sub(r"\.(gz|bz2|xz|zst|zip)$", "", where.lower())
+    if name.endswith((".tsv", ".tab")):
+        return "\t"
+    agreed = {}
+    for mark in (",", ";", "\t", "|"):
+        heads = [head for head in stream.head(dataclasses.replace(options, delimiter=mark), _RECORDS) if not head.broken]
+        width, count = common_width(heads)
+        agreed[mark] = (width > 1, count / max(len(heads), 1), width)
+    return max(agreed, key=lambda mark: agreed[mark])
+
+
+def common_width(heads: Sequence[Head]) -> tuple[int, int]:
+    """The number of cells that most records have, and how many these are."""
+    widths = collections.Counter(len(head.cells) for head in heads if not head.broken)
+    return max(widths.items(), key=lambda item: (item[1], item[0])) if widths else (0, 0)
+
+
+def placed(heads: Sequence[Head]) -> Head:
+    """The record that names the columns: the first of the common width that is not mostly empty; else the very first one.
+
+    A narrower record in front of the rows may be a preamble, but also a header that lacks names: then it is the first one too, and its
+    rows do not fit.
+    """
+    width, count = common_width(heads)
+    if width < _TABLE or count <= len(heads) // 2 or abs(len(heads[0].cells) - width) == 1 or not any(heads[0].cells):
+        return heads[0]
+    fitting = (head for head in heads if not head.broken and len(head.cells) == width)
+    return next((head for head in fitting if sum(bool(cell.strip()) for cell in head.cells) * 2 > width), heads[0])
+
+
+def looks_like_data(header: Sequence[str], rows: Sequence[Sequence[str]], options: TextOptions) -> bool:
+    """Whether a header is a row as all others: a cell of it is a number or a date as in the rows below, and no cell is of another type.
+
+    Years are names that tables have, so they do not count.
+
+    Example:
+        >>> looks_like_data(["1", "x"], [["2", "y"], ["3", "z"]], TextOptions())
+        True
+        >>> looks_like_data(["country", "2010"], [["A", "1"], ["B", "2"]], TextOptions())
+        False
+    """
+    rows = [cells for cells in rows if len(cells) == len(header)]
+    if not rows:
+        return False
+    telling = 0
+    for place, name in enumerate(header):
+        own = infer_type(pa.array([name or None], pa.string()), options)
+        column = infer_type(pa.array([cells[place] or None for cells in rows], pa.string()), options)
+        if pa.types.is_null(own) or pa.types.is_null(column):
+            continue
+        if wider(column, own) != column:
+            return False
+        telling += own != pa.string() and not _YEAR.fullmatch(name.strip())
+    return telling > 0
