@@ -8,7 +8,7 @@ import argparse
 import inspect
 import json
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -61,16 +61,17 @@ def _inferred(arguments: argparse.Namespace) -> str:
     columns = {name: kind for name, kind in kinds.items() if kind is not None}
     if not columns:
         raise UnsupportedError(f"{', '.join(arguments.infer)}: has no column that a problem can have", hint="numbers, texts, dates, times")
-    notes = [f"found in {', '.join(arguments.infer)}, {statistics.rows:,} rows"]
-    notes += [f"left out: {name}, {statistics.columns[name].type}" for name, kind in kinds.items() if kind is None]
-    notes += [f"no value in: {name}" for name, column in statistics.columns.items() if name in columns and not column.count]
-    notes += reading.told(loaded.reading)
-    parts: dict[str, Any] = {"columns": columns}
+    notes = [f"left out: {name}, {statistics.columns[name].type}" for name, kind in kinds.items() if kind is None]
+    notes += [f"no value in: {name}" for name in columns if not statistics.columns[name].count]
     options = reading.options_of(arguments) | loaded.reading.options
-    if options:
-        parts = {"source": {"options": options}, **parts}
-    comments = "".join(f"# {line}\n" for note in notes for line in note.splitlines())
-    return comments + yaml.safe_dump(parts, sort_keys=False, allow_unicode=True)
+    parts: dict[str, Any] = {"source": {"options": options}} if options else {}
+    title = f"found in {', '.join(arguments.infer)}, {statistics.rows:,} rows"
+    comments = _comments([title, *notes, *reading.told(loaded.reading)])
+    return comments + yaml.safe_dump({**parts, "columns": columns}, sort_keys=False, allow_unicode=True)
+
+
+def _comments(notes: Iterable[str]) -> str:
+    return "".join(f"# {line}\n" for note in notes for line in note.splitlines())
 
 
 def reference() -> str:

@@ -66,13 +66,17 @@ class _Declared:
         header = heads[0] if self._options.header else None
         if header is not None and header.broken is not None:
             raise SourceFormatError(f"{self._name} line {header.line}: the header {header.broken.reason}", path=self._name)
-        names = list(self._options.names) or ([cell.strip() for cell in header.cells] if header else list(self._problem.columns))
-        layout = fit_width(names, heads, header)
+        layout = fit_width(self._names(header), heads, header)
         self._check_columns(layout.names[: len(layout.names) - layout.trailing], heads)
         if header is not None:
             self._stream.skip(header.end)
         unique = [name if name in self._problem.columns else f"{name}\0{i}" for i, name in enumerate(layout.names)]
         return layout._replace(names=unique)
+
+    def _names(self, header: Head | None) -> list[str]:
+        if self._options.names:
+            return list(self._options.names)
+        return [cell.strip() for cell in header.cells] if header is not None else list(self._problem.columns)
 
     def _check_columns(self, names: Sequence[str], heads: Sequence[Head]) -> None:
         """The declared columns are there; if not, the message says whether another line has them."""

@@ -13,7 +13,6 @@ _FLOAT = r"^-?(0|[1-9]\d*)?(\.\d+|\.)?([eE][+-]?\d+)?$|^-?(nan|NaN|inf|Infinity)
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^0[xX][0-9a-fA-F]+$|^[+-]?(nan|NaN|inf|Infinity)$"
 _DATE = r"^\d{4}-\d\d-\d\d$"
 _TIME = r"^\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?$"
-_DIGIT = r"\d"
 
 
 def infer_type(values: pa.Array, options: TextOptions) -> pa.DataType:
@@ -35,6 +34,11 @@ def infer_type(values: pa.Array, options: TextOptions) -> pa.DataType:
     for kind, pattern in ((pa.int64(), _INTEGER), (pa.float64(), _FLOAT)):
         if _all(number, pattern) and _all(number, r"[\dnNiI]") and not cast_text(number, kind)[1].any():
             return kind
+    return _time_type(text, options)
+
+
+def _time_type(text: pa.Array, options: TextOptions) -> pa.DataType:
+    """Of texts that are no numbers: days, times, or nothing but texts."""
     for kind, pattern in ((pa.date32(), _DATE), (pa.timestamp("us"), f"{_TIME}|{_DATE}")):
         if (options.timestamp_formats or _all(text, pattern)) and not cast_text(text, kind, formats=options.timestamp_formats)[1].any():
             return kind

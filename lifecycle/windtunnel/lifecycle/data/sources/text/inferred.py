@@ -178,12 +178,7 @@ class _Inferred:
         header = self._header(text, heads, options, name)
         if header is None:
             return options, self._without_header(heads, options)
-        names = list(options.names) or _names(header.cells)
-        layout = fit_width(
-            names if options.names else [cell.strip() for cell in header.cells], [h for h in heads if h.line > header.line], header
-        )
-        if not options.names:
-            layout = layout._replace(names=_names(layout.names, trailing=layout.trailing))
+        layout = _named_layout(header, [head for head in heads if head.line > header.line], options)
         _check_names(layout.names, name)
         text.skip(header.end)
         return options, layout
@@ -208,15 +203,19 @@ class _Inferred:
             skipped = header.line - text.line
             self.reading.options["skip_lines"] = skipped
             self.reading.note("", f"the first {skipped} lines come before the header in line {header.line}: skip_lines: {skipped}")
+        if "header" not in self._given and not options.names:
+            self._check_names_are_names(header, heads, options, name)
+        return header
+
+    def _check_names_are_names(self, header: Head, heads: list[Head], options: TextOptions, name: str) -> None:
         rows = [head.cells for head in heads if head.line > header.line and not head.broken]
-        if "header" not in self._given and not options.names and looks_like_data(header.cells, rows, options):
+        if looks_like_data(header.cells, rows, options):
             shown = ", ".join(repr(cell) for cell in header.cells[:6])
             raise SourceFormatError(
                 f"{name} line {header.line}: looks like data and not like the names of columns: {shown}",
                 hint="say --no-header (source.options.header: false) if there are no names, or --header if these are names",
                 path=name,
             )
-        return header
 
     def _without_header(self, heads: list[Head], options: TextOptions) -> Layout:
         widths = collections.Counter(len(head.cells) for head in heads if not head.broken)
@@ -308,6 +307,13 @@ def _cast(values: pa.Array, kind: pa.DataType, options: TextOptions) -> pa.Array
     if bad.any():  # the type that is known from another file of a zip, or from before, is too narrow
         raise _WiderError(str(kind))
     return typed
+
+
+def _named_layout(header: Head, rows: list[Head], options: TextOptions) -> Layout:
+    if options.names:
+        return fit_width(list(options.names), rows, header)
+    layout = fit_width([cell.strip() for cell in header.cells], rows, header)
+    return layout._replace(names=_names(layout.names, trailing=layout.trailing))
 
 
 def _names(cells: Any, *, trailing: bool = False) -> list[str]:

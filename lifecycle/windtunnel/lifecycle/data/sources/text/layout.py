@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import operator
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -43,14 +44,18 @@ def fit_width(names: Sequence[str], heads: Sequence[Head], header: Head | None) 
         >>> fit_width(["a", "b"], [*[Head(2, 0, ["1", "2", ""])] * 2], None).names
         ['a', 'b', '']
     """
-    rows = [head.cells for head in heads if head is not header and not head.broken]
-    widths = {len(cells) for cells in rows} if len(rows) > 1 else set()  # one row alone may be wrong
-    raw = header.raw if header is not None else b""
-    if widths == {len(names) + 1} and all(not cells[-1] for cells in rows):
+    rows = _rows(heads, header)
+    raw = b"" if header is None else header.raw
+    widths = {len(cells) for cells in rows} if len(rows) >= _TABLE else set[int]()  # one row alone may be wrong
+    if widths == {len(names) + 1} and not any(map(operator.itemgetter(-1), rows)):
         return Layout([*names, ""], raw, trailing=True)
-    if widths == {len(names) - 1} and names and not names[-1]:
+    if widths == {len(names) - 1} and not names[-1]:
         return Layout(list(names[:-1]), raw)
     return Layout(list(names), raw)
+
+
+def _rows(heads: Sequence[Head], header: Head | None) -> list[list[str]]:
+    return [head.cells for head in heads if not (head is header or head.broken)]
 
 
 def told_delimiter(stream: TextStream, options: TextOptions, where: str) -> str:
@@ -79,10 +84,14 @@ def placed(heads: Sequence[Head]) -> Head:
     rows do not fit.
     """
     width, count = common_width(heads)
-    if width < _TABLE or count <= len(heads) // 2 or abs(len(heads[0].cells) - width) == 1 or not any(heads[0].cells):
+    first = heads[0].cells
+    if width < _TABLE or count <= len(heads) // 2 or abs(len(first) - width) == 1 or not any(first):
         return heads[0]
-    fitting = (head for head in heads if not head.broken and len(head.cells) == width)
-    return next((head for head in fitting if sum(bool(cell.strip()) for cell in head.cells) * 2 > width), heads[0])
+    return next((head for head in heads if len(head.cells) == width and _is_filled(head.cells)), heads[0])
+
+
+def _is_filled(cells: Sequence[str]) -> bool:
+    return sum(bool(cell.strip()) for cell in cells) * 2 > len(cells)
 
 
 def looks_like_data(header: Sequence[str], rows: Sequence[Sequence[str]], options: TextOptions) -> bool:
@@ -99,13 +108,15 @@ def looks_like_data(header: Sequence[str], rows: Sequence[Sequence[str]], option
     rows = [cells for cells in rows if len(cells) == len(header)]
     if not rows:
         return False
-    telling = 0
-    for place, name in enumerate(header):
-        own = infer_type(pa.array([name or None], pa.string()), options)
-        column = infer_type(pa.array([cells[place] or None for cells in rows], pa.string()), options)
-        if pa.types.is_null(own) or pa.types.is_null(column):
-            continue
-        if wider(column, own) != column:
-            return False
-        telling += own != pa.string() and not _YEAR.fullmatch(name.strip())
-    return telling > 0
+    telling = [_tells(name, [cells[place] for cells in rows], options) for place, name in enumerate(header)]
+    return True in telling and False not in telling
+
+
+def _tells(name: str, values: Sequence[str], options: TextOptions) -> bool | None:
+    """Whether a name is a value like those below it (True), or cannot be one (False); None where that cannot be said."""
+    own, column = (infer_type(pa.array([text or None for text in texts], pa.string()), options) for texts in ([name], values))
+    if pa.types.is_null(own) or pa.types.is_null(column):
+        return None
+    if wider(column, own) != column:
+        return False
+    return True if own != pa.string() and not _YEAR.fullmatch(name.strip()) else None

@@ -172,10 +172,11 @@ class Splitter:
         """
         if text.endswith(b"\r") and not final:
             text = text[:-1]  # a line feed may follow
-        if not ((self._quote and self._quote in text) or (self._escape and self._escape in text)):
+        escaped = self._escape != b"" and self._escape in text
+        if not escaped and not (self._quote and self._quote in text):
             return Block(text if final else text[: max(text.rfind(b"\n"), text.rfind(b"\r")) + 1], line)
         ends = line_ends(text, final=final)
-        if not (self._escape and self._escape in text):
+        if not escaped:
             block = self._well_quoted(text, line, ends, final=final)
             if block is not None:
                 return block
@@ -250,21 +251,22 @@ class Splitter:
                 last = i  # the quote may be closed by what comes
                 break
             stop = i if end.reason else int(np.searchsorted(ends, end.place))
-            raw = text[start : int(ends[stop])]
-            if end.reason:
-                block.broken.append(Broken(i, i, end.column, end.reason, raw.rstrip(b"\r\n")))
-                keep[i] = False
-            elif stop - i > 1 and self._swallows_rows(raw):
-                block.broken += _joined(raw, i)
-                keep[i : stop + 1] = False
-            else:
-                block.many_lines += stop - i > _MANY_LINES
-                keep[i + 1 : stop + 1], record_ends[i] = False, ends[stop]
             position = int(ends[stop])
+            broken = self._wrong(text[start:position], i, stop, end)
+            keep[i + (not broken) : stop + 1] = False
+            record_ends[i] = position
+            block.broken += broken
+            block.many_lines += stop - i > _MANY_LINES and not broken
         keep[last:] = False
         block.text = text[: int(starts[last])] if last < len(ends) else text[: int(ends[-1])]
         block.starts, block.ends, block.line_ends = starts[keep], record_ends[keep], ends[:last]
         return block
+
+    def _wrong(self, raw: bytes, first: int, last: int, end: _End) -> list[Broken]:
+        """What of a record is malformed: nothing, it, or all lines of it."""
+        if end.reason:
+            return [Broken(first, first, end.column, end.reason, raw.rstrip(b"\r\n"))]
+        return _joined(raw, first) if last - first > 1 and self._swallows_rows(raw) else []
 
     def _unusual(self, text: bytes, starts: Offsets, ends: Offsets) -> Offsets:
         """The lines whose quotes do not fit into each other, or that have an escape."""
@@ -287,7 +289,7 @@ class Splitter:
         unusual |= (np.bincount(line, minlength=len(ends)) & 1).astype(bool)
         return np.flatnonzero(unusual)
 
-    def _end_of(self, text: bytes, start: int, line_end: int) -> "_End":
+    def _end_of(self, text: bytes, start: int, line_end: int) -> _End:
         """Where the record that begins here ends, or what is wrong with it."""
         match = self._record.match(text, start, line_end)
         if match is not None:
