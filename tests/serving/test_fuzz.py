@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from windtunnel.lifecycle.model import bundle
 from windtunnel.serving.base.log import PredictionLog
 from windtunnel.serving.base.metrics import Metrics
-from windtunnel.serving.front import rest
 from windtunnel.serving.front.access import Access
-from windtunnel.serving.front.rest import Application
+from windtunnel.serving.front.http.application import Application
 from windtunnel.serving.routing.models import Models
 from windtunnel.serving.routing.service import Service
 from windtunnel.serving.routing.store import Store
@@ -126,41 +125,6 @@ def test_spoilt_requests(application):
     assert status == 200
 
 
-def test_what_all_requests_hold_together_is_bounded(application, monkeypatch):
-    app, runner, rows = application
-    monkeypatch.setattr(rest, "_MOST_HELD", 1000)
-    body = json.dumps({"rows": rows[:1]}).encode()
-
-    async def both():
-        go_on = asyncio.Event()
-        sent = {"slow": [], "next": []}
-
-        async def ask(name):
-            async def receive():
-                if name == "slow":
-                    await go_on.wait()
-                return {"type": "http.request", "body": body, "more_body": False}
-
-            async def send(message):
-                sent[name].append(message)
-
-            scope = {"type": "http", "method": "POST", "path": "/v1/models/flight_delays/predict", "headers": [(b"content-length", b"900")]}
-            await app(scope, receive, send)
-
-        slow = asyncio.create_task(ask("slow"))
-        await asyncio.sleep(0)
-        await ask("next")
-        go_on.set()
-        await slow
-        await ask("next")
-        return sent
-
-    sent = runner.run(both())
-    assert sent["slow"][0]["status"] == 200
-    assert [message["status"] for message in sent["next"][::2]] == [503, 200]
-    assert (b"retry-after", b"1") in sent["next"][0]["headers"]
-
-
 def test_odd_paths_and_methods(application):
     app, runner, _ = application
     rng = random.Random(1)
@@ -186,7 +150,7 @@ def test_odd_paths_and_methods(application):
     for _ in range(REQUESTS // 3):
         path = "/" + "/".join(rng.choice(parts) for _ in range(rng.randrange(7)))
         status, _ = call(app, runner, rng.choice(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "X"]), path, b"{}")
-        assert status in {200, 400, 404, 405, 422}, path
+        assert status in {200, 204, 400, 404, 405, 422}, path
 
 
 def test_schemathesis(application):

@@ -88,7 +88,7 @@ def test_a_request_that_does_not_fit_names_its_fields(serve, bundles, rows):
         ("/v1/models/flight_delays/predict", b"[1]", 422),
         ("/v1/models/flight_delays/predict", b'{"rows": []}', 422),
         ("/v1/models/flight_delays/predict", b'{"rows": [3]}', 422),
-        ("/v1/models/flight_delays/predict", b"\xff\xfe", 400),
+        ("/v1/models/flight_delays/predict", b"\xff\xfe", 422),
         ("/v1/models/flight_delays/predict", b"[" * 100_000, 400),
         ("/v1/models/flight_delays/predict", b'{"rows":[{"dep_delay":1e999}]}', 422),
         ("/v1/models/flight_delays/predict", b" " * 5_000_000, 413),
@@ -101,7 +101,7 @@ def test_a_request_that_does_not_fit_names_its_fields(serve, bundles, rows):
         ("/v2/repository/models/m/load", b'{"parameters":{"uri":"/nowhere","digest":"abc","version":"1"}}', 503),
         ("/v2/repository/models/m/load", b'{"parameters":{"uri":"/nowhere","digest":"../../x","version":"1"}}', 422),
         ("/v2/repository/models/m/load", b'{"parameters":{"digest":"abc","version":"1"}}', 422),
-        ("/v2/repository/models/m%2F..%2Fx/load", b'{"parameters":{"uri":"/nowhere","digest":"abc","version":"1"}}', 422),
+        ("/v2/repository/models/m%2F..%2Fx/load", b'{"parameters":{"uri":"/nowhere","digest":"abc","version":"1"}}', 404),
         ("/v2/repository/models/flight_delays/label", b'{"parameters":{"version":"1","labels":["7"]}}', 422),
         ("/v2/repository/models/flight_delays/label", b'{"parameters":{"version":"9","labels":["a"]}}', 404),
     ]
@@ -225,7 +225,8 @@ def test_the_server_imports_neither_airflow_nor_beam():
     import sys
 
     code = (
-        "import sys; from windtunnel.serving.front import rest, rpc, server, smoke; from windtunnel.serving.routing import ship; "
+        "import sys; from windtunnel.serving.front import rpc, server, smoke; "
+        "from windtunnel.serving.front.http import wire; from windtunnel.serving.routing import ship; "
         "print(sorted({n.split('.')[0] for n in sys.modules} & {'airflow', 'apache_beam', 'mlflow', 'optuna', "
         "'great_expectations', 'pyiceberg', 'sqlalchemy'}))"
     )

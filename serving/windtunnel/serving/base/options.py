@@ -16,6 +16,7 @@ class Options:
         grpc_port: of gRPC; -1 for none, 0 takes a free one.
         workers: processes.
         max_body: bytes of a request at most.
+        max_connections: HTTP connections of a worker at most.
         timeout: seconds of a request at most.
         max_age: seconds that a request may wait before new ones are refused.
         max_versions: versions of a model at most.
@@ -36,6 +37,7 @@ class Options:
     grpc_port: int = -1
     workers: int = 1
     max_body: int = 4_000_000
+    max_connections: int = 4096
     timeout: float = 30.0
     max_age: float = 0.5
     max_versions: int = 8

@@ -12,7 +12,8 @@ __all__ = ["Access", "Caller"]
 
 
 _MOST_SEEN = 10_000
-"""Headers of known callers that are remembered, so that their hash is not computed with every request."""
+_LONGEST_SEEN = 1024
+"""Headers of known callers that are remembered, so that their hash is not computed with every request: so many, of so many bytes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Access:
         known = self._seen.get(header)
         if known is None and header[:7].lower() == b"bearer ":
             known = self._callers.get(_digest(header[7:].strip()))
-            if known is not None and len(self._seen) < _MOST_SEEN:
+            if known is not None and len(self._seen) < _MOST_SEEN and len(header) <= _LONGEST_SEEN:
                 self._seen[header] = known
         return known
 

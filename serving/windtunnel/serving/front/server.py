@@ -197,6 +197,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grpc-port", type=int, default=Options.grpc_port, help="gRPC port; 0 takes a free one; none by default")
     parser.add_argument("--workers", type=int, default=Options.workers, help="worker processes (default %(default)s)")
     parser.add_argument("--max-body", type=int, default=Options.max_body, help="bytes of a request at most (default %(default)s)")
+    parser.add_argument(
+        "--max-connections",
+        type=int,
+        default=Options.max_connections,
+        help="HTTP connections of a worker at most; one more gets 503 (default %(default)s)",
+    )
     parser.add_argument("--timeout", type=float, default=Options.timeout, help="seconds of a request at most (default %(default)s)")
     parser.add_argument(
         "--max-age", type=float, default=Options.max_age, help="seconds a request may wait before new ones get 503 (default %(default)s)"

@@ -18,6 +18,7 @@ from windtunnel.serving.base.values import invalid
 from windtunnel.serving.compiler.explain import explain
 from windtunnel.serving.routing.answer import Answer
 from windtunnel.serving.routing.models import Served
+from windtunnel.serving.routing.service import MAX_ROWS
 
 __all__ = [
     "Request",
@@ -102,7 +103,9 @@ def parse_http(raw: bytes, header_length: bytes | None) -> Request:
             raise _bad("Inference-Header-Content-Length", "must be the length of the JSON part")
         raw, rest = raw[: int(header_length)], raw[int(header_length) :]
     try:
-        body = quickjson.loads(raw)
+        body = quickjson.strict(raw)
+    except quickjson.NotStrictError as error:
+        raise _bad(error.field, error.text) from error
     except (ValueError, RecursionError) as error:
         raise _bad("body", f"is not JSON: {error}") from error
     if not isinstance(body, dict) or not isinstance(body.get("inputs"), list) or not body["inputs"]:
@@ -238,7 +241,7 @@ def bytes_tensor(values: Sequence[str]) -> bytes:
     return b"".join(struct.pack("<I", len(encoded)) + encoded for encoded in (value.encode() for value in values))
 
 
-def response_http(answer: Answer, request: Request) -> tuple[Any, int | None]:
+def response_http(answer: Answer, request: Request) -> tuple[bytes, int | None]:
     """The HTTP body of an answer, and the length of its JSON part where raw bytes follow."""
     outputs, blobs = [], []
     for name, datatype, shape, values in tensors(answer, request):
@@ -257,10 +260,8 @@ def response_http(answer: Answer, request: Request) -> tuple[Any, int | None]:
         "parameters": {"route": answer.route},
         "outputs": outputs,
     }
-    if not blobs:
-        return body, None
     text = quickjson.dumps(body)
-    return text + b"".join(blobs), len(text)
+    return (text + b"".join(blobs), len(text)) if blobs else (text, None)
 
 
 def server_metadata() -> dict[str, Any]:
@@ -268,7 +269,7 @@ def server_metadata() -> dict[str, Any]:
     return {
         "name": "windtunnel",
         "version": metadata.version("windtunnel"),
-        "extensions": ["binary_tensor_data", "model_repository", "statistics"],
+        "extensions": ["binary_tensor_data", "model_configuration", "model_repository", "statistics"],
     }
 
 
@@ -303,6 +304,31 @@ def model_metadata(served: Served, wanted: str = "") -> dict[str, Any]:
             "required": [column.name for column in bundle.inputs if column.required],
         },
     }
+
+
+def model_config(served: Served, wanted: str = "") -> dict[str, Any]:
+    """``GET /v2/models/{model}/config``: the same in the form of Triton's model configuration.
+
+    Raises:
+        Unknown: there is no such version.
+    """
+    about = model_metadata(served, wanted)
+    return {
+        "name": about["name"],
+        "platform": about["platform"],
+        "backend": "windtunnel",
+        "version_policy": {"all": {}},
+        "max_batch_size": MAX_ROWS,
+        "input": [_config_of(entry) for entry in about["inputs"]],
+        "output": [_config_of(entry) for entry in about["outputs"]],
+        "parameters": {name: {"string_value": str(value)} for name, value in about["parameters"].items()},
+    }
+
+
+def _config_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A tensor's entry without its dimension of rows, which a configuration leaves out."""
+    datatype = "STRING" if entry["datatype"] == "BYTES" else entry["datatype"]
+    return {"name": entry["name"], "data_type": f"TYPE_{datatype}", "dims": entry["shape"][1:] or [1]}
 
 
 def statistics(served: Served, totals: Mapping[str, Mapping[str, Any]], wanted: str = "") -> list[dict[str, Any]]:
