@@ -167,7 +167,7 @@ def _operation(row: Described, model: str, inputs: Sequence[Input]) -> dict[str,
         responses["503"] = {"description": "Not ready", "content": {kind: {"schema": {}}}}
     if row.body is not None:
         schema = row.body(inputs)
-        found["requestBody"] = {"required": bool(schema.get("required")), "content": {"application/json": {"schema": schema}}}
+        found["requestBody"] = {"required": bool(schema.get("required") or schema.get("minProperties")), "content": {"application/json": {"schema": schema}}}
     found["parameters"] = _parameters(row)
     return found
 
@@ -202,8 +202,8 @@ def invocations(inputs: Sequence[Input]) -> dict[str, Any]:
         "required": ["columns", "data"],
         "properties": {"columns": {"const": names}, "data": {"type": "array", "minItems": 1, "items": _row_of(inputs)}},
     }
-    forms = {"dataframe_records": _row_list(inputs), "dataframe_split": split}
-    return {"oneOf": [{"type": "object", "required": [name], "properties": {name: schema}} for name, schema in forms.items()]}
+    forms = {"dataframe_records": _row_list(inputs), "dataframe_split": split, "instances": LIST, "inputs": OBJECT}
+    return {"type": "object", "properties": forms, "minProperties": 1, "maxProperties": 1, "additionalProperties": False}
 
 
 def _row_of(inputs: Sequence[Input]) -> dict[str, Any]:
