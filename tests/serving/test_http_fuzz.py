@@ -13,7 +13,7 @@ import pytest
 from windtunnel.serving.compiler.engine import Engine
 
 REQUESTS = int(os.environ.get("WINDTUNNEL_FUZZ", "1500"))
-ALLOWED = {200, 400, 401, 403, 404, 405, 408, 413, 422, 503, 504}
+ALLOWED = {200, 400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 422, 431, 501, 503, 504, 505}
 HEADERS = [
     b"Content-Type: application/json",
     b"X-Request-Id: \xff\x01z",

@@ -101,6 +101,8 @@ class Application:
 
     def at_once(self, target: Target, method: str, headers: Headers, body: bytes, began: float) -> Reply | None:
         """The reply to a prediction that waits for nothing; None where it must be waited for, by `answer`."""
+        if self.service.tracer is not None:
+            return None
         try:
             ask = self._ask(target, method, headers, body, began)
             reply = self._predicting.at_once(target.row.codec, ask) if target.row.codec is not None else None

@@ -167,7 +167,10 @@ def _operation(row: Described, model: str, inputs: Sequence[Input]) -> dict[str,
         responses["503"] = {"description": "Not ready", "content": {kind: {"schema": {}}}}
     if row.body is not None:
         schema = row.body(inputs)
-        found["requestBody"] = {"required": bool(schema.get("required") or schema.get("minProperties")), "content": {"application/json": {"schema": schema}}}
+        found["requestBody"] = {
+            "required": bool(schema.get("required") or schema.get("minProperties")),
+            "content": {"application/json": {"schema": schema}},
+        }
     found["parameters"] = _parameters(row)
     return found
 

@@ -153,7 +153,7 @@ class Predicting:
         """The reply to a request that waits for nothing; None where it must wait, for which there is `in_turn`."""
         service = self._service
         served = self._allowed(ask)
-        if served.queues or codec.explains or service.tracer is not None or service.log.sync:
+        if served.queues or codec.explains or service.log.sync:
             return None
         asked = codec.read(ask, service)
         if service.is_large(asked.found, asked.batch):
