@@ -79,12 +79,12 @@ def _surely_strict(raw: bytes, value: Any) -> bool:
 def _keys(value: Any, *, deep: bool) -> int:
     """Keys of an object and of the objects in its lists; deeply of everything within, but for lists that begin with a plain value."""
     if isinstance(value, dict):
-        return len(value) + sum(_keys(entry, deep=deep) for entry in value.values() if isinstance(entry, dict | list))
+        return len(value) + sum(_keys(entry, deep=deep) for entry in value.values())
     if not isinstance(value, list) or not value or not isinstance(value[0], dict | list):
         return 0
-    if not deep and all(type(entry) is dict for entry in value):
+    if not deep and set(map(type, value)) == {dict}:
         return sum(map(len, value))
-    return sum(_keys(entry, deep=deep) for entry in value if isinstance(entry, dict | list))
+    return sum(_keys(entry, deep=deep) for entry in value)
 
 
 def _slowly(raw: bytes) -> Any:

@@ -99,12 +99,16 @@ def _split(form: str, value: Any, schema: Schema) -> Batch:
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
         raise _bad(form, 'must be an object such as {"columns": [...], "data": [[...]]}')
     names = value.get("columns", list(schema.names))
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+    if not _are_names(names):
         raise _bad(f"{form}.columns", "must be a list of different texts")
     for place, row in enumerate(value["data"]):
         if not isinstance(row, list) or len(row) != len(names):
             raise invalid([{"row": place, "field": form, "message": f"must be a list of {len(names)} values, one a column"}])
     return Named(dict(zip(names, map(list, zip(*value["data"], strict=True)), strict=True)) if value["data"] else {})
+
+
+def _are_names(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
 
 
 def _records(form: str, value: Any, schema: Schema) -> Batch:

@@ -356,12 +356,12 @@ class Connection(asyncio.Protocol):
         """Close if it has been idle, sending one request, or taking one answer for too long."""
         if self._task is not None or self._transport is None or self._transport.is_closing():
             return
-        reading = self._known is not None or bool(self._buffer)
-        if now - self._since <= (slow if reading or self._fresh or self._blocked or self._dropping >= 0 else idle):
-            return
+        seconds = now - self._since
         if self._blocked or self._dropping >= 0:
-            self.abort()
-        elif reading:
-            self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, f"the request took more than {slow:g} s to arrive"))
-        else:
+            if seconds > slow:
+                self.abort()
+        elif self._known is not None or self._buffer:
+            if seconds > slow:
+                self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, f"the request took more than {slow:g} s to arrive"))
+        elif seconds > (slow if self._fresh else idle):
             self._close()
