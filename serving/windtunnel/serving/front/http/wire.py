@@ -347,21 +347,31 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def _stuck(self) -> bool:
+        """Whether the client takes no answer, or sends on what is dropped."""
+        return self._blocked or self._dropping >= 0
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing of a request is here."""
+        return self._task is None and self._known is None and not self._buffer
+
     def close_if_idle(self) -> None:
         """Close unless a request is being read or answered."""
-        if self._task is None and self._known is None and not self._buffer:
+        if self._idle:
             self._close()
 
     def close_if_overdue(self, now: float, idle: float, slow: float) -> None:
         """Close if it has been idle, sending one request, or taking one answer for too long."""
         if self._task is not None or self._transport is None or self._transport.is_closing():
             return
-        seconds = now - self._since
-        if self._blocked or self._dropping >= 0:
-            if seconds > slow:
-                self.abort()
-        elif self._known is not None or self._buffer:
-            if seconds > slow:
-                self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, f"the request took more than {slow:g} s to arrive"))
-        elif seconds > (slow if self._fresh else idle):
+        waits = self._idle and not self._stuck and not self._fresh
+        if now - self._since <= (idle if waits else slow):
+            return
+        if self._stuck:
+            self.abort()
+        elif self._idle:
             self._close()
+        else:
+            self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, f"the request took more than {slow:g} s to arrive"))
