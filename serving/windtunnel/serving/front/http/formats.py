@@ -79,6 +79,7 @@ def batch_of(body: Any, schema: Schema) -> Batch:
         InvalidInputError: says which part is not as the protocol has it.
 
     Example:
+        >>> from windtunnel.lifecycle.model.bundle import Input
         >>> schema = Schema([Input("a", "float64", "float64"), Input("b", "string", "str")])
         >>> batch_of({"dataframe_split": {"columns": ["b", "a"], "data": [["x", 1]]}}, schema).rows()
         [{'b': 'x', 'a': 1}]
