@@ -9,7 +9,7 @@ import abc
 import csv
 import difflib
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -299,28 +299,32 @@ _WORDS = {"true": True, "false": False, "True": True, "False": False, "TRUE": Tr
 
 def _typed(kind: str, values: Sequence[str]) -> list[Any]:
     """The texts of a CSV column as JSON values; what is no number stays text, which `read_column` refuses by name and row."""
-    if kind in {"float32", "float64"}:
-        try:
-            return [None if value == "" else float(value) for value in values]
-        except ValueError:
-            return [_number(value, float) for value in values]
-    if kind in BOUNDS:
-        return [_number(value, int) for value in values]
-    if kind == "bool":
-        return [None if value == "" else _WORDS.get(value, value) for value in values]
-    return [None if value == "" else value for value in values]
+    reader = _OF_TEXT.get(kind, str)
+    return [None if value == "" else reader(value) for value in values]
 
 
-def _number(value: str, kind: type[float | int]) -> Any:
-    """A text as a number; pandas writes whole numbers beside nulls as 1.0."""
-    if value == "":
-        return None
-    for way in (kind, float):
-        try:
-            return way(value)
-        except ValueError:
-            continue
-    return value
+def _number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _whole_number(value: str) -> int | float | str:
+    """A text as a whole number; pandas writes 1.0 for those beside nulls."""
+    try:
+        return int(value)
+    except ValueError:
+        return _number(value)
+
+
+_OF_TEXT: dict[str, Callable[[str], Any]] = {
+    "bool": lambda value: _WORDS.get(value, value),
+    "int32": _whole_number,
+    "int64": _whole_number,
+    "float32": _number,
+    "float64": _number,
+}
 
 
 # Whole columns ----------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pandas as pd
 
 from windtunnel.lifecycle.contract.seams.transformers import TRANSFORMERS
 from windtunnel.lifecycle.model.bundle import Bundle
-from windtunnel.serving.compiler import curves, estimators, learners, steps, texts
+from windtunnel.serving.compiler import curves, estimators, learners, masks, steps, texts
 from windtunnel.serving.compiler.plan import NotCompilableError, Plan, Step
 
 __all__ = ["Compiler", "NotCompilableError", "compile_pipeline"]
@@ -30,11 +30,14 @@ def compile_pipeline(pipeline: Any, bundle: Bundle) -> Plan:
     parts = [part for _, part in pipeline.steps] if hasattr(pipeline, "steps") else [pipeline]
     compiler = Compiler(bundle)
     chain: list[Step] = [compiler.transformer(part) for part in parts[:-1] if part is not None and part != "passthrough"]
-    last = learners.estimator(parts[-1], bundle.task)
+    last: Step = learners.estimator(parts[-1], bundle.task)
     if isinstance(last, estimators.Trees) and any(getattr(part, "sparse_output_", False) for part in parts[:-1]):
         last.null = False  # scikit-learn's trees take null in dense matrices only
-    chain.append(last)
-    return Plan(inputs=names, step=steps.Chain(chain), width=max(1, compiler.width, int(getattr(parts[-1], "n_features_in_", 1))))
+    width = max(1, compiler.width, int(getattr(parts[-1], "n_features_in_", 1)))
+    if isinstance(last, estimators.Trees):
+        features, last = masks.masked(steps.Chain(chain) if chain else None, last, int(parts[-1].n_features_in_))
+        chain = [] if features is None else [features]
+    return Plan(inputs=names, step=steps.Chain([*chain, last]), width=width)
 
 
 class Compiler:

@@ -15,7 +15,7 @@ from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.bundle import Bundle, read, read_pipeline, read_samples
 from windtunnel.serving.base.batch import Rows
 from windtunnel.serving.base.values import Column, Columns, Schema, Texts, from_arrow
-from windtunnel.serving.compiler import curves, estimators, steps, texts  # noqa: F401 - their import makes the steps known to Plan.load
+from windtunnel.serving.compiler import curves, estimators, masks, steps, texts  # noqa: F401 - their import makes the steps known to Plan.load
 from windtunnel.serving.compiler.plan import WIDEST_ROW, Plan, refuse
 
 if TYPE_CHECKING:

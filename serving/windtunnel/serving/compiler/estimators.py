@@ -46,11 +46,7 @@ class Trees(Step):
     def run(self, value: Value) -> Value:
         """The score matrix."""
         ensemble = self._ensemble()
-        x = as_matrix(value)
-        if not self.infinite:
-            finite(x, "the model", null=self.null)
-        if self.single:
-            x = self._rounded(x)
+        x = within(as_matrix(value), single=self.single, null=self.null, infinite=self.infinite)
         found = ensemble.many(x)
         if self.path > 0:
             return np.exp2(-found / self.path)
@@ -71,7 +67,7 @@ class Trees(Step):
         if not self.infinite and not math.isfinite(np.add.reduce(x)):  # nothing to look for in a sum that is finite
             finite(x, "the model", null=self.null)
         if self.single:
-            packed = self._rounded(x).tobytes()
+            packed = _rounded(x).tobytes()
         found = ensemble.one(packed)
         return [1.0 - found[0], found[0]] if self.pair and len(found) == 1 else found
 
@@ -83,10 +79,34 @@ class Trees(Step):
         found: Ensemble = self.loaded
         return found
 
-    def _rounded(self, x: np.ndarray) -> np.ndarray:
-        if x.size and np.nanmax(np.abs(x), initial=0.0) > _FLOAT32_MAX:
-            raise refuse("a value is too large for the model")
-        return x.astype(np.float32).astype(np.float64)
+
+def within(x: np.ndarray, *, single: bool, null: bool, infinite: bool) -> np.ndarray:
+    """A matrix that trees may see: without what they refuse, and rounded to single precision where they were trained so.
+
+    Raises:
+        InvalidInputError: a value that scikit-learn refuses.
+    """
+    if not infinite:
+        finite(x, "the model", null=null)
+    return _rounded(x) if single else x
+
+
+def _rounded(x: np.ndarray) -> np.ndarray:
+    if x.size and np.nanmax(np.abs(x), initial=0.0) > _FLOAT32_MAX:
+        raise refuse("a value is too large for the model")
+    return x.astype(np.float32).astype(np.float64)
+
+
+def linked(z: np.ndarray, link: str) -> np.ndarray:
+    """The sums of trees as scores: ``identity``, ``exp``, ``softmax`` or ``logistic`` (one output, two classes)."""
+    if link == "identity":
+        return z
+    if link == "exp":
+        return np.asarray(np.exp(z))
+    if link == "softmax":
+        return _softmax(z)
+    yes = _expit_many(z[:, -1:])
+    return np.hstack([1.0 - yes, yes])
 
 
 @register
@@ -113,7 +133,7 @@ class Linear(Step):
         if self.link == "exp":
             return np.exp(z)
         if self.link == "logistic":
-            yes = _expit(z[0, 0]) if len(z) == 1 else _expit_many(z[:, 0])
+            yes = expit(z[0, 0]) if len(z) == 1 else _expit_many(z[:, 0])
             return np.array([[1.0 - yes, yes]]) if len(z) == 1 else np.column_stack([1.0 - yes, yes])
         if self.link == "softmax":
             return _softmax(z)
@@ -198,7 +218,8 @@ def _softmax(z: np.ndarray) -> np.ndarray:
     return np.asarray(e / e.sum(axis=1, keepdims=True))
 
 
-def _expit(z: float) -> float:
+def expit(z: float) -> float:
+    """The logistic function of one number."""
     e = float(np.exp(-abs(z)))  # numpy's, which math's differs from by a last bit: one row is to get what many get
     return 1.0 / (1.0 + e) if z >= 0 else e / (1.0 + e)
 

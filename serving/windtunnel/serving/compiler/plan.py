@@ -71,6 +71,10 @@ class Step:
         """Follow inputs through the step: which of its outputs are inputs still, by name; encoders add the categories that they know."""
         return []
 
+    def width_out(self) -> int | None:
+        """How many features the step gives, whatever it gets; None where that depends, or is not known."""
+        return None
+
 
 _REGISTRY: dict[str, type[Step]] = {}
 S = TypeVar("S", bound=Step)

@@ -27,6 +27,10 @@ class Chain(Step):
 
     steps: list[Step]
 
+    def width_out(self) -> int | None:
+        """Those of the last step that knows; steps after it that keep the number do not count."""
+        return _outputs_of_chain(self.steps)
+
     def run(self, value: Value) -> Value:
         """Each on the output of the one before."""
         for step in self.steps:
@@ -52,6 +56,10 @@ class Select(Step):
 
     places: list[int]
 
+    def width_out(self) -> int | None:
+        """The columns that are selected."""
+        return len(self.places)
+
     def run(self, value: Value) -> Value:
         """Those columns."""
         if isinstance(value, np.ndarray):
@@ -72,6 +80,11 @@ class Union(Step):
     """Several branches side by side: a ColumnTransformer or a FeatureUnion."""
 
     branches: list[Step]
+
+    def width_out(self) -> int | None:
+        """Those of all branches."""
+        counts = [branch.width_out() for branch in self.branches]
+        return None if None in counts else sum(count or 0 for count in counts)
 
     def run(self, value: Value) -> Value:
         """The outputs of all branches, in order."""
@@ -151,6 +164,10 @@ class Fill(Step):
     indicators: list[int]
     text: bool = False
 
+    def width_out(self) -> int | None:
+        """The columns that are kept, and the indicators."""
+        return len(self.keep) + len(self.indicators)
+
     def one(self, row: Row) -> Row:
         """Values of which none is missing; indicators and marks of one's own are left to `run`."""
         if self.indicators or not (self.missing is None or (isinstance(self.missing, float) and math.isnan(self.missing))):
@@ -210,6 +227,10 @@ class Indicate(Step):
     places: list[int]
     missing: Any
 
+    def width_out(self) -> int | None:
+        """The indicators."""
+        return len(self.places)
+
     def run(self, value: Value) -> Value:
         """1.0 where a value is missing."""
         columns = as_columns(value)
@@ -235,6 +256,10 @@ class OneHot(Step):
     nulls: list[int]
     unknown: list[int]
     width: int
+
+    def width_out(self) -> int | None:
+        """The 0/1 columns."""
+        return self.width
 
     def run(self, value: Value) -> Value:
         """The 0/1 matrix."""
@@ -286,6 +311,10 @@ class Look(Step):
     unknown: list[int]
     _lists: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
+    def width_out(self) -> int | None:
+        """Those of all columns."""
+        return sum(output.shape[1] for output in self.outputs)
+
     def run(self, value: Value) -> Value:
         """The numbers."""
         found = [
@@ -322,6 +351,10 @@ class Take(Step):
     places: list[int]
     refuse_null: bool = False
 
+    def width_out(self) -> int | None:
+        """The features that are taken."""
+        return len(self.places)
+
     def run(self, value: Value) -> Value:
         """Those features."""
         return finite(as_matrix(value), "feature selection", null=not self.refuse_null)[:, self.places]
@@ -347,6 +380,13 @@ class Bins(Step):
             out[rows, start + code] = 1.0
             start += width
         return out
+
+
+def _outputs_of_chain(chain: list[Step]) -> int | None:
+    count: int | None = None
+    for step in chain:
+        count = count if isinstance(step, Affine) else step.width_out()
+    return count
 
 
 def finite(x: np.ndarray, who: str, *, null: bool = True) -> np.ndarray:
