@@ -298,24 +298,22 @@ class _Ensemble:
         word = np.uint32 if most <= _BITS // 2 else np.uint64
         whole = np.array([(1 << len(leaves)) - 1 for leaves in self.leaves], dtype=word)
         used = [place for place, column in enumerate(columns) if self._looks_at(column)]
-        if not used or len(used) > _MOST_COLUMNS:
+        if not 0 < len(used) <= _MOST_COLUMNS:
             return None
-        ranges = [self._table(columns[place], whole) for place in used]
-        if sum(table.nbytes for _, table in ranges) > _MOST_BYTES:
-            return None
-        edges, tables = (list(parts) for parts in zip(*ranges, strict=True))
-        return Masks(
+        edges, tables = (list(parts) for parts in zip(*(self._table(columns[place], whole) for place in used), strict=True))
+        made = Masks(
             places=used,
             edges=edges,
             tables=tables,
             coded=[bool(columns[place].codes) for place in used],
-            leaves=np.array([[*values, *[0.0] * (most - len(values))] for values in self.leaves]),
+            leaves=np.array([_padded(values, most) for values in self.leaves]),
             base=self.base,
             link=self.link,
             single=trees.single,
             null=trees.null,
             infinite=trees.infinite,
         )
+        return made if sum(table.nbytes for table in tables) <= _MOST_BYTES else None
 
     def _looks_at(self, column: _Column) -> bool:
         return any(feature in self.tests for feature in range(column.feature, column.feature + max(1, column.codes)))
@@ -346,6 +344,10 @@ class _Ensemble:
             table[others] &= zero
             table[offset] &= one
         return np.empty(0), table
+
+
+def _padded(values: list[float], count: int) -> list[float]:
+    return [*values, *[0.0] * (count - len(values))]
 
 
 def _children_first(left: list[int], right: list[int]) -> list[int]:
