@@ -294,26 +294,35 @@ class _Ensemble:
 
     def masks(self, columns: list[_Column], trees: estimators.Trees) -> Masks | None:
         """The step for a matrix of these columns; None where it does not pay."""
-        most = max(len(leaves) for leaves in self.leaves)
-        word = np.uint32 if most <= _BITS // 2 else np.uint64
-        whole = np.array([(1 << len(leaves)) - 1 for leaves in self.leaves], dtype=word)
-        used = [place for place, column in enumerate(columns) if self._looks_at(column)]
+        used = [column for column in columns if self._looks_at(column)]
         if not 0 < len(used) <= _MOST_COLUMNS:
             return None
-        edges, tables = (list(parts) for parts in zip(*(self._table(columns[place], whole) for place in used), strict=True))
-        made = Masks(
-            places=used,
+        whole = self._whole()
+        edges, tables = (list(parts) for parts in zip(*(self._table(column, whole) for column in used), strict=True))
+        if sum(table.nbytes for table in tables) > _MOST_BYTES:
+            return None
+        return Masks(
+            places=[columns.index(column) for column in used],
             edges=edges,
             tables=tables,
-            coded=[bool(columns[place].codes) for place in used],
-            leaves=np.array([_padded(values, most) for values in self.leaves]),
+            coded=[column.codes > 0 for column in used],
+            leaves=self._values(),
             base=self.base,
             link=self.link,
             single=trees.single,
             null=trees.null,
             infinite=trees.infinite,
         )
-        return made if sum(table.nbytes for table in tables) <= _MOST_BYTES else None
+
+    def _whole(self) -> np.ndarray:
+        """A word for each tree, with all of its leaves."""
+        counts = [len(leaves) for leaves in self.leaves]
+        return np.array([(1 << count) - 1 for count in counts], dtype=np.uint32 if max(counts) <= _BITS // 2 else np.uint64)
+
+    def _values(self) -> np.ndarray:
+        """The leaves' values, tree by tree, as a matrix."""
+        most = max(len(leaves) for leaves in self.leaves)
+        return np.array([[*leaves, *[0.0] * (most - len(leaves))] for leaves in self.leaves])
 
     def _looks_at(self, column: _Column) -> bool:
         return any(feature in self.tests for feature in range(column.feature, column.feature + max(1, column.codes)))
@@ -344,10 +353,6 @@ class _Ensemble:
             table[others] &= zero
             table[offset] &= one
         return np.empty(0), table
-
-
-def _padded(values: list[float], count: int) -> list[float]:
-    return [*values, *[0.0] * (count - len(values))]
 
 
 def _children_first(left: list[int], right: list[int]) -> list[int]:
