@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from windtunnel.cli.data import reading
 from windtunnel.lifecycle.contract.problem import Problem, json_schema
+from windtunnel.lifecycle.contract.problem.parts import Registered
 
 __all__ = ["add_arguments", "reference", "run"]
 
@@ -89,12 +91,19 @@ def _part(model: type[BaseModel], title: str, seen: set[type]) -> Iterator[str]:
     for name, field in model.model_fields.items():
         if field.exclude:
             continue
-        yield f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {field.description or ''} |"
+        yield f"| `{name}` | {_listed(field) or _type(field.annotation)} | {_default(field)} | {field.description or ''} |"
         inner += [(part, name) for part in _models(field.annotation)]
     yield ""
     for part, name in inner:
         if part not in seen:
             yield from _part(part, f"`{name}`", seen)
+
+
+def _listed(field: FieldInfo) -> str:
+    """Our own names of a field that names a row of a registry; empty for other fields."""
+    inner = [*field.metadata, *(entry for part in typing.get_args(field.annotation) for entry in getattr(part, "__metadata__", ()))]
+    rows = next((entry.registry.own for entry in inner if isinstance(entry, Registered)), ())
+    return ", ".join(f"`{row.name}`" for row in rows)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -13,8 +13,8 @@ class Alert(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     notifier: str = Field(
-        pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_]\w*)+$",
-        description="import path of a BaseNotifier, such as airflow.providers.slack.notifications.slack.SlackNotifier",
+        pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_]\w*)*$",
+        description="log, smtp, slack, ..., or the import path of a BaseNotifier",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="its arguments; its templated ones may use {{ exception }}, {{ dag_run.run_id }}, ..."

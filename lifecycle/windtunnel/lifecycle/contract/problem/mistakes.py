@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from windtunnel.lifecycle.contract.naming import did_you_mean
+
 __all__ = ["explain"]
 
 
@@ -17,9 +19,15 @@ def explain(entry: Mapping[str, Any], whole: type[BaseModel]) -> str:
         for name in entry["loc"][:-1]:
             part = _field_type(part, name) or part
         allowed = sorted(set(getattr(part, "model_fields", {})) - {"directory"})
-        return f"is not a field; allowed: {', '.join(allowed)}"
-    given = entry.get("input")
-    return f"{message} but got {given!r}" if isinstance(given, str | int | float | bool) else message
+        guess = did_you_mean(entry["loc"][-1], allowed)
+        return f"is not a field; allowed: {', '.join(allowed)}" + (f"; {guess}" if guess else "")
+    if entry["type"] == "missing":
+        return "is missing, and every problem must have it"
+    value = entry.get("input")
+    shown = f"{message} but got {value!r}" if isinstance(value, str | int | float | bool) and repr(value) not in message else message
+    expected = (entry.get("ctx") or {}).get("expected")
+    guess = did_you_mean(value, re.findall(r"'([^']*)'", expected)) if isinstance(expected, str) and isinstance(value, str) else ""
+    return f"{shown}; {guess}" if guess else shown
 
 
 def _field_type(part: Any, name: Any) -> Any:

@@ -1,18 +1,20 @@
 """What learns, what that may cost, and what it is compared with and explained by."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from windtunnel.lifecycle.contract.problem.parts import DottedName, Part, Share
+from windtunnel.lifecycle.contract.problem.parts import DottedName, Part, Registered, Share
+from windtunnel.lifecycle.contract.seams.baselines import BASELINES
+from windtunnel.lifecycle.contract.seams.learners import LEARNERS
 
-__all__ = ["BASELINES", "Baseline", "Budget", "Explanations", "Model"]
+__all__ = ["Baseline", "Budget", "Explanations", "Model"]
 
 
 class Model(Part):
     """What learns."""
 
-    family: Literal["hist_gradient_boosting", "random_forest", "linear", "isolation_forest"] = Field(
+    family: Annotated[str, Registered(LEARNERS)] = Field(
         "hist_gradient_boosting", description="linear is logistic or ridge regression; isolation_forest is for anomaly"
     )
     estimator: DottedName | None = Field(None, description="module:function(**parameters) that returns a scikit-learn estimator")
@@ -39,19 +41,10 @@ class Budget(Part):
 class Baseline(Part):
     """The simple model that a candidate is judged beside; short form: the kind alone."""
 
-    kind: Literal["prior", "single_feature", "logistic", "mean", "median", "previous", "linear"] | None = Field(
+    kind: Annotated[str, Registered(BASELINES)] | None = Field(
         None, description="classes: prior (default), single_feature, logistic; regression: mean (default), median, previous, linear, ..."
     )
     group: list[str] = Field(default_factory=list, description="previous: whose previous value, such as the shop's")
-
-
-BASELINES = {
-    "binary": ("prior", "single_feature", "logistic"),
-    "multiclass": ("prior", "single_feature", "logistic"),
-    "regression": ("mean", "median", "previous", "linear", "single_feature"),
-    "anomaly": ("prior",),
-}
-"""The baselines that each task may have."""
 
 
 class Explanations(Part):

@@ -3,7 +3,7 @@
 import datetime as dt
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,7 @@ from windtunnel.lifecycle.contract.problem.dividing import Splits, Windows
 from windtunnel.lifecycle.contract.problem.features import Features
 from windtunnel.lifecycle.contract.problem.gates import Approval, Gate, Limits
 from windtunnel.lifecycle.contract.problem.label import Label
-from windtunnel.lifecycle.contract.problem.model import BASELINES, Baseline, Budget, Explanations, Model
+from windtunnel.lifecycle.contract.problem.model import Baseline, Budget, Explanations, Model
 from windtunnel.lifecycle.contract.problem.monitoring import Monitoring
 from windtunnel.lifecycle.contract.problem.parts import ColumnType, Name, Part, Task
 from windtunnel.lifecycle.contract.problem.serving import Serving
@@ -40,7 +40,7 @@ class Problem(Part):
     """
 
     name: Name = Field(description="the problem's and its DAG's name: small letters, digits and underscores")
-    owner: str = Field(description="who answers for it; the DAG's owner")
+    owner: str = Field(min_length=1, description="who answers for it; the DAG's owner")
     title: str = Field("", description="one line for people")
     description: str = Field("", description="what it is about; shown in the DAG's docs and in reports")
     kpi: Kpi | None = Field(None, description="the business figure")
@@ -87,49 +87,6 @@ class Problem(Part):
         if isinstance(values, Mapping) and isinstance(values.get("slices"), list):
             return {**values, "slices": [[entry] if isinstance(entry, str) else entry for entry in values["slices"]]}
         return values
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        known = set(self.columns)
-        named = {
-            "label.column": [self.label.column],
-            "keys": self.keys,
-            "sensitive": self.sensitive,
-            "optional_columns": self.optional_columns,
-            "features": self.features.columns,
-            "slices": [column for crossing in self.slices for column in crossing],
-            "splits.key": self.splits.key,
-            "baseline.group": self.baseline.group,
-            "serving.lookup.key": self.serving.lookup.key if self.serving.lookup else [],
-            "event_time": [c for c in (self.event_time or EventTime(column="")).model_dump().values() if c],
-        }
-        for field, columns in named.items():
-            for column in columns:
-                if column not in known:
-                    raise ValueError(f"{field} names column {column!r}, which columns does not declare; declared: {sorted(known)}")
-        if self.serving.bandit and self.task == "regression" and self.serving.reward is None:
-            raise ValueError("serving.bandit of a regression needs serving.reward: a function that gives rewards from 0 to 1")
-        if self.serving.lookup is not None and not (self.serving.lookup.key or self.keys):
-            raise ValueError("serving.lookup needs a key: the columns that name a row, in serving.lookup.key or keys")
-        if not self.features.columns and self.features.transformer is None:
-            raise ValueError("features needs at least one column or a transformer")
-        if self.label.column in self.features.columns:
-            raise ValueError(f"the label column {self.label.column!r} is among the features: the model would see the answer")
-        if self.task == "binary" and self.label.positive is None:
-            raise ValueError("a binary task needs label.positive: one of above, at_least, equals, not_equals")
-        if self.baseline.kind not in {None, *BASELINES[self.task]}:
-            raise ValueError(f"baseline of a {self.task} task must be one of {', '.join(BASELINES[self.task])} but is {self.baseline.kind}")
-        timed = self.event_time is not None or "{" in self.source.path.replace("{landing}", "")
-        if self.schedule is not None and not timed:
-            raise ValueError("a scheduled problem needs event_time, or a source path with the window's {day}")
-        if self.label.delay_days and not timed:
-            raise ValueError("label.delay_days needs event_time, or a source path with the window's {day}: it counts from a row's day")
-        if self.label.delay_days >= self.windows.train_days:
-            raise ValueError(
-                f"label.delay_days is {self.label.delay_days}: no label of a window of {self.windows.train_days} days would be known at "
-                "its end; make windows.train_days larger"
-            )
-        return self
 
     @functools.cached_property
     def fingerprint(self) -> str:

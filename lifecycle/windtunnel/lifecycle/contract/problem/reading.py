@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from windtunnel.lifecycle.contract.errors import ProblemError
 from windtunnel.lifecycle.contract.problem.mistakes import explain
 from windtunnel.lifecycle.contract.problem.problem import Problem
+from windtunnel.lifecycle.contract.problem.sense import contradictions, faults
 
 __all__ = ["json_schema", "load", "parse"]
 
@@ -17,6 +18,23 @@ __all__ = ["json_schema", "load", "parse"]
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a problem file."""
     return Problem.model_json_schema()
+
+
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C, where PyYAML was built with it, is ten times as fast
+
+
+class _OnceLoader(_SafeLoader):  # type: ignore[misc] # either has the same constructors
+    """A safe loader that refuses a key that is written twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+            seen.add(key.value)
+        values: dict[Any, Any] = super().construct_mapping(node, deep)
+        return values
 
 
 def load(path: str | Path) -> Problem:
@@ -27,7 +45,7 @@ def load(path: str | Path) -> Problem:
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ProblemError(f"{path}: cannot be read: {error.strerror}", path=str(path)) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -36,13 +54,22 @@ def load(path: str | Path) -> Problem:
 
 
 def parse(values: Any, path: Path | None = None) -> Problem:
-    """A problem from plain data, with errors that a person can act on."""
+    """A problem from plain data, with errors that a person can act on.
+
+    Args:
+        values: what the file says.
+        path: the file, where somebody writes one today: everything in it must make sense. Without one the values may be a stored problem's,
+            which an earlier state of the project took: only what no stage could work with is refused.
+
+    Raises:
+        ProblemError: names the fields and what is allowed.
+    """
     where = str(path) if path else "problem"
     if not isinstance(values, Mapping):
         raise ProblemError(f"{where}: must be a mapping of fields but is a {type(values).__name__}", path=where)
     given = {**values, "directory": str(path.parent.resolve())} if path else dict(values)
     try:
-        return Problem.model_validate(given)
+        problem = Problem.model_validate(given)
     except ValidationError as error:
         lines, fields = [], []
         for entry in error.errors(include_url=False):
@@ -50,3 +77,7 @@ def parse(values: Any, path: Path | None = None) -> Problem:
             fields.append(field)
             lines.append(f"{field}: {explain(entry, Problem)}")
         raise ProblemError(f"{where}: " + "; ".join(lines), path=where, fields=fields) from error
+    wrong = faults(problem) if path else contradictions(problem)
+    if wrong:
+        raise ProblemError(f"{where}: " + "; ".join(str(fault) for fault in wrong), path=where, fields=[fault.field for fault in wrong])
+    return problem

@@ -1,10 +1,11 @@
 """Where rows come from, and when they happened."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from windtunnel.lifecycle.contract.problem.parts import DottedName, Part
+from windtunnel.lifecycle.contract.problem.parts import DottedName, Part, Registered
+from windtunnel.lifecycle.contract.seams.sources import SOURCES
 
 __all__ = ["EventTime", "Source"]
 
@@ -12,7 +13,7 @@ __all__ = ["EventTime", "Source"]
 class Source(Part):
     """Where raw rows come from."""
 
-    format: Literal["csv", "parquet", "jsonl", "arrow", "iceberg", "sql", "python"]
+    format: Annotated[str, Registered(SOURCES)] = Field(description="what the rows are written as")
     path: str = Field("", description="path or URL; {landing} and the window's {day}, {year}, {month}, {dom} are filled in; globs too")
     table: str = Field("", description="format iceberg or sql: the table")
     query: str = Field("", description="format sql: a query; {start} and {end} are filled in with the window's bounds")
@@ -22,10 +23,9 @@ class Source(Part):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        needed = {"iceberg": self.table, "sql": self.table or self.query, "python": self.generator}.get(self.format, self.path)
-        if not needed:
-            field = {"iceberg": "table", "sql": "table or query", "python": "generator"}.get(self.format, "path")
-            raise ValueError(f"a source of format {self.format!r} needs {field}")
+        needs = SOURCES[self.format].needs
+        if needs and not any(getattr(self, field) for field in needs):
+            raise ValueError(f"a source of format {self.format!r} needs {' or '.join(needs)}")
         return self
 
 
