@@ -1,7 +1,7 @@
 """What is wrong with a problem file, in words."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,21 +13,26 @@ __all__ = ["explain"]
 
 def explain(entry: Mapping[str, Any], whole: type[BaseModel]) -> str:
     """One of pydantic's errors, as a person who writes the file needs it; `whole` is the model of the file."""
-    message = re.sub(r"^Value error, ", "", entry["msg"])
     if entry["type"] == "extra_forbidden":
-        part: Any = whole
-        for name in entry["loc"][:-1]:
-            part = _field_type(part, name) or part
-        allowed = sorted(set(getattr(part, "model_fields", {})) - {"directory"})
-        guess = did_you_mean(entry["loc"][-1], allowed)
-        return f"is not a field; allowed: {', '.join(allowed)}" + (f"; {guess}" if guess else "")
+        return _no_field(entry["loc"], whole)
     if entry["type"] == "missing":
         return "is missing, and every problem must have it"
+    message = re.sub(r"^Value error, ", "", entry["msg"])
     value = entry.get("input")
-    shown = f"{message} but got {value!r}" if isinstance(value, str | int | float | bool) and repr(value) not in message else message
-    expected = (entry.get("ctx") or {}).get("expected")
-    guess = did_you_mean(value, re.findall(r"'([^']*)'", expected)) if isinstance(expected, str) and isinstance(value, str) else ""
-    return f"{shown}; {guess}" if guess else shown
+    if isinstance(value, str | int | float | bool) and repr(value) not in message:
+        message = f"{message} but got {value!r}"
+    expected = str((entry.get("ctx") or {}).get("expected", ""))
+    guess = did_you_mean(value, re.findall(r"'([^']*)'", expected)) if isinstance(value, str) else ""
+    return f"{message}; {guess}" if guess else message
+
+
+def _no_field(place: Sequence[Any], whole: type[BaseModel]) -> str:
+    part: Any = whole
+    for name in place[:-1]:
+        part = _field_type(part, name) or part
+    allowed = sorted(set(getattr(part, "model_fields", {})) - {"directory"})
+    guess = did_you_mean(place[-1], allowed)
+    return f"is not a field; allowed: {', '.join(allowed)}" + (f"; {guess}" if guess else "")
 
 
 def _field_type(part: Any, name: Any) -> Any:

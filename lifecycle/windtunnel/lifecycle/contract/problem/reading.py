@@ -1,6 +1,6 @@
 """Problem files: YAML read into a `Problem`, with errors that name the file, the field and what is allowed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from windtunnel.lifecycle.contract.errors import ProblemError
 from windtunnel.lifecycle.contract.problem.mistakes import explain
 from windtunnel.lifecycle.contract.problem.problem import Problem
-from windtunnel.lifecycle.contract.problem.sense import contradictions, faults
+from windtunnel.lifecycle.contract.problem.sense import Fault, contradictions, faults
 
 __all__ = ["json_schema", "load", "parse"]
 
@@ -67,17 +67,20 @@ def parse(values: Any, path: Path | None = None) -> Problem:
     where = str(path) if path else "problem"
     if not isinstance(values, Mapping):
         raise ProblemError(f"{where}: must be a mapping of fields but is a {type(values).__name__}", path=where)
-    given = {**values, "directory": str(path.parent.resolve())} if path else dict(values)
     try:
-        problem = Problem.model_validate(given)
+        problem = Problem.model_validate({**values, "directory": str(path.parent.resolve())} if path else dict(values))
     except ValidationError as error:
-        lines, fields = [], []
-        for entry in error.errors(include_url=False):
-            field = ".".join(str(part) for part in entry["loc"]) or "(the whole file)"
-            fields.append(field)
-            lines.append(f"{field}: {explain(entry, Problem)}")
-        raise ProblemError(f"{where}: " + "; ".join(lines), path=where, fields=fields) from error
+        raise _refusal(where, [_fault(entry) for entry in error.errors(include_url=False)]) from error
     wrong = faults(problem) if path else contradictions(problem)
     if wrong:
-        raise ProblemError(f"{where}: " + "; ".join(str(fault) for fault in wrong), path=where, fields=[fault.field for fault in wrong])
+        raise _refusal(where, wrong)
     return problem
+
+
+def _refusal(where: str, wrong: Sequence[Fault]) -> ProblemError:
+    return ProblemError(f"{where}: " + "; ".join(str(fault) for fault in wrong), path=where, fields=[fault.field for fault in wrong])
+
+
+def _fault(entry: Mapping[str, Any]) -> Fault:
+    """One of pydantic's errors."""
+    return Fault(".".join(str(part) for part in entry["loc"]) or "(the whole file)", explain(entry, Problem))

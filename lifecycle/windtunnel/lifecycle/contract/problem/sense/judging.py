@@ -73,10 +73,17 @@ def _comparisons(problem: "Problem") -> Iterator[Fault]:
             yield Fault(f"gates.{place}.above_baseline_by", f"a baseline has no {gate.metric}; allowed: at_least, at_most")
         if gate.above_champion_by is not None and gate.metric in _OF_THE_CANDIDATE:
             yield Fault(f"gates.{place}.above_champion_by", f"{gate.metric} is taken of the candidate alone; allowed: at_least, at_most")
-        if gate.slices and not problem.slices:
+
+
+def _slices(problem: "Problem") -> Iterator[Fault]:
+    rows = metrics_of(problem.task)
+    for place, gate in enumerate(problem.gates):
+        if not gate.slices:
+            continue
+        if not problem.slices:
             yield Fault(f"gates.{place}.slices", "the problem declares no slices; name columns in slices")
-        row = metrics_of(problem.task).get(gate.metric)
-        if gate.slices and row is not None and (row.needs or row.compute or gate.metric in _ALONE):
+        row = rows.get(gate.metric)
+        if row is not None and (row.needs or row.compute or gate.metric in _ALONE):
             yield Fault(f"gates.{place}.slices", f"{gate.metric} is not computed for slices; allowed: false")
 
 
@@ -90,4 +97,4 @@ def _costs(problem: "Problem") -> Iterator[Fault]:
 
 
 CONSISTENT: list[Rule] = [_baseline]
-SENSE: list[Rule] = [_previous, _metrics, _comparisons, _costs]
+SENSE: list[Rule] = [_previous, _metrics, _comparisons, _slices, _costs]

@@ -9,6 +9,7 @@ from windtunnel.lifecycle.contract.problem.sense.fault import Fault, Rule
 from windtunnel.lifecycle.contract.seams.learners import LEARNERS
 
 if TYPE_CHECKING:
+    from windtunnel.lifecycle.contract.problem.label import Positive
     from windtunnel.lifecycle.contract.problem.problem import Problem
 
 __all__ = ["CONSISTENT", "SENSE"]
@@ -66,26 +67,26 @@ def _is_number(value: Any) -> bool:
 
 def _label(problem: "Problem") -> Iterator[Fault]:
     label, kind = problem.label, problem.columns.get(problem.label.column)
-    if kind is None:
-        return
-    if problem.task == "regression" and kind not in _NUMERIC:
+    if problem.task == "regression" and kind is not None and kind not in _NUMERIC:
         yield Fault("label.column", f"column {label.column!r} is of type {kind}; a regression needs one of: {', '.join(sorted(_NUMERIC))}")
     if label.positive is not None and problem.task not in {"binary", "anomaly"}:
         yield Fault("label.positive", f"is for tasks of yes and no; a task of {problem.task!r} has none")
     if label.classes is not None:
         yield from _label_classes(problem, label.classes)
-    positive = label.positive
-    if positive is None:
-        return
+    if label.positive is not None and kind is not None:
+        yield from _positive_values(label.positive, label.column, kind)
+
+
+def _positive_values(positive: "Positive", column: str, kind: str) -> Iterator[Fault]:
     for bound in ("above", "at_least"):
         if getattr(positive, bound) is not None and kind not in _NUMERIC:
             yield Fault(
-                f"label.positive.{bound}", f"compares numbers, but column {label.column!r} is of type {kind}; allowed: equals, not_equals"
+                f"label.positive.{bound}", f"compares numbers, but column {column!r} is of type {kind}; allowed: equals, not_equals"
             )
     for same in ("equals", "not_equals"):
         value = getattr(positive, same)
         if value is not None and not _can_be(value, kind):
-            yield Fault(f"label.positive.{same}", f"is {value!r}, which no value of column {label.column!r} of type {kind} can be")
+            yield Fault(f"label.positive.{same}", f"is {value!r}, which no value of column {column!r} of type {kind} can be")
 
 
 def _label_classes(problem: "Problem", classes: list[str]) -> Iterator[Fault]:
