@@ -70,7 +70,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
         ConfigurationError: one of them is wrong.
     """
     from windtunnel.lifecycle.contract.problem import load as load_problem
-    from windtunnel.lifecycle.data.sources.options import TextOptions
+    from windtunnel.lifecycle.contract.source_options import TextOptions
 
     options: dict[str, Any] = {}
     if getattr(arguments, "problem", None):

@@ -26,7 +26,7 @@ class SourceRow(Row):
     needs: tuple[str, ...] = ("path",)
 
 
-_TEXT = f"{_HERE}.options:TextOptions"
+_TEXT = "windtunnel.lifecycle.contract.source_options:TextOptions"
 
 SOURCES = Registry(
     "sources",
@@ -49,7 +49,7 @@ SOURCES = Registry(
             summary="a table or query of a database",
             read=f"{_HERE}.database:read_query",
             plan=f"{_HERE}.plan:plan_sql",
-            options=f"{_HERE}.options:QueryOptions",
+            options="windtunnel.lifecycle.contract.source_options:QueryOptions",
             needs=("table", "query"),
         ),
         SourceRow(

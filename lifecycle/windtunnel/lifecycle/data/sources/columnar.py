@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from windtunnel.lifecycle.contract.errors import SourceFormatError
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.source_options import checked
 from windtunnel.lifecycle.data.schema import arrow_schema, check_columns
 from windtunnel.lifecycle.data.sources.cast import cast_column, check_castable
 from windtunnel.lifecycle.data.sources.days import event_columns, event_days
 from windtunnel.lifecycle.data.sources.files import is_local, opened, reaching, unchanged
-from windtunnel.lifecycle.data.sources.options import checked
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece, Rejected, shorten
 
 __all__ = ["Fitter", "arrow_batches", "read_arrow", "read_parquet", "row_counts"]

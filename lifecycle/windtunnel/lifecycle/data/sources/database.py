@@ -20,9 +20,9 @@ import pyarrow as pa
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SourceFormatError, UnavailableError
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.source_options import QueryOptions
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.sources.columnar import Fitter
-from windtunnel.lifecycle.data.sources.options import QueryOptions
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece, Unit
 
 __all__ = ["one_version", "plan_query", "read_query"]

@@ -9,9 +9,9 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError, SourceForma
 from windtunnel.lifecycle.contract.naming import imported
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.source_options import checked
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.sources.columnar import Fitter
-from windtunnel.lifecycle.data.sources.options import checked
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece, Unit
 
 __all__ = ["plan_generator", "read_generator"]

@@ -10,11 +10,11 @@ from windtunnel.lifecycle.contract.fingerprint import fingerprint
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import SnapshotRef
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.source_options import checked
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.days import day_files
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.data.schema import arrow_schema, check_columns
-from windtunnel.lifecycle.data.sources.options import checked
 from windtunnel.lifecycle.data.sources.piece import Piece, Unit
 from windtunnel.lifecycle.data.tables import load_table
 

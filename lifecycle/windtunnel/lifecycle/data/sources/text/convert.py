@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from windtunnel.lifecycle.contract.errors import SourceFormatError
+from windtunnel.lifecycle.contract.source_options import TextOptions
 from windtunnel.lifecycle.data.sources.cast import FALSE, TRUE, cast_text, is_inexact, is_too_fine
-from windtunnel.lifecycle.data.sources.options import TextOptions
 from windtunnel.lifecycle.data.sources.piece import Rejected, shorten
 from windtunnel.lifecycle.data.sources.text.records import Block, Offsets, Record, Splitter
 

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError, SourceFormatError
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.source_options import TextOptions
 from windtunnel.lifecycle.data.schema import arrow_schema, check_columns
 from windtunnel.lifecycle.data.sources.days import event_columns, event_days
 from windtunnel.lifecycle.data.sources.files import damage_named, opened, unchanged
-from windtunnel.lifecycle.data.sources.options import TextOptions
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece, shorten
 from windtunnel.lifecycle.data.sources.text.convert import Converter, Rows
 from windtunnel.lifecycle.data.sources.text.layout import HEADS, Layout, fit_width

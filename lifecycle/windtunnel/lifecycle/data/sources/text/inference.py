@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from windtunnel.lifecycle.contract.source_options import TextOptions
 from windtunnel.lifecycle.data.sources.cast import cast_text
-from windtunnel.lifecycle.data.sources.options import TextOptions
 
 __all__ = ["as_number", "infer_type", "is_number", "loses_characters", "wider"]
 

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from windtunnel.lifecycle.contract.errors import SourceFormatError
+from windtunnel.lifecycle.contract.source_options import TextOptions
 from windtunnel.lifecycle.data.sources.cast import cast_text
 from windtunnel.lifecycle.data.sources.files import damage_named, opened
-from windtunnel.lifecycle.data.sources.options import TextOptions
 from windtunnel.lifecycle.data.sources.piece import Rejected
 from windtunnel.lifecycle.data.sources.text.convert import Converter, Rows
 from windtunnel.lifecycle.data.sources.text.inference import infer_type, is_number, loses_characters, wider

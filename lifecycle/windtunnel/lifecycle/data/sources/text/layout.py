@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from windtunnel.lifecycle.data.sources.options import TextOptions
+from windtunnel.lifecycle.contract.source_options import TextOptions
 from windtunnel.lifecycle.data.sources.text.inference import infer_type, wider
 from windtunnel.lifecycle.data.sources.text.stream import Head, TextStream
 

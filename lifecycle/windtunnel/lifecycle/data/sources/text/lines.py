@@ -11,11 +11,11 @@ import pyarrow as pa
 from windtunnel.lifecycle.contract.errors import SourceFormatError
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.contract.source_options import TextOptions
 from windtunnel.lifecycle.data.schema import arrow_schema, check_columns
 from windtunnel.lifecycle.data.sources.cast import cast_text
 from windtunnel.lifecycle.data.sources.days import event_columns, event_days
 from windtunnel.lifecycle.data.sources.files import damage_named, opened, unchanged
-from windtunnel.lifecycle.data.sources.options import TextOptions
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece, Rejected, shorten
 from windtunnel.lifecycle.data.sources.text.inference import wider
 from windtunnel.lifecycle.data.sources.text.stream import TextStream

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from windtunnel.lifecycle.data.sources.options import TextOptions
+from windtunnel.lifecycle.contract.source_options import TextOptions
 
 __all__ = ["LOOK_AHEAD", "Block", "Broken", "Offsets", "Record", "Splitter", "count_lines"]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 from windtunnel.lifecycle.contract.errors import SourceFormatError
-from windtunnel.lifecycle.data.sources.options import TextOptions
+from windtunnel.lifecycle.contract.source_options import TextOptions
 from windtunnel.lifecycle.data.sources.text.records import Block, Broken, Splitter, count_lines
 
 __all__ = ["Head", "TextStream"]
