@@ -433,7 +433,7 @@ def _fits(column: Input, values: np.ndarray) -> bool:
 def _meant(name: str, sent: Mapping[str, Any], schema: Schema) -> str:
     """What a missing column may have been mistyped as, or what to do."""
     others = [key for key in list(sent)[: _MOST_NEAR + len(schema.names)] if key not in schema.names][:_MOST_NEAR]
-    near = difflib.get_close_matches(name, [key for key in others if len(key) <= 2 * len(name)], n=1, cutoff=0.8)
+    near = difflib.get_close_matches(name, [key for key in others if len(key) <= 2 * len(name)], n=1, cutoff=0.7)
     return f"; did you mean it by {near[0]!r}?" if near else "; send null where its value is not known"
 
 
