@@ -6,11 +6,12 @@ import pyarrow.compute as pc
 from windtunnel.lifecycle.contract.source_options import TextOptions
 from windtunnel.lifecycle.data.sources.cast import cast_text
 
-__all__ = ["as_number", "infer_type", "is_number", "loses_characters", "wider"]
+__all__ = ["FAMILIES", "as_number", "infer_type", "looks_like", "loses_characters", "wider"]
 
 _INTEGER = r"^(0|-?[1-9]\d{0,18})$"
 _FLOAT = r"^-?(0|[1-9]\d*)?(\.\d+|\.)?([eE][+-]?\d+)?$|^-?(nan|NaN|inf|Infinity)$"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^0[xX][0-9a-fA-F]+$|^[+-]?(nan|NaN|inf|Infinity)$"
+_FLAG = r"^(true|false|True|False|TRUE|FALSE)$"
 _DATE = r"^\d{4}-\d\d-\d\d$"
 _TIME = r"^\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?$"
 
@@ -28,7 +29,7 @@ def infer_type(values: pa.Array, options: TextOptions) -> pa.DataType:
     if not len(present):
         return pa.null()
     text = pc.utf8_trim_whitespace(pc.unique(present))
-    if _all(text, r"^(true|false|True|False|TRUE|FALSE)$"):
+    if _all(text, _FLAG):
         return pa.bool_()
     number = as_number(text, options)
     for kind, pattern in ((pa.int64(), _INTEGER), (pa.float64(), _FLOAT)):
@@ -56,9 +57,14 @@ def as_number(text: pa.Array, options: TextOptions) -> pa.Array:
     return text if options.decimal_point == "." else pc.replace_substring(text, options.decimal_point, ".")
 
 
-def is_number(values: pa.Array, options: TextOptions) -> pa.Array:
-    """Which texts look like numbers, whether or not they would print back."""
-    return pc.match_substring_regex(as_number(pc.utf8_trim_whitespace(values), options), _NUMBER)
+FAMILIES = {"numbers": _NUMBER, "dates": f"{_DATE}|{_TIME}", "true or false": _FLAG}
+"""What texts may look like."""
+
+
+def looks_like(family: str, values: pa.Array, options: TextOptions) -> pa.Array:
+    """Which texts look like numbers (whether or not they would print back), dates, or flags."""
+    text = pc.utf8_trim_whitespace(values)
+    return pc.match_substring_regex(as_number(text, options) if family == "numbers" else text, FAMILIES[family])
 
 
 def loses_characters(values: pa.Array, options: TextOptions) -> pa.Array:
@@ -70,7 +76,7 @@ def loses_characters(values: pa.Array, options: TextOptions) -> pa.Array:
     """
     number = as_number(pc.utf8_trim_whitespace(values), options)
     fits = pc.match_substring_regex(number, f"{_INTEGER}|{_FLOAT}")
-    return pc.and_(is_number(values, options), pc.or_(pc.invert(fits), pc.match_substring_regex(number, r"^-?\d{17,}$")))
+    return pc.and_(looks_like("numbers", values, options), pc.or_(pc.invert(fits), pc.match_substring_regex(number, r"^-?\d{17,}$")))
 
 
 def wider(known: pa.DataType, other: pa.DataType) -> pa.DataType:

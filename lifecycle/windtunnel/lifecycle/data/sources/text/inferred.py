@@ -19,7 +19,7 @@ from windtunnel.lifecycle.data.sources.cast import cast_text
 from windtunnel.lifecycle.data.sources.files import damage_named, opened
 from windtunnel.lifecycle.data.sources.piece import Rejected
 from windtunnel.lifecycle.data.sources.text.convert import Converter, Rows
-from windtunnel.lifecycle.data.sources.text.inference import infer_type, is_number, loses_characters, wider
+from windtunnel.lifecycle.data.sources.text.inference import FAMILIES, infer_type, looks_like, loses_characters, wider
 from windtunnel.lifecycle.data.sources.text.layout import HEADS, Layout, fit_width, looks_like_data, placed, told_delimiter
 from windtunnel.lifecycle.data.sources.text.records import Block, Splitter
 from windtunnel.lifecycle.data.sources.text.stream import Head, TextStream
@@ -35,9 +35,10 @@ _NO_VALUE = re.compile(r"\s*(|NA|N/A|n/a|#N/A|NULL|null|None|none|-|--|\?|\.)\s*
 
 
 class _Column:
-    """Why a column is text: values that are no numbers, and those that would lose characters."""
+    """Why a column is text: values that are no numbers (or dates, or flags), and those that would lose characters."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: str) -> None:
+        self.family = family
         self.values = self.others = self.losing = 0
         self.examples: dict[str, int] = {}
         self.lost: dict[str, int] = {}
@@ -267,16 +268,16 @@ class _Inferred:
 
     def _told(self, name: str, values: pa.Array, rows: Rows, options: TextOptions) -> pa.Array:
         """A column of texts, after a look at why it is one."""
-        number = is_number(values, options)
-        count, present = pc.sum(number).as_py() or 0, len(values) - values.null_count
-        if name not in self._nearly and (not count or count < _NEARLY * present):
+        column = self._nearly.get(name) or _nearly(values, options)
+        if column is None:
             return values
-        column = self._nearly.setdefault(name, _Column())
-        losing = loses_characters(values, options)
-        column.values += present
-        column.others += present - count
-        column.losing += pc.sum(losing).as_py() or 0
-        for mask, examples in ((pc.invert(number), column.examples), (losing, column.lost)):
+        self._nearly[name] = column
+        alike = looks_like(column.family, values, options)
+        losing = loses_characters(values, options) if column.family == "numbers" else pc.equal(values, pa.scalar(None, pa.string()))
+        column.values += len(values) - values.null_count
+        column.others += len(values) - values.null_count - _count(alike)
+        column.losing += _count(losing)
+        for mask, examples in ((pc.invert(alike), column.examples), (losing, column.lost)):
             for i in np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))[:_SAMPLES].tolist():
                 if len(examples) < _SAMPLES:
                     examples.setdefault(values[i].as_py(), rows.line(i))
@@ -289,13 +290,24 @@ class _Inferred:
                 continue
             if column.others:
                 shown = ", ".join(f"{value[:40]!r} (line {line})" for value, line in column.examples.items())
-                text = f"text, because {column.others:,} of {column.values:,} values are no numbers: {shown}"
+                text = f"text, because {column.others:,} of {column.values:,} values are not {column.family}: {shown}"
                 if all(_NO_VALUE.fullmatch(value) for value in column.examples):
                     text += f"; if these mean no value: nulls: {['', *column.examples]}"
                 self.reading.note(name, text)
             if column.losing:
                 shown = ", ".join(f"{value[:40]!r} (line {line})" for value, line in column.lost.items())
                 self.reading.note(name, f"text, because {column.losing:,} of {column.values:,} would lose characters as numbers: {shown}")
+
+
+def _nearly(values: pa.Array, options: TextOptions) -> _Column | None:
+    """Of a column of which most values look like numbers, dates or flags: these."""
+    counts = {family: _count(looks_like(family, values, options)) for family in FAMILIES}
+    family = max(counts, key=lambda family: counts[family])
+    return _Column(family) if counts[family] and counts[family] >= _NEARLY * (len(values) - values.null_count) else None
+
+
+def _count(mask: pa.Array) -> int:
+    return pc.sum(mask).as_py() or 0
 
 
 def _cast(values: pa.Array, kind: pa.DataType, options: TextOptions) -> pa.Array:
@@ -312,7 +324,10 @@ def _cast(values: pa.Array, kind: pa.DataType, options: TextOptions) -> pa.Array
 def _named_layout(header: Head, rows: list[Head], options: TextOptions) -> Layout:
     if options.names:
         return fit_width(list(options.names), rows, header)
-    layout = fit_width([cell.strip() for cell in header.cells], rows, header)
+    names = [cell.strip() for cell in header.cells]
+    if not names[-1] and rows and not any(row.cells[-1].strip() for row in rows if len(row.cells) == len(names)):
+        return Layout(_names(names, trailing=True), header.raw, trailing=True)
+    layout = fit_width(names, rows, header)
     return layout._replace(names=_names(layout.names, trailing=layout.trailing))
 
 

@@ -61,7 +61,8 @@ class TextStream:
         self._held, self._ended, self.line = b"", False, 1
         self._fill(_HEAD)
         self._check_text()
-        self._held = self._held.removeprefix(codecs.BOM_UTF8)
+        while self._held.startswith(codecs.BOM_UTF8):  # some programs write it twice
+            self._held = self._held.removeprefix(codecs.BOM_UTF8)
         for _ in range(options.skip_lines):
             while b"\n" not in self._held and not self._ended:
                 self._fill(_HEAD)
