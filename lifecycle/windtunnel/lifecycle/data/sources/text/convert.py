@@ -19,6 +19,7 @@ from windtunnel.lifecycle.contract.errors import SourceFormatError
 from windtunnel.lifecycle.contract.source_options import TextOptions
 from windtunnel.lifecycle.data.sources.cast import FALSE, TRUE, cast_text, is_inexact, is_too_fine
 from windtunnel.lifecycle.data.sources.piece import Rejected, shorten
+from windtunnel.lifecycle.data.sources.text.layout import Layout
 from windtunnel.lifecycle.data.sources.text.records import Block, Offsets, Record, Splitter
 
 __all__ = ["Converter", "Rows"]
@@ -90,28 +91,16 @@ class Converter:
     """Makes rows of blocks.
 
     Args:
-        names: of the file's columns, each only once.
+        layout: the file's columns, each under a name of its own.
         types: the columns that are wanted, in order, and as what.
         options: how the file is written.
         splitter: what cut the blocks.
-        header: the bytes of the record that names the columns; a repetition of it is no row.
-        trailing: whether each record ends with a delimiter: the last cell must then be empty.
         where: what to call the file in messages.
     """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        types: Mapping[str, pa.DataType],
-        options: TextOptions,
-        splitter: Splitter,
-        *,
-        header: bytes = b"",
-        trailing: bool = False,
-        where: str = "",
-    ) -> None:
-        self.names, self.types, self.options = list(names), dict(types), options
-        self._splitter, self._header, self._trailing, self._where = splitter, header, trailing, where
+    def __init__(self, layout: Layout, types: Mapping[str, pa.DataType], options: TextOptions, splitter: Splitter, where: str) -> None:
+        self.names, self.types, self.options = list(layout.names), dict(types), options
+        self._splitter, self._header, self._trailing, self._where = splitter, layout.header, layout.trailing, where
         self._as_text = {name for name, kind in types.items() if options.thousands and not pa.types.is_string(kind)}
         self._cut: set[str] = set()
         self._convert = self._options()

@@ -96,9 +96,7 @@ class _Declared:
         """The rows, good and bad."""
         layout = self._layout
         splitter = Splitter(self._options, len(layout.names))
-        converter = Converter(
-            layout.names, self._types(), self._options, splitter, header=layout.header, trailing=layout.trailing, where=self._name
-        )
+        converter = Converter(layout, self._types(), self._options, splitter, self._name)
         many_lines = 0
         for block in self._stream.blocks(splitter):
             rows = converter.rows(block)

@@ -141,15 +141,14 @@ class _Inferred:
         text = TextStream(stream, TextOptions.of(self._given, name), name)
         options, layout = self._lay_out(text, name)
         splitter = Splitter(options, len(layout.names))
-        where = {"header": layout.header, "trailing": layout.trailing, "where": name}
         columns = layout.names[: len(layout.names) - layout.trailing]
-        texts = Converter(layout.names, dict.fromkeys(columns, pa.string()), options, splitter, **where)
+        texts = Converter(layout, dict.fromkeys(columns, pa.string()), options, splitter, name)
         typed: _Strictly | None = None
         rows = 0
         for block in text.blocks(splitter):
             if typed is None or self._may_lose(block):
                 batch = self._from_texts(texts.rows(block), options)
-                typed = _Strictly(layout.names, {column: self._kinds[column] for column in columns}, options, splitter, **where)
+                typed = _Strictly(layout, {column: self._kinds[column] for column in columns}, options, splitter, name)
             else:
                 batch = self._from_types(typed, texts, block, options)
             rows += batch.num_rows
