@@ -126,3 +126,79 @@ def test_a_name_that_is_not_the_files_is_refused(folder):
 def test_a_folder_that_is_not_there():
     with pytest.raises(ProblemError, match="is not a folder"):
         check_problems("nowhere")
+
+
+def flights(**more):
+    return parse({**yaml.safe_load((DAGS / "problems" / "flight_delays.yaml").read_text(encoding="utf-8")), **more})
+
+
+def survived(dag):
+    return DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+
+
+def test_a_schedule_of_assets_of_times_and_of_both():
+    assets = {"assets": ["bookings.examples", "s3://lake/raw", "somebodys_asset"]}
+    dag = survived(lifecycle_dags(flights(schedule=assets))[0])
+    assert type(dag.timetable).__name__ == "AssetTriggeredTimetable"
+    assert {key.name for key, _ in dag.timetable.asset_condition.iter_assets()} == {"bookings.examples", "s3://lake/raw"}
+    both = survived(lifecycle_dags(flights(schedule={**assets, "cron": "0 3 * * *", "any": True}))[0])
+    assert type(both.timetable).__name__ == "AssetOrTimeSchedule"
+    with pytest.raises(ProblemError, match="schedule"):
+        flights(schedule={"assets": []})
+
+
+def test_times_are_of_the_problems_zone_summer_time_included():
+    dag = survived(lifecycle_dags(flights(timezone="America/New_York", windows={"train_days": 7}, schedule="0 0 * * *"))[0])
+    restriction = TimeRestriction(earliest=pendulum.datetime(2013, 3, 10, tz="America/New_York"), latest=None, catchup=True)
+    info = dag.timetable.next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
+    assert info.data_interval.end - info.data_interval.start == pendulum.duration(hours=23), "clocks go forward on that day"
+    closed = lifecycle_dags(flights(timezone="America/New_York"))[0].timetable
+    last = TimeRestriction(earliest=pendulum.datetime(2013, 12, 31, tz="America/New_York"), latest=None, catchup=True)
+    assert closed.next_dagrun_info(last_automated_data_interval=None, restriction=last) is not None, "31 December ends there, not in UTC"
+    with pytest.raises(ProblemError, match="no time zone of the IANA database"):
+        flights(timezone="New York")
+
+
+def test_time_outs_are_sane_and_people_have_time_to_answer():
+    dag = survived(lifecycle_dags(flights())[0])
+    assert dag.get_task("train").execution_timeout.total_seconds() == 6 * 3600
+    assert dag.get_task("approve").execution_timeout is None
+    assert dag.dagrun_timeout.total_seconds() > 72 * 3600
+
+
+def test_airflows_own_options_come_from_the_file_or_from_register_problems(folder):
+    call = "# airflow dags\nfrom windtunnel.operators import register_problems\nregister_problems('problems', globals(), {})\n"
+    (folder / "lifecycle.py").write_text(call.format("retries=7, pool='gpu', timezone='Europe/Berlin'"))
+    path = folder / "problems" / "flight_delays.yaml"
+    mine = "dag: { retries: 1, owner_links: { a: 'mailto:a@example.org' }, deadline: 06:00:00 }\n"
+    path.write_text(path.read_text(encoding="utf-8") + mine)
+    found = bag(folder)
+    assert not found.import_errors
+    dag = found.dags["flight_delays"]
+    assert (dag.get_task("train").retries, dag.get_task("train").pool, str(dag.timetable._timezone)) == (1, "gpu", "Europe/Berlin")
+    (folder / "lifecycle.py").write_text(call.format("poool='gpu'"))
+    ((_, message),) = bag(folder).import_errors.items()
+    assert "did you mean 'pool'?" in message
+
+
+def test_who_may_start_a_retraining_how_and_who_is_told_when_it_is_late():
+    options = {
+        "allowed_run_types": ["scheduled", "backfill"],
+        "deadline": "06:00:00",
+        "owner_links": {"flight-operations@example.org": "mailto:a@b.c"},
+    }
+    dag = survived(lifecycle_dags(flights(dag=options, alerts=[{"notifier": "somewhere.Notifier"}]))[0])
+    assert {kind.value for kind in dag.allowed_run_types} == {"scheduled", "backfill"}
+    assert len(dag.deadline) == 1
+    assert dag.owner_links
+    assert all(task.has_on_failure_callback for task in dag.tasks), "every stage tells of its failure"
+    with pytest.raises(ProblemError, match="default_args must not have retries"):
+        flights(dag={"default_args": {"retries": 1}})
+
+
+def test_stages_are_grouped_and_explained(retraining):
+    groups = {name: set(group.children) for name, group in retraining.task_group.get_task_group_dict().items() if name}
+    assert groups["data"] == {"ingest", "profile", "validate"}
+    assert groups["decision"] == {"approve", "register", "deploy"}
+    assert len({task.ui_color for task in retraining.tasks}) == len(retraining.tasks)
+    assert all(task.doc_md for task in retraining.tasks)

@@ -218,3 +218,88 @@ def test_a_counterfactual_run_is_decided_by_the_gates_and_asks_nobody(home, prob
     assert "nothing follows from it" in decision.reason
     (entry,) = Ledger(airflow_settings()).entries("flight_delays", ("decision",))
     assert entry.run["counterfactual"] is True
+
+
+@pytest.mark.parametrize(
+    ("conf", "declared", "message"),
+    [
+        ({"windw_end": "2013-02-01"}, ["window_end"], "did you mean 'window_end'"),
+        ({"windw_end": "2013-02-01"}, [], "did you mean 'window_end'"),
+        ({"region": "eu"}, ["window_end"], "allowed: counterfactual"),
+        ({"promotion": "auto"}, [], "a run may only be stricter"),
+        ({"promotion": "perhaps"}, [], "promotion must be one of auto, ask, never"),
+    ],
+)
+def test_a_run_that_asks_for_what_is_not_known_or_for_less_than_the_file_is_refused_at_once(home, problem, conf, declared, message):
+    asking = problem.model_copy(update={"approval": problem.approval.model_copy(update={"promotion": "ask"})})
+    values = context()
+    values["dag_run"].conf = conf
+    values["dag"] = SimpleNamespace(params=dict.fromkeys(declared))
+    with pytest.raises(errors.ConfigurationError, match=message) as caught:
+        IngestOperator(task_id="ingest", problem=asking, data_version="").execute(values)
+    assert RETRY_POLICY.evaluate(caught.value, try_number=1, max_tries=2).action == RetryAction.FAIL
+
+
+def test_a_dags_own_keys_are_its_own(home, problem):
+    values = context()
+    values["dag_run"].conf = {"region": "eu", "promotion": "never"}
+    assert IngestOperator(task_id="ingest", problem=problem, data_version="").execute(values)["rows"] > 0
+
+
+def test_a_data_version_that_does_not_exist_fails_at_once(home, problem):
+    IngestOperator(task_id="ingest", problem=problem, data_version="").execute(context())
+    with pytest.raises(errors.ConfigurationError, match="has no version '17'") as caught:
+        IngestOperator(task_id="ingest", problem=problem, data_version="17").execute(context())
+    assert RETRY_POLICY.evaluate(caught.value, try_number=1, max_tries=2).action == RetryAction.FAIL
+
+
+class Events(dict):
+    """What a task gets as ``outlet_events``: per alias, the assets that it added."""
+
+    def __missing__(self, alias):
+        self[alias] = SimpleNamespace(added=[], add=lambda asset, extra: self[alias].added.append((asset.name, extra)))
+        return self[alias]
+
+    @property
+    def told(self):
+        return [event for accessor in self.values() for event in accessor.added]
+
+
+@pytest.mark.parametrize(("run_type", "name"), [("scheduled", "flight_delays.examples"), ("backfill", "flight_delays.backfill")])
+def test_assets_have_events_only_for_what_happened(home, problem, run_type, name):
+    values = context(run_type) | {"outlet_events": Events()}
+    values["dag_run"].start_date = dt.datetime.now(dt.UTC)
+    snapshot = IngestOperator(task_id="ingest", problem=problem, data_version="").execute(values)
+    ((asset, extra),) = values["outlet_events"].told
+    assert asset == name
+    assert (extra["snapshot"], extra["rows"], extra["cutoff"]) == (str(snapshot["snapshot_id"]), snapshot["rows"], "2013-02-01")
+    assert extra["run_type"] == run_type
+    later = context(run_type) | {"outlet_events": Events()}
+    later["dag_run"].start_date = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2)
+    IngestOperator(task_id="ingest", problem=problem, data_version="").execute(later)
+    assert later["outlet_events"].told == [], "nothing was new"
+
+
+def test_what_the_monitor_sees_reaches_the_notifiers(home, problem, tmp_path, monkeypatch):
+    from windtunnel.operators import MonitorOperator
+
+    (tmp_path / "heard.py").write_text(
+        "from airflow.sdk import BaseNotifier\n"
+        "class Hear(BaseNotifier):\n"
+        "    def notify(self, context):\n        from pathlib import Path; Path(context['where']).write_text(context['exception'])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = parse({**problem.model_dump(mode="json", by_alias=True, exclude_none=True), "alerts": [{"notifier": "heard.Hear"}]})
+    MonitorOperator(task_id="monitor", problem=told).execute(context() | {"where": str(tmp_path / "heard")})
+    assert "has no champion" in (tmp_path / "heard").read_text()
+
+
+def test_a_killed_task_takes_its_processes_along(problem):
+    import subprocess
+
+    import psutil
+
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    ProfileOperator(task_id="profile", problem=problem, snapshot=None).on_kill()
+    assert not psutil.pid_exists(child.pid)
+    child.wait()

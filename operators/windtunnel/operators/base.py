@@ -217,7 +217,7 @@ class StageOperator(Staged, BaseOperator):
 
     def window(self, context: "Context") -> Window:
         """The window that this run is about."""
-        window = resolve_window(context, self.problem.windows)
+        window = resolve_window(context, self.problem.windows, self.problem.timezone)
         self.log.info("window %s to %s (%s), data cut-off %s", window.start, window.end, window.origin, window.cutoff)
         return window
 
@@ -226,6 +226,8 @@ def with_defaults(row: Stage, problem: Problem, kwargs: dict[str, Any]) -> None:
     """Fill in what a stage's task has where the DAG does not say it: retry policy, alerts, docs."""
     kwargs.setdefault("retry_policy", RETRY_POLICY)
     kwargs.setdefault("doc_md", f"Leaves behind {row.leaves}.")
+    if not row.asks:  # a task that waits for a person has its response_timeout
+        kwargs.setdefault("execution_timeout", problem.dag.execution_timeout)
     if problem.alerts:
         from windtunnel.operators.telling.alerts import alerts_of
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
@@ -18,6 +19,7 @@ class ClosedHistoryTimetable(CronDataIntervalTimetable):
     Args:
         cron: the cron expression.
         until: no interval ends after this day.
+        timezone: the time zone of both.
 
     Example:
         >>> timetable = ClosedHistoryTimetable("0 0 * * *", dt.date(2014, 1, 1))
@@ -25,9 +27,10 @@ class ClosedHistoryTimetable(CronDataIntervalTimetable):
         True
     """
 
-    def __init__(self, cron: str, until: dt.date) -> None:
-        super().__init__(cron, timezone="UTC")
+    def __init__(self, cron: str, until: dt.date, timezone: str = "UTC") -> None:
+        super().__init__(cron, timezone=timezone)
         self.until = until
+        self._zone = timezone
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ClosedHistoryTimetable) and self.serialize() == other.serialize()
@@ -42,16 +45,16 @@ class ClosedHistoryTimetable(CronDataIntervalTimetable):
 
     def serialize(self) -> dict[str, Any]:
         """Plain data, for Airflow's database."""
-        return {"cron": self._expression, "until": self.until.isoformat()}
+        return {"cron": self._expression, "until": self.until.isoformat(), "timezone": self._zone}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> "ClosedHistoryTimetable":
         """The timetable again."""
-        return cls(data["cron"], dt.date.fromisoformat(data["until"]))
+        return cls(data["cron"], dt.date.fromisoformat(data["until"]), data.get("timezone", "UTC"))
 
     def next_dagrun_info(self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction) -> DagRunInfo | None:
         """The next run, if its data lies before the end."""
-        found = super().next_dagrun_info(last_automated_data_interval=last_automated_data_interval, restriction=restriction)
-        if found is None or found.data_interval is None or found.data_interval.end.date() > self.until:
+        upcoming = super().next_dagrun_info(last_automated_data_interval=last_automated_data_interval, restriction=restriction)
+        if upcoming is None or upcoming.data_interval is None:
             return None
-        return found
+        return upcoming if upcoming.data_interval.end.astimezone(ZoneInfo(self._zone)).date() <= self.until else None

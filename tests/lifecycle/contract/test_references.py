@@ -20,7 +20,7 @@ def test_what_is_no_snapshot_is_refused(wrong):
 
 
 def test_kinds_are_unique():
-    kinds = [getattr(references, name).kind for name in references.__all__]
+    kinds = [getattr(references, name).kind for name in references.__all__ if name != "of_kind"]
     assert len(set(kinds)) == len(kinds)
 
 

@@ -1,13 +1,15 @@
 """Windows: the time that a run is about, whichever way the run was started.
 
 Time is data time. A run learns from the ``train_days`` that end at its **data cut-off**; models are ordered by that, never by when they
-were trained.
+were trained. The cut-off of a run is the end of the last whole day (or week) of the problem's time zone: a day that is not over has not
+all of its rows, and a cut-off that claims it would be a lie.
 """
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
+from zoneinfo import ZoneInfo
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.problem import Windows
@@ -24,7 +26,7 @@ class Window:
     Attributes:
         start: the first day.
         end: the day after the last: the data cut-off.
-        origin: how it was found, for the log: ``conf``, ``partition``, ``interval``, ``logical_date``, ``now``.
+        origin: where it is from, for the log: ``conf``, ``partition``, ``interval``, ``logical_date``, ``asset``, ``now``.
     """
 
     start: dt.date
@@ -55,17 +57,21 @@ class Window:
         return cls(_date(values["start"], "start"), _date(values["end"], "end"), str(values.get("origin", "conf")))
 
 
-def resolve_window(context: Mapping[str, Any], windows: Windows) -> Window:
+def resolve_window(context: Mapping[str, Any], windows: Windows, timezone: str = "UTC") -> Window:
     """The training window of a run.
 
     What a task sees differs with how its run started; the first of these that is there decides the cut-off:
 
-    1. ``window_start`` and/or ``window_end`` in the params (the trigger form) or the run's conf;
+    1. ``window_start`` and/or ``window_end`` in the params (the trigger form) or the run's conf: taken as they are;
     2. a partition (``CronPartitionTimetable``, a partitioned asset): ``partition_date``, or a ``partition_key`` that begins with an ISO
-       date: the cut-off is the day after;
-    3. a data interval with a width (schedule, backfill): its end;
+       date: the end of that day (with ``windows.unit: week`` of the week that begins then); of a partition of hours, that day's begin;
+    3. a data interval with a width (schedule, backfill): the last whole day before its end;
     4. a logical date alone, or a zero-width interval (``@daily`` in Airflow 3): the day it falls on is the first that is not seen;
-    5. nothing (a manual run without a logical date, an asset event): ``run_after``, or now.
+    5. asset events of ours that started the run: the newest ``cutoff`` that they tell;
+    6. nothing (a manual run without a logical date): ``run_after``, or now.
+
+    Moments become days in the problem's time zone, so that a schedule of midnight in New York ends days there, summer time included. With
+    ``windows.unit: week`` the cut-off of 2 to 6 is the Monday at or before it.
 
     The window never reaches over the problem's ``history_start`` and ``history_end``: a run "as of now" over a closed history is about
     its newest days.
@@ -73,6 +79,7 @@ def resolve_window(context: Mapping[str, Any], windows: Windows) -> Window:
     Args:
         context: Airflow's task context, or any mapping with its keys.
         windows: the problem's windows.
+        timezone: the problem's time zone, an IANA name.
 
     Raises:
         ConfigurationError: a date is not a date, or the window is empty.
@@ -80,10 +87,13 @@ def resolve_window(context: Mapping[str, Any], windows: Windows) -> Window:
     Example:
         >>> resolve_window({"params": {"window_end": "2013-02-01"}}, Windows(train_days=7)).to_dict()
         {'start': '2013-01-25', 'end': '2013-02-01', 'origin': 'conf'}
+        >>> evening = dt.datetime(2013, 2, 2, 3, tzinfo=dt.UTC)  # still the first of February in New York
+        >>> resolve_window({"run_after": evening}, Windows(train_days=7), "America/New_York").cutoff
+        '2013-02-01'
     """
     run = context.get("dag_run")
     asked = {**_mapping(context.get("params")), **{k: v for k, v in _mapping(getattr(run, "conf", None)).items() if v is not None}}
-    end, origin = _cutoff(context, run, asked)
+    end, origin = _cutoff(context, run, asked, windows, ZoneInfo(timezone))
     if windows.history_end is not None and end > windows.history_end:
         if origin == "conf":
             raise ConfigurationError(
@@ -104,38 +114,67 @@ def resolve_window(context: Mapping[str, Any], windows: Windows) -> Window:
     return Window(start, end, origin)
 
 
-def _cutoff(context: Mapping[str, Any], run: Any, asked: Mapping[str, Any]) -> tuple[dt.date, str]:
+def _cutoff(context: Mapping[str, Any], run: Any, asked: Mapping[str, Any], windows: Windows, zone: ZoneInfo) -> tuple[dt.date, str]:
     if asked.get("window_end"):
         return _date(asked["window_end"], "window_end"), "conf"
-    partition = context.get("partition_date") or getattr(run, "partition_date", None)
-    if partition:
-        return _date(partition, "partition_date") + _DAY, "partition"
+    partition = _partition(context, run, windows, zone)
+    if partition is not None:
+        return partition, "partition"
+    moment, origin = _moment(context, run)
+    day = _date(moment, origin, zone)
+    return (_monday(day) if windows.unit == "week" else day), origin
+
+
+def _partition(context: Mapping[str, Any], run: Any, windows: Windows, zone: ZoneInfo) -> dt.date | None:
+    """The end of the run's partition, or None where it has none."""
+    date = context.get("partition_date") or getattr(run, "partition_date", None)
     key = context.get("partition_key") or getattr(run, "partition_key", None)
-    if key:
-        return _date(str(key)[:10], "partition_key") + _DAY, "partition"
+    if not date and not key:
+        return None
+    day = _date(date, "partition_date", zone) if date else _date(str(key)[:10], "partition_key")
+    if windows.unit == "week":
+        return _monday(day) + 7 * _DAY
+    hour = isinstance(date, dt.datetime) and _aware(date).astimezone(zone).time() != dt.time()
+    return day if hour else day + _DAY  # the day of a partition of hours is not over
+
+
+def _moment(context: Mapping[str, Any], run: Any) -> tuple[Any, str]:
+    """The moment, or the day, up to which a run without a partition may know; and where it is from."""
     start, end = (context.get(name) or getattr(run, name, None) for name in ("data_interval_start", "data_interval_end"))
     if start and end and start < end:
-        return _ceil(end), "interval"
+        return end, "interval"
     logical = context.get("logical_date") or getattr(run, "logical_date", None)
     if logical:
-        return _date(logical, "logical_date"), "logical_date"
-    now = getattr(run, "run_after", None) or context.get("run_after") or dt.datetime.now(dt.UTC)
-    return _date(now, "run_after"), "now"
+        return logical, "logical_date"
+    told = _told(context.get("triggering_asset_events"))
+    if told:
+        return told, "asset"
+    return getattr(run, "run_after", None) or context.get("run_after") or dt.datetime.now(dt.UTC), "now"
 
 
-def _ceil(moment: dt.datetime) -> dt.date:
-    """The first day that begins at or after a moment, so that a window of hours is not cut off."""
-    day = _date(moment, "data_interval_end")
-    return day if moment.astimezone(dt.UTC).time() == dt.time() else day + _DAY
+def _told(events: Any) -> str:
+    """The newest cut-off that asset events of ours tell; empty if none does."""
+    lists: Iterable[Any] = events.values() if hasattr(events, "values") else ()
+    extras = (getattr(event, "extra", None) or {} for entries in lists for event in entries)
+    return max((str(extra["cutoff"]) for extra in extras if isinstance(extra, Mapping) and extra.get("cutoff")), default="")
+
+
+def _monday(day: dt.date) -> dt.date:
+    return day - _DAY * day.weekday()
 
 
 def _mapping(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else dict(value.dump()) if hasattr(value, "dump") else {}
 
 
-def _date(value: Any, name: str) -> dt.date:
+def _aware(moment: dt.datetime) -> dt.datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
+
+
+def _date(value: Any, name: str, zone: dt.tzinfo = dt.UTC) -> dt.date:
+    """A date from a date, a text that begins with one, or a moment, which falls on a day of a time zone."""
     if isinstance(value, dt.datetime):
-        return (value if value.tzinfo is None else value.astimezone(dt.UTC)).date()
+        return (value if value.tzinfo is None else value.astimezone(zone)).date()
     if isinstance(value, dt.date):
         return value
     try:

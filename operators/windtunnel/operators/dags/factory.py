@@ -9,19 +9,18 @@ A DAG file needs two lines; the operators serve in anybody's own DAG just as wel
     register_problems("problems", globals())
 """
 
-import datetime as dt
 import inspect
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, XComArg, get_parsing_context
+from airflow.sdk import DAG, Param, TaskGroup, XComArg, get_parsing_context
 
 from windtunnel.lifecycle.contract.errors import ProblemError
 from windtunnel.lifecycle.contract.problem import Problem, load
 from windtunnel.lifecycle.contract.run import PROMOTIONS, stricter
 from windtunnel.lifecycle.contract.stages import STAGES, Stage, resolve, stage
-from windtunnel.operators.timetable import ClosedHistoryTimetable
+from windtunnel.operators.dags.options import check_defaults, common_of, retraining_options, timetable_of, with_options
 
 __all__ = ["check_problems", "lifecycle_dags", "register_problems", "retraining_dag"]
 
@@ -33,7 +32,7 @@ def lifecycle_dags(problem: Problem) -> list[DAG]:
     return [retraining_dag(problem), _monitoring_dag(problem), _feedback_dag(problem)]
 
 
-def register_problems(folder: str | Path, namespace: MutableMapping[str, Any]) -> None:
+def register_problems(folder: str | Path, namespace: MutableMapping[str, Any], **defaults: Any) -> None:
     """Turn every problem file of a folder into its DAGs, in a DAG file's globals.
 
     A file that is wrong is left out here, so that the other problems' DAGs stay; `check_problems`, called in a DAG file of its own,
@@ -42,7 +41,13 @@ def register_problems(folder: str | Path, namespace: MutableMapping[str, Any]) -
     Args:
         folder: the folder; relative to the calling DAG file.
         namespace: ``globals()`` of the DAG file.
+        **defaults: ``timezone`` and fields of a problem file's section ``dag``, such as ``pool`` or ``execution_timeout``, for the problems
+            whose files do not say them.
+
+    Raises:
+        ConfigurationError: a default is wrong.
     """
+    check_defaults(defaults)
     wanted = get_parsing_context().dag_id
     for path in _files(_resolve(folder, namespace)):
         if wanted is not None and wanted not in {path.stem, path.stem + _MONITORING, path.stem + _FEEDBACK}:
@@ -53,7 +58,7 @@ def register_problems(folder: str | Path, namespace: MutableMapping[str, Any]) -
             if wanted is not None:
                 raise
             continue
-        for dag in lifecycle_dags(problem):
+        for dag in lifecycle_dags(with_options(problem, defaults)):
             namespace[f"dag_{dag.dag_id}"] = dag
 
 
@@ -79,8 +84,9 @@ def check_problems(folder: str | Path) -> None:
 
 def retraining_dag(problem: Problem) -> DAG:
     """The retraining DAG of a problem: from ingest to deploy, each stage given what the stages before it hand on."""
-    schedule = _timetable(problem.schedule, problem.windows.history_end)
-    with DAG(dag_id=problem.name, schedule=schedule, params=_params(problem), max_active_runs=4, **_common(problem)) as dag:
+    options = retraining_options(problem)
+    schedule = timetable_of(problem, problem.schedule)
+    with DAG(dag_id=problem.name, schedule=schedule, params=_params(problem), **options, **common_of(problem)) as dag:
         groups = {name: TaskGroup(name, prefix_group_id=False, tooltip=tip) for name, tip in _GROUPS.items()}
         handed_on: dict[str, XComArg] = {}  # kind of reference -> the newest of it
         before = None
@@ -137,33 +143,13 @@ def _feedback_dag(problem: Problem) -> DAG:
 
 def _looking_back(problem: Problem, suffix: str) -> DAG:
     """An empty DAG on the monitoring schedule, with a window to choose, one run at a time."""
-    schedule = _timetable(problem.monitoring.schedule, problem.windows.history_end)
-    return DAG(dag_id=problem.name + suffix, schedule=schedule, params=_window_params(problem), max_active_runs=1, **_common(problem))
-
-
-def _common(problem: Problem) -> dict[str, Any]:
-    start = problem.start_date
-    return {
-        "description": problem.title or problem.description.strip().split("\n")[0],
-        "doc_md": f"# {problem.title or problem.name}\n\n{problem.description}\n\nOwner: {problem.owner}",
-        "start_date": dt.datetime(start.year, start.month, start.day, tzinfo=dt.UTC),
-        "catchup": False,
-        "tags": ["windtunnel", problem.task, *problem.tags],
-        "default_args": {
-            "owner": problem.owner,
-            "retries": 2,
-            "retry_delay": dt.timedelta(seconds=5),
-            "retry_exponential_backoff": True,
-            "max_retry_delay": dt.timedelta(minutes=10),
-        },
-    }
-
-
-def _timetable(cron: str | None, until: dt.date | None) -> Any:
-    """A timetable with real data intervals (``@daily`` and plain cron strings have none in Airflow 3), up to the end of the data."""
-    if cron is None:
-        return None
-    return ClosedHistoryTimetable(cron, until) if until else CronDataIntervalTimetable(cron, timezone="UTC")
+    return DAG(
+        dag_id=problem.name + suffix,
+        schedule=timetable_of(problem, problem.monitoring.schedule),
+        params=_window_params(problem),
+        max_active_runs=1,
+        **common_of(problem),
+    )
 
 
 def _window_params(problem: Problem) -> dict[str, Param]:

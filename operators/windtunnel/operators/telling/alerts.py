@@ -2,7 +2,7 @@
 
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
@@ -12,7 +12,7 @@ from windtunnel.lifecycle.contract.problem import Problem
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-__all__ = ["Alert", "alerts_of", "raise_alarm"]
+__all__ = ["Alert", "alerts_of", "deadline_missed", "raise_alarm"]
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,15 @@ def raise_alarm(problem: Problem, context: "Context", text: str) -> None:
         alert.notify(told)
 
 
+def deadline_missed(problem: str, alerts: Sequence[Mapping[str, Any]], context: "Context | None" = None) -> None:
+    """Tell the problem's people of a retraining that is not done by its deadline; Airflow calls it in a worker."""
+    run = (context or {}).get("dag_run") or {}
+    run_id = run.get("run_id", "") if isinstance(run, Mapping) else getattr(run, "run_id", "")
+    told: Any = {**(context or {}), "exception": f"the retraining of {problem} is not done by its deadline: run {run_id}"}
+    for alert in alerts:
+        Alert(notifier=str(alert["notifier"]), options=alert.get("options")).notify(told)
+
+
 class Alert(BaseNotifier):
     """Any notifier by its import path: its module is imported when there is something to tell, not when the DAG is parsed.
 
@@ -39,7 +48,7 @@ class Alert(BaseNotifier):
 
     template_fields: Sequence[str] = ()
 
-    def __init__(self, *, notifier: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, notifier: str, options: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.notifier = notifier
         self.options = dict(options or {})

@@ -14,6 +14,7 @@ from windtunnel.lifecycle.contract.problem.monitoring import Monitoring
 from windtunnel.lifecycle.contract.problem.parts import ColumnType, Task
 from windtunnel.lifecycle.contract.problem.problem import Problem
 from windtunnel.lifecycle.contract.problem.reading import json_schema, load, parse
+from windtunnel.lifecycle.contract.problem.scheduling import AssetSchedule, DagOptions
 from windtunnel.lifecycle.contract.problem.serving import Lookup, Manifests, Serving
 from windtunnel.lifecycle.contract.problem.source import EventTime, Source
 from windtunnel.lifecycle.contract.problem.worth import Costs, Kpi
@@ -21,10 +22,12 @@ from windtunnel.lifecycle.contract.problem.worth import Costs, Kpi
 __all__ = [
     "Alert",
     "Approval",
+    "AssetSchedule",
     "Baseline",
     "Budget",
     "ColumnType",
     "Costs",
+    "DagOptions",
     "EventTime",
     "Explanations",
     "Features",

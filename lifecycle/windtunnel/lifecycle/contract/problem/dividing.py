@@ -22,6 +22,7 @@ class Splits(Part):
 class Windows(Part):
     """Which time a run is about."""
 
+    unit: Literal["day", "week"] = Field("day", description="a run's cut-off is the end of the last whole one, in the problem's timezone")
     train_days: int = Field(28, ge=1, description="how many days a model learns from")
     history_start: dt.date | None = Field(None, description="no data before this day")
     history_end: dt.date | None = Field(None, description="no data on or after this day: a closed history")

@@ -16,6 +16,7 @@ from windtunnel.lifecycle.contract.problem.label import Label
 from windtunnel.lifecycle.contract.problem.model import Baseline, Budget, Explanations, Model
 from windtunnel.lifecycle.contract.problem.monitoring import Monitoring
 from windtunnel.lifecycle.contract.problem.parts import ColumnType, Name, Part, Task
+from windtunnel.lifecycle.contract.problem.scheduling import AssetSchedule, DagOptions, Timezone
 from windtunnel.lifecycle.contract.problem.serving import Serving
 from windtunnel.lifecycle.contract.problem.source import EventTime, Source
 from windtunnel.lifecycle.contract.problem.worth import Costs, Kpi
@@ -69,13 +70,17 @@ class Problem(Part):
     approval: Approval = Field(default_factory=Approval, description="who lets a model through")
     serving: Serving = Field(default_factory=Serving, description="how the model is served")
     monitoring: Monitoring = Field(default_factory=Monitoring, description="when a live model is no longer fit")
-    alerts: list[Alert] = Field(default_factory=list, description="who is told, once, when validation stops a run")
+    alerts: list[Alert] = Field(default_factory=list, description="who is told, once, when a stage failed or the monitor sees something")
     first_suite: Literal["go_on", "stop"] = Field(
         "go_on", description="without a suite the run proposes one: go on with it, or stop until a person has reviewed it"
     )
     suite: str | None = Field(None, description="the Great Expectations suite, a JSON file beside the problem file")
-    schedule: str | None = Field(None, description="cron of the retraining DAG; None: by hand and by backfill only")
+    timezone: Timezone = Field("UTC", description="of schedules, and of the days that a run's cut-off ends")
+    schedule: str | AssetSchedule | None = Field(
+        None, description="cron of the retraining DAG, or {assets: [...]}; None: by hand and by backfill only"
+    )
     start_date: dt.date = Field(dt.date(2024, 1, 1), description="the schedule's first day")
+    dag: DagOptions = Field(default_factory=DagOptions, description="Airflow's own options: time-outs, retries, pool, access, ...")
     tags: list[str] = Field(default_factory=list, description="the DAG's tags")
     directory: str = Field("", exclude=True, description="the folder of the problem file; filled in by load()")
 
