@@ -127,8 +127,7 @@ def _cutoff(context: Mapping[str, Any], run: Any, asked: Mapping[str, Any], wind
 
 def _partition(context: Mapping[str, Any], run: Any, windows: Windows, zone: ZoneInfo) -> dt.date | None:
     """The end of the run's partition, or None where it has none."""
-    date = context.get("partition_date") or getattr(run, "partition_date", None)
-    key = context.get("partition_key") or getattr(run, "partition_key", None)
+    date, key = _of(context, run, "partition_date"), _of(context, run, "partition_key")
     if not date and not key:
         return None
     day = _date(date, "partition_date", zone) if date else _date(str(key)[:10], "partition_key")
@@ -140,16 +139,20 @@ def _partition(context: Mapping[str, Any], run: Any, windows: Windows, zone: Zon
 
 def _moment(context: Mapping[str, Any], run: Any) -> tuple[Any, str]:
     """The moment, or the day, up to which a run without a partition may know; and where it is from."""
-    start, end = (context.get(name) or getattr(run, name, None) for name in ("data_interval_start", "data_interval_end"))
-    if start and end and start < end:
-        return end, "interval"
-    logical = context.get("logical_date") or getattr(run, "logical_date", None)
-    if logical:
-        return logical, "logical_date"
-    told = _told(context.get("triggering_asset_events"))
-    if told:
-        return told, "asset"
-    return getattr(run, "run_after", None) or context.get("run_after") or dt.datetime.now(dt.UTC), "now"
+    start, end = (_of(context, run, name) for name in ("data_interval_start", "data_interval_end"))
+    wide = end if start and end and start < end else None
+    moments = {
+        "interval": wide,
+        "logical_date": _of(context, run, "logical_date"),
+        "asset": _told(context.get("triggering_asset_events")),
+        "now": _of(context, run, "run_after"),
+    }
+    return next(((moment, origin) for origin, moment in moments.items() if moment), (dt.datetime.now(dt.UTC), "now"))
+
+
+def _of(context: Mapping[str, Any], run: Any, name: str) -> Any:
+    """What a task's context says, or its run does."""
+    return context.get(name) or getattr(run, name, None)
 
 
 def _told(events: Any) -> str:

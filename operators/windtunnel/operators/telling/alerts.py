@@ -33,7 +33,7 @@ def deadline_missed(problem: str, alerts: Sequence[Mapping[str, Any]], context: 
     """Tell the problem's people of a retraining that is not done by its deadline; Airflow calls it in a worker."""
     run = (context or {}).get("dag_run") or {}
     run_id = run.get("run_id", "") if isinstance(run, Mapping) else getattr(run, "run_id", "")
-    told: Any = {**(context or {}), "exception": f"the retraining of {problem} is not done by its deadline: run {run_id}"}
+    told: Any = {"dag": None, **(context or {}), "exception": f"the retraining of {problem} is not done by its deadline: run {run_id}"}
     for alert in alerts:
         Alert(notifier=str(alert["notifier"]), options=alert.get("options")).notify(told)
 
