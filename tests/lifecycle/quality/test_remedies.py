@@ -6,11 +6,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
+from windtunnel.beam_jobs.stages import remedied
+from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError, ProblemError
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.references import BalanceRef
+from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.learning.estimators import estimator, evened, weighted
-from windtunnel.operators.base import remedied
 
 
 def problem(**model):
@@ -53,12 +55,12 @@ def test_weights_reach_the_loss_by_the_estimators_own_parameter_or_by_the_rows()
 
 
 def test_a_choice_becomes_the_problems_remedy():
-    asking = problem(class_balance="ask", unanswered="downsample")
-    chosen, who = remedied(asking, BalanceRef("weights", "ana", "chosen in Airflow").to_dict())
-    assert (chosen.model.class_balance, who.by) == ("weights", "ana")
-    assert chosen.part_fingerprint("model") != asking.part_fingerprint("model")
-    assert remedied(asking, None)[0].model.class_balance == "downsample"
-    assert remedied(problem(class_balance="weights"), None)[1] == BalanceRef(
+    asking = RunContext(problem(class_balance="ask", unanswered="downsample"), Settings())
+    chosen, who = remedied(asking, BalanceRef("weights", "ana", "chosen in Airflow"))
+    assert (chosen.problem.model.class_balance, who.by) == ("weights", "ana")
+    assert chosen.problem.part_fingerprint("model") != asking.problem.part_fingerprint("model")
+    assert remedied(asking, None)[0].problem.model.class_balance == "downsample"
+    assert remedied(RunContext(problem(class_balance="weights"), Settings()), None)[1] == BalanceRef(
         "weights", "the problem's rule", "model.class_balance is weights"
     )
 
