@@ -135,7 +135,7 @@ def test_people_correct_the_truth(january, tmp_path):
     truth = january.contents("feedback")["label"].to_pylist()
     rows = flights.select(KEYS).append_column("label", pa.array([str(1 - label) for label in truth]))
     at = dt.datetime(2013, 1, 5, 9, tzinfo=dt.UTC)
-    assert add_labels(january.problem, rows.slice(0, 2), january.settings, by="ada", at=at) == 2
+    assert add_labels(january.problem, rows.slice(0, 2), january.settings, by="ada", at=at).added == 2
     after = join(january)
     assert (before.figures["corrected"], after.figures["corrected"], after.joined) == (0, 2, 3)
     found = january.contents("feedback")

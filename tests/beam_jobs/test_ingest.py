@@ -515,3 +515,25 @@ def test_what_is_gone_or_wrong_is_told(place):
     ref = run(make(), window(), place)
     with pytest.raises(UnavailableError, match="no snapshot 5"):
         files(place, SnapshotRef(ref.table, 5, ref.start, ref.end, 1, 0, ""))
+
+
+def test_a_window_without_a_row_says_where_the_rows_are(tmp_path):
+    (tmp_path / "old.csv").write_text("day,x,y\n2013-05-02,1,0\n2015-05-27,2,1\n", encoding="utf-8")
+    problem = parse(
+        {
+            "name": "p",
+            "owner": "o",
+            "task": "regression",
+            "source": {"format": "csv", "path": str(tmp_path / "old.csv")},
+            "columns": {"day": "date", "x": "int64", "y": "float64"},
+            "event_time": {"column": "day"},
+            "features": {"numeric": ["x"]},
+            "label": {"column": "y"},
+        }
+    )
+    place = Settings(catalog_uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=str(tmp_path / "w"), artifacts=str(tmp_path / "a"))
+    for _ in range(2):  # a retry is told the same
+        with pytest.raises(EmptyWindowError) as caught:
+            ingest(problem, Window(dt.date(2025, 1, 1), dt.date(2026, 1, 1)), place, Progress())
+        assert "the source has 2 rows of 2013-05-02 to 2015-05-27" in str(caught.value)
+        assert "windows.history_end: 2015-05-28" in caught.value.hint

@@ -11,6 +11,7 @@ with a spec of ``{"problem": {...}, "window": {"start": ..., "end": ...}, "setti
 import collections
 import contextlib
 import dataclasses
+import datetime as dt
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, cast
@@ -21,7 +22,7 @@ import fsspec
 from windtunnel.beam_jobs.ingest_write import PieceWriter, publish, write_table
 from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting, spread
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
-from windtunnel.lifecycle.contract.errors import QuarantineLimitError
+from windtunnel.lifecycle.contract.errors import EmptyWindowError, QuarantineLimitError
 from windtunnel.lifecycle.contract.problem import Problem, parse
 from windtunnel.lifecycle.contract.references import SnapshotRef
 from windtunnel.lifecycle.contract.settings import Settings
@@ -87,6 +88,7 @@ def _ingest(problem: Problem, window: Window, settings: Settings, progress: Prog
         places = (f"{examples.location()}/data", f"{quarantine.location()}/data")
         written = _write(problem, todo, places, settings, progress)
         _check_share(problem, window, written)
+        _check_window(problem, window, written, sum(entry.rows for entry in there))
         days, bad_days = _contents(problem, todo, written, places)
         if not problem.event_time and not _delivered_daily(units):  # a source without time is one version of everything
             days |= {entry.day: [] for entry in there if entry.day not in days}
@@ -173,6 +175,25 @@ def _check_share(problem: Problem, window: Window, written: Sequence[Mapping[str
             samples=samples,
         )
     log.warning("%s: %s of %s rows go to quarantine; %s; first: %s", problem.name, f"{rejected:,}", f"{rows:,}", why, first)
+
+
+def _check_window(problem: Problem, window: Window, written: Sequence[Mapping[str, Any]], there: int) -> None:
+    """A window without a row, of a source that has rows of other days, says which: nothing is committed, so it says so every time."""
+    elsewhere = sorted(day for entry in written for day in entry["elsewhere"])
+    if there or not elsewhere or any(entry["rows"] for entry in written):
+        return
+    passed = sum(entry["passed"] for entry in written)
+    after = dt.date.fromisoformat(elsewhere[-1]) + dt.timedelta(days=1)
+    raise EmptyWindowError(
+        f"{problem.name}: no row between {window.start} and {window.end}, but the source has {passed:,} rows of {elsewhere[0]} to "
+        f"{elsewhere[-1]}",
+        hint=f"set windows.history_end: {after} if no more rows will come, or start the run with window_end: {after}",
+        start=str(window.start),
+        end=str(window.end),
+        rows=passed,
+        first=elsewhere[0],
+        last=elsewhere[-1],
+    )
 
 
 def _contents(

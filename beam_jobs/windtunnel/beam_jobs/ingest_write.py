@@ -54,6 +54,7 @@ class PieceWriter:
         self._open: dict[str, _DayFile] = {}
         self._bad: _DayFile | None = None
         self.rows = self.passed = self.rejected = self.delivered = 0
+        self.elsewhere: tuple[dt.date, dt.date] | None = None
         self.reasons: collections.Counter[tuple[str, str]] = collections.Counter()
         self.samples: list[dict[str, Any]] = []
 
@@ -70,13 +71,18 @@ class PieceWriter:
             for day in pc.unique(days).to_pylist():
                 mask = pc.equal(days, pa.scalar(day, pa.date32()))
                 if day not in self._wanted:
-                    self.passed += int(pc.sum(mask).as_py())
+                    self._pass_over(day, int(pc.sum(mask).as_py()))
                     continue
                 part = batch if pc.all(mask).as_py() else batch.filter(mask)
                 self._day_batch(day.isoformat(), part, pa.repeat(pa.scalar(day, pa.date32()), part.num_rows))
         held = sum(entry.held_rows for entry in self._open.values())
         if held > _HELD_ROWS or sum(entry.held_bytes for entry in self._open.values()) > _HELD_BYTES:
             max(self._open.values(), key=lambda entry: entry.held_bytes).flush()
+
+    def _pass_over(self, day: dt.date, rows: int) -> None:
+        """Rows of other days are counted, with the first and last of their days: an empty window can then say where the rows are."""
+        self.passed += rows
+        self.elsewhere = (min(self.elsewhere[0], day), max(self.elsewhere[1], day)) if self.elsewhere else (day, day)
 
     def _day_batch(self, day: str, batch: pa.RecordBatch, days: pa.Array) -> None:
         if day not in self._open:
@@ -132,6 +138,8 @@ class PieceWriter:
             "delivered": self.delivered,
             "rows": self.rows,
             "rejected": self.rejected,
+            "passed": self.passed,
+            "elsewhere": [day.isoformat() for day in self.elsewhere or ()],
             "reasons": [[*key, count] for key, count in self.reasons.most_common(_REASONS)],
             "samples": self.samples,
             "examples": examples,

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.data.rows import label_of, split_of
+from windtunnel.lifecycle.data.schema import arrow_type
 
 
 def problem(**changes):
@@ -84,3 +87,86 @@ def test_without_keys_it_says_what_to_give():
 
 
 PINNED = [6, 10, 12, 15, 20, 23]
+
+
+NOTHING = [math.nan, math.inf, -math.inf, None]
+
+
+def labelled(task, values, kind, positive=None, classes=None):
+    """A problem with that label, and its labels of these values."""
+    problem = parse(
+        {
+            "name": "p",
+            "owner": "o",
+            "task": task,
+            "source": {"format": "csv", "path": "x"},
+            "columns": {"x": "int64", "y": kind},
+            "features": {"numeric": ["x"]},
+            "label": {"column": "y", "positive": positive, "classes": classes},
+        }
+    )
+    return label_of(problem, pa.table({"y": pa.array(values, arrow_type(kind))})).to_pylist()
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("task", "positive", "values", "labels"),
+    [
+        ("binary", {"above": 15}, [14.0, 16.0], [0, 1]),
+        ("binary", {"at_least": 15}, [14.0, 15.0], [0, 1]),
+        ("binary", {"equals": 1}, [0.0, 1.0], [0, 1]),
+        ("binary", {"not_equals": 1}, [0.0, 1.0], [1, 0]),
+        ("anomaly", None, [0.0, 1.0], [0, 1]),
+        ("regression", None, [0.5, 1.5], [0.5, 1.5]),
+    ],
+)
+def test_what_is_no_number_is_no_label(task, positive, values, labels, kind):
+    assert labelled(task, [*values, *NOTHING], kind, positive) == [*labels, None, None, None, None]
+
+
+def test_a_number_that_is_a_class_is_none_where_it_is_no_number():
+    assert [value is None for value in labelled("multiclass", [1.0, *NOTHING], "float64")] == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize("text", ["NaN", "nan", " NAN "])
+@pytest.mark.parametrize(
+    ("task", "positive", "good", "label"),
+    [
+        ("binary", {"above": 15}, "16", 1),
+        ("binary", {"at_least": 15}, "15", 1),
+        ("binary", {"equals": "yes"}, "no", 0),
+        ("binary", {"not_equals": "yes"}, "yes", 0),
+        ("anomaly", None, "1", 1),
+        ("regression", None, "2.5", 2.5),
+        ("multiclass", None, "cat", "cat"),
+    ],
+)
+def test_nan_as_text_is_no_label(task, positive, good, label, text):
+    assert labelled(task, [good, text, None], "string", positive) == [label, None, None]
+
+
+def test_infinity_as_text_is_no_number():
+    assert labelled("regression", ["1", "inf", "-Infinity"], "string") == [1.0, None, None]
+    assert labelled("binary", ["16", "inf"], "string", {"above": 15}) == [1, None]
+
+
+def test_a_class_that_is_called_nan_stays_one():
+    assert labelled("multiclass", ["NaN", "b"], "string", classes=["NaN", "b"]) == ["NaN", "b"]
+    assert labelled("binary", ["nan", "b"], "string", {"equals": "nan"}) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("task", "positive", "values", "kind", "said"),
+    [
+        ("anomaly", None, ["normal", "attack"], "string", "label column 'y' of type string does not fit the task anomaly"),
+        ("regression", None, ["1", "many"], "string", "label column 'y' of type string does not fit the task regression"),
+        ("binary", {"above": 15}, ["1", "late"], "string", "label column 'y' of type string does not fit the task binary"),
+        ("binary", {"equals": "yes"}, [1, 0], "int64", "label column 'y' of type int64 does not fit the task binary"),
+        ("anomaly", None, [1, -1], "int64", "label column 'y' holds -1, which is neither 0 nor 1"),
+    ],
+)
+def test_a_label_that_does_not_fit_names_its_column(task, positive, values, kind, said):
+    with pytest.raises(SchemaMismatchError) as caught:
+        labelled(task, values, kind, positive)
+    assert said in str(caught.value)
+    assert caught.value.hint

@@ -8,9 +8,9 @@ import pytest
 from windtunnel.lifecycle.contract.errors import ConfigurationError, DataError, SchemaMismatchError, SourceFormatError
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data.days import day_files
-from windtunnel.lifecycle.data.parquet import batches
-from windtunnel.lifecycle.data.tables import existing
+from windtunnel.lifecycle.data.days import day_files, day_path, replace_days
+from windtunnel.lifecycle.data.parquet import batches, write_file
+from windtunnel.lifecycle.data.tables import existing, open_table
 from windtunnel.lifecycle.live.labels import add_labels
 
 NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC)
@@ -51,7 +51,7 @@ def csv(tmp_path, text):
 
 def test_a_csv_of_labels(place, tmp_path):
     path = csv(tmp_path, "k,c,label,by,at\n1,a,late,ada,2024-01-01T09:00:00+02:00\n2,b,0,bob,2024-01-02\n")
-    assert add_labels(problem(), path, place) == 2
+    assert add_labels(problem(), path, place).added == 2
     rows = sorted(held(place), key=lambda row: row["k"])
     assert [(row["k"], row["label"], row["by"]) for row in rows] == [(1, "1", "ada"), (2, "0", "bob")]
     assert rows[0]["at"] == dt.datetime(2024, 1, 1, 7, tzinfo=dt.UTC)
@@ -60,9 +60,9 @@ def test_a_csv_of_labels(place, tmp_path):
 
 def test_the_same_file_again_adds_nothing(place, tmp_path):
     path = csv(tmp_path, "k,c,label\n1,a,1\n")
-    assert add_labels(problem(), path, place, by="ada", at=NOON) == 1
-    assert add_labels(problem(), path, place, by="ada", at=NOON + dt.timedelta(days=3)) == 0
-    assert add_labels(problem(), path, place, by="bob", at=NOON) == 1
+    assert add_labels(problem(), path, place, by="ada", at=NOON).added == 1
+    assert add_labels(problem(), path, place, by="ada", at=NOON + dt.timedelta(days=3)).added == 0
+    assert add_labels(problem(), path, place, by="bob", at=NOON).added == 1
     assert len(held(place)) == 2
 
 
@@ -129,3 +129,29 @@ def test_labels_given_at_the_same_time_are_all_kept(place):
     for process in processes:
         process.join()
     assert sorted(row["k"] for row in held(place)) == [0, 1, 2, 3]
+
+
+def test_a_key_that_no_row_has_is_kept_apart_and_counted(place, tmp_path):
+    known = pa.table({"k": [1], "c": ["a"], "x": [0.5], "y": ["late"], "event_date": [dt.date(2024, 1, 1)]})
+    table = open_table(place, "p.examples", known.schema)
+    path = day_path(table, "2024-01-01", "ab", 0)
+    write_file(path.rpartition("/")[0], [known], known.schema, lambda: path)
+    replace_days(place, "p.examples", {"2024-01-01": [path]})
+    given = csv(tmp_path, "k,c,label\n1,a,1\n1,b,0\n7,a,1\n")
+    found = add_labels(problem(), given, place, by="ada", at=NOON)
+    assert (found.added, found.apart, found.first) == (1, 2, {"k": 1, "c": "b"})
+    assert [(row["k"], row["c"]) for row in held(place)] == [(1, "a")]
+    again = add_labels(problem(), given, place, by="ada", at=NOON)
+    assert (again.added, again.apart) == (0, 2)
+    apart = existing(place, "p.labels_apart")
+    assert sum(entry.rows for entry in day_files(apart)) == 2
+
+
+def test_a_key_that_was_only_predicted_is_known(place, tmp_path):
+    answers = pa.table({"inputs": ['{"k": 5, "c": "z", "x": 1.0}'], "event_date": [dt.date(2024, 1, 1)]})
+    table = open_table(place, "p.predictions", answers.schema)
+    path = day_path(table, "2024-01-01", "ab", 0)
+    write_file(path.rpartition("/")[0], [answers], answers.schema, lambda: path)
+    replace_days(place, "p.predictions", {"2024-01-01": [path]})
+    found = add_labels(problem(), csv(tmp_path, "k,c,label\n5,z,1\n6,z,1\n"), place, by="ada", at=NOON)
+    assert (found.added, found.apart) == (1, 1)

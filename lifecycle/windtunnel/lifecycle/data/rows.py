@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError
-from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.problem import Positive, Problem
 
 __all__ = ["DAY", "first_test_day", "first_unknown_day", "label_of", "split_of"]
 
@@ -24,6 +24,8 @@ _BUCKETS = 1 << 32
 def label_of(problem: Problem, batch: pa.RecordBatch | pa.Table, end: str = "") -> pa.Array:
     """The label of each row; null where it has none, and is no training row.
 
+    The one place that says what a label is: NaN, infinity and NaN as text are none, for every task, in training, judging and feedback.
+
     Args:
         problem: says what the label is, and how many days after its event it is known.
         batch: has the label column, and `DAY` where labels come late.
@@ -32,13 +34,16 @@ def label_of(problem: Problem, batch: pa.RecordBatch | pa.Table, end: str = "") 
     Returns:
         binary and anomaly: int8 of 0 and 1; multiclass: string; regression: float64.
 
+    Raises:
+        SchemaMismatchError: the column is missing, or its values do not fit the task.
+
     Example:
         >>> from windtunnel.lifecycle.contract.problem import parse
         >>> problem = parse({"name": "p", "owner": "o", "task": "binary", "source": {"format": "csv", "path": "x"},
         ...     "columns": {"x": "int64", "late": "float64"}, "features": {"numeric": ["x"]},
         ...     "label": {"column": "late", "positive": {"above": 15}}})
-        >>> label_of(problem, pa.table({"x": [1, 2, 3], "late": [15.0, 16.0, None]})).to_pylist()
-        [0, 1, None]
+        >>> label_of(problem, pa.table({"x": [1, 2, 3, 4], "late": [15.0, 16.0, None, float("nan")]})).to_pylist()
+        [0, 1, None, None]
     """
     label = _label(problem, batch)
     if not end or not problem.label.delay_days:
@@ -67,23 +72,67 @@ def first_test_day(problem: Problem, end: str) -> dt.date:
 
 
 def _label(problem: Problem, batch: pa.RecordBatch | pa.Table) -> pa.Array:
-    values = _flat(_column(batch, problem.label.column))
+    column = problem.label.column
+    values = _known(problem, _flat(_column(batch, column)))
+    try:
+        return _as_task(problem, values)
+    except pa.ArrowException as error:
+        positive = "" if problem.label.positive or problem.task in {"regression", "multiclass"} else "give label.positive, or "
+        raise SchemaMismatchError(
+            f"label column {column!r} of type {values.type} does not fit the task {problem.task}: {error}",
+            hint=f"{positive}mend the values, or the column's type in the problem file",
+            column=column,
+        ) from error
+
+
+def _known(problem: Problem, values: pa.Array) -> pa.Array:
+    """The values of a label column, null where they say nothing: NaN and infinity are no labels, nor is NaN as somebody's text."""
+    if pa.types.is_floating(values.type):
+        return _finite(values)
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return values
+    positive = problem.label.positive
+    meant = [*(problem.label.classes or []), *([positive.equals, positive.not_equals] if positive else [])]
+    if any(isinstance(name, str) and name.casefold() == "nan" for name in meant):  # a class of that name
+        return values
+    nothing = pc.equal(pc.utf8_lower(pc.utf8_trim_whitespace(values)), "nan")
+    return pc.if_else(pc.fill_null(nothing, fill_value=False), pa.scalar(None, values.type), values)
+
+
+def _finite(values: pa.Array) -> pa.Array:
+    return pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
+
+
+def _as_task(problem: Problem, values: pa.Array) -> pa.Array:
     if problem.task == "regression":
-        return pc.cast(values, pa.float64())
+        return _finite(pc.cast(values, pa.float64()))
     if problem.task == "multiclass":
         return pc.cast(values, pa.string())
     positive = problem.label.positive
-    if positive is None:
-        return pc.cast(values, pa.int8())
+    return _flag(problem, values) if positive is None else pc.cast(_is_positive(positive, values), pa.int8())
+
+
+def _flag(problem: Problem, values: pa.Array) -> pa.Array:
+    """Labels that are 0 and 1 already; any other number would be a third class that nobody declared."""
+    flags = pc.cast(values, pa.int8())
+    other = flags.filter(pc.invert(pc.is_in(flags, pa.array([0, 1, None], pa.int8()))))
+    if len(other):
+        raise SchemaMismatchError(
+            f"label column {problem.label.column!r} holds {other[0].as_py()}, which is neither 0 nor 1",
+            hint="give label.positive: which values are the positive class",
+            column=problem.label.column,
+        )
+    return flags
+
+
+def _is_positive(positive: Positive, values: pa.Array) -> pa.Array:
     if positive.above is not None:
-        answer = pc.greater(pc.cast(values, pa.float64()), positive.above)
-    elif positive.at_least is not None:
-        answer = pc.greater_equal(pc.cast(values, pa.float64()), positive.at_least)
-    elif positive.not_equals is not None:
-        answer = pc.not_equal(values, pa.scalar(positive.not_equals).cast(values.type))
-    else:
-        answer = pc.equal(values, pa.scalar(positive.equals).cast(values.type))
-    return pc.cast(answer, pa.int8())
+        return pc.greater(_finite(pc.cast(values, pa.float64())), positive.above)
+    if positive.at_least is not None:
+        return pc.greater_equal(_finite(pc.cast(values, pa.float64())), positive.at_least)
+    if positive.not_equals is not None:
+        return pc.not_equal(values, pa.scalar(positive.not_equals).cast(values.type))
+    return pc.equal(values, pa.scalar(positive.equals).cast(values.type))
 
 
 def split_of(problem: Problem, batch: pa.RecordBatch | pa.Table, end: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Labels that people gave, in the table ``<problem>.labels``: the row's keys, the label, who gave it and when."""
 
+import dataclasses
 import datetime as dt
 import functools
 from pathlib import Path
@@ -21,11 +22,27 @@ from windtunnel.lifecycle.data.parquet import write_file
 from windtunnel.lifecycle.data.rows import DAY, label_of
 from windtunnel.lifecycle.data.schema import arrow_type
 from windtunnel.lifecycle.data.tables import open_table, table_name
+from windtunnel.lifecycle.live.known_keys import split_by_known_key
 from windtunnel.lifecycle.record.ledger import Ledger
 
-__all__ = ["add_labels", "label_type", "labels_schema"]
+__all__ = ["AddedLabels", "add_labels", "label_type", "labels_schema"]
 
 _TRUE, _FALSE = {"1", "true", "yes", "1.0"}, {"0", "false", "no", "0.0"}
+
+
+@dataclasses.dataclass(frozen=True)
+class AddedLabels:
+    """What became of labels that people gave.
+
+    Attributes:
+        added: how many were added to ``<problem>.labels``.
+        apart: how many have a key that no example and no answer has; they are kept in ``<problem>.labels_apart``.
+        first: the key of the first of those.
+    """
+
+    added: int
+    apart: int = 0
+    first: dict[str, object] | None = None
 
 
 def label_type(problem: Problem) -> pa.DataType:
@@ -49,8 +66,12 @@ def labels_schema(problem: Problem) -> pa.Schema:
     )
 
 
-def add_labels(problem: Problem, source: str | Path | pa.Table, settings: Settings, by: str = "", at: dt.datetime | None = None) -> int:
+def add_labels(
+    problem: Problem, source: str | Path | pa.Table, settings: Settings, by: str = "", at: dt.datetime | None = None
+) -> AddedLabels:
     """Add labels that people gave to the table ``<problem>.labels``; the same file again adds nothing.
+
+    A label whose key no row has would wait for ever without anybody knowing: it is kept apart, in ``<problem>.labels_apart``, and counted.
 
     Args:
         problem: whose; it must name ``keys``.
@@ -61,7 +82,7 @@ def add_labels(problem: Problem, source: str | Path | pa.Table, settings: Settin
         at: when, for those that do not say; now by default.
 
     Returns:
-        how many labels were added.
+        how many labels were added, and how many are kept apart.
 
     Raises:
         ConfigurationError: the problem names no keys, or nobody is said to have given a label.
@@ -77,8 +98,19 @@ def add_labels(problem: Problem, source: str | Path | pa.Table, settings: Settin
     given = source if isinstance(source, pa.Table) else _read_labels(problem, where)
     labels = _labels(problem, given, where, by, at or dt.datetime.now(dt.UTC))
     # A file that does not say when is the same file tomorrow, so its name leaves the time out.
-    digested = labels.drop_columns([DAY] if "at" in given.column_names else [DAY, "at"])
-    digest, schema, name = fingerprint(digested.to_pylist()), labels_schema(problem), table_name(problem, "labels")
+    timeless = [DAY] if "at" in given.column_names else [DAY, "at"]
+    known, unknown = split_by_known_key(problem, labels, settings)
+    added = _add(problem, known, settings, "labels", timeless, where)
+    if not unknown.num_rows:
+        return AddedLabels(added)
+    _add(problem, unknown, settings, "labels_apart", timeless, where)
+    return AddedLabels(added, unknown.num_rows, unknown.select(problem.keys).slice(0, 1).to_pylist()[0])
+
+
+def _add(problem: Problem, labels: pa.Table, settings: Settings, kind: str, timeless: list[str], where: str) -> int:
+    """Put labels into a table of theirs, by the day they were given; a file that is there already is not added again."""
+    schema, name = labels_schema(problem), table_name(problem, kind)
+    digest = fingerprint(labels.drop_columns(timeless).to_pylist())
     open_table(settings, name, schema)
     with Ledger(settings).lock(f"labels:{problem.name}"):  # adding to a day is reading it and replacing it
         table = open_table(settings, name, schema)
@@ -91,7 +123,8 @@ def add_labels(problem: Problem, source: str | Path | pa.Table, settings: Settin
             path = day_path(table, day, digest, 0)
             write_file(path.rpartition("/")[0], [part], schema, functools.partial(str, path))
             days[day.isoformat()] = [*(entry.path for entry in there if entry.day == day.isoformat()), path]
-        replace_days(settings, name, days, {"windtunnel.source": where})
+        if days:
+            replace_days(settings, name, days, {"windtunnel.source": where})
     return int(labels.num_rows)
 
 
@@ -183,7 +216,8 @@ def _label_text(problem: Problem, text: str | None) -> str | None:
     if not text:
         return None
     if problem.task == "multiclass":
-        return text if problem.label.classes is None or text in problem.label.classes else None
+        classes = problem.label.classes
+        return text if (text in classes if classes is not None else text.casefold() != "nan") else None
     if problem.task == "regression":
         try:
             return repr(float(text)) if np.isfinite(float(text)) else None

@@ -1,0 +1,97 @@
+"""The raw columns of predicted rows, from the JSON of the model server's log or from a table that has them."""
+
+import datetime as dt
+import json
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pjson
+
+from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.data.schema import arrow_schema
+
+__all__ = ["inputs_of"]
+
+
+def inputs_of(problem: Problem, predictions: pa.RecordBatch) -> pa.Table:
+    """The raw columns of predicted rows as they were sent, in the problem's types; null where a row lacks one or it does not fit.
+
+    The model server logs a row as JSON in the column ``inputs``; a table of predictions that has raw columns of its own is read too.
+
+    Example:
+        >>> from windtunnel.lifecycle.contract.problem import parse
+        >>> problem = parse({"name": "p", "owner": "o", "task": "regression", "source": {"format": "csv", "path": "x"},
+        ...     "columns": {"a": "int64", "y": "float64"}, "features": {"numeric": ["a"]}, "label": {"column": "y"}})
+        >>> inputs_of(problem, pa.record_batch({"inputs": ['{"a": 3}', '{"a": "x"}', None]}))["a"].to_pylist()
+        [3, None, None]
+    """
+    schema = arrow_schema(problem, day=False)
+    if "inputs" not in predictions.schema.names:
+        columns = [
+            predictions.column(f.name).cast(f.type, safe=False)
+            if f.name in predictions.schema.names
+            else pa.nulls(predictions.num_rows, f.type)
+            for f in schema
+        ]
+        return pa.table(columns, schema=schema)
+    texts = pc.fill_null(predictions.column("inputs").cast(pa.string()), "{}")
+    simple = [f for f in schema if not (pa.types.is_date(f.type) or pa.types.is_timestamp(f.type) or pa.types.is_decimal(f.type))]
+    if len(simple) == len(schema) and predictions.num_rows:
+        body = ("\n".join(texts.to_pylist()) + "\n").encode()
+        parse = pjson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+        try:
+            found = pjson.read_json(pa.BufferReader(body), pjson.ReadOptions(block_size=len(body) + 1), parse)
+        except pa.ArrowException:  # one value of another type, or NaN: each value by itself
+            pass
+        else:
+            if found.num_rows == predictions.num_rows:
+                return found.select(schema.names)
+    return _inputs_one_by_one(schema, texts.to_pylist())
+
+
+def _inputs_one_by_one(schema: pa.Schema, texts: Sequence[str]) -> pa.Table:
+    columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+    readers = {field.name: _reader(field.type) for field in schema}
+    for text in texts:
+        try:
+            row = json.loads(text)
+        except ValueError:
+            row = {}
+        row = row if isinstance(row, Mapping) else {}
+        for name, values in columns.items():
+            values.append(readers[name](row.get(name)))
+    return pa.table({name: pa.array(values, schema.field(name).type) for name, values in columns.items()}, schema=schema)
+
+
+def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
+    def whole(value: Any) -> int:
+        number = int(value)
+        pa.scalar(number, kind)
+        if number != float(value):
+            raise ValueError(value)
+        return number
+
+    def moment(value: Any) -> dt.datetime:
+        found = dt.datetime.fromisoformat(str(value))
+        return found.astimezone(dt.UTC).replace(tzinfo=None) if found.tzinfo else found
+
+    converters: list[tuple[Callable[[Any], bool], Callable[[Any], Any]]] = [
+        (pa.types.is_integer, whole),
+        (pa.types.is_floating, float),
+        (pa.types.is_boolean, lambda value: bool(value) if value in (0, 1) else None),
+        (pa.types.is_date, lambda value: dt.date.fromisoformat(str(value)[:10])),
+        (pa.types.is_timestamp, moment),
+        (pa.types.is_decimal, lambda value: pa.scalar(Decimal(str(value)).quantize(Decimal(1).scaleb(-kind.scale)), kind).as_py()),
+    ]
+    convert = next((found for fits, found in converters if fits(kind)), str)
+
+    def read(value: Any) -> Any:
+        try:
+            return None if value is None else convert(value)
+        except (ValueError, TypeError, ArithmeticError, pa.ArrowException):
+            return None
+
+    return read
