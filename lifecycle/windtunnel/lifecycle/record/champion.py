@@ -106,10 +106,10 @@ def registration(ledger: Ledger, name: str, version: str) -> Entry:
     Raises:
         ConfigurationError: it was never registered.
     """
-    found = [entry for entry in ledger.entries(name, ("register",)) if str(entry.payload["version"]) == str(version)]
-    if not found:
-        raise ConfigurationError(f"{name} has no registered version {version} in the ledger", hint="register it first")
-    return found[-1]
+    for entry in ledger.newest_first(name, ("register",)):
+        if str(entry.payload["version"]) == str(version):
+            return entry
+    raise ConfigurationError(f"{name} has no registered version {version} in the ledger", hint="register it first")
 
 
 def present_champion(ledger: Ledger, problem_name: str) -> Champion | None:

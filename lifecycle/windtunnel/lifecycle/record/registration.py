@@ -45,7 +45,7 @@ def register(context: RunContext, candidate: CandidateRef, evaluation: Evaluatio
         entry, new = _register(context, candidate, evaluation, decision, ledger)
     alias, why = _alias(context, candidate, ledger, entry)
     version = str(entry.payload["version"])
-    if not _asof_only_moves_back(alias, ledger, context.problem.name, entry):
+    if not _asof_only_moves_back(alias, context, ledger, entry):
         calling(lambda: client(context.settings).set_registered_model_alias(context.problem.name, alias, version))
     return VersionRef(
         model=context.problem.name,
@@ -67,11 +67,10 @@ def _register(
 ) -> tuple[Entry, bool]:
     """The registration's entry, and whether the version is new; called under the lock."""
     judged = _judged_against(evaluation)
-    earlier = [entry for entry in ledger.entries(context.problem, ("register",)) if entry.payload["fingerprint"] == candidate.fingerprint]
+    earlier = ledger.keyed(context.problem, "register", candidate.fingerprint)
     for entry in earlier:
         if entry.payload["judged_against"] == judged:
             return entry, False
-    history = ledger.entries(context.problem, ("register",))
     with local_copy(candidate.uri) as folder:
         bundle = bundles.read(folder, candidate.digest, names=[])
     signature, recipe = versions.signature_of(context.problem, bundle), versions.recipe_of(context.problem, bundle)
@@ -79,7 +78,7 @@ def _register(
         first = earlier[0].payload
         version, semantic, reason = str(first["version"]), str(first["semantic"]), str(first["reason"])
     else:
-        highest = max(history, key=lambda entry: versions.Semantic.parse(entry.payload["semantic"]), default=None)
+        highest = _highest(context, ledger)
         before = (highest.payload["signature"], highest.payload["recipe"]) if highest else None
         chosen, reason = versions.next_version(highest.payload["semantic"] if highest else None, before, (signature, recipe))
         semantic = str(chosen)
@@ -102,8 +101,33 @@ def _register(
         "lineage": bundle.lineage,
         "signature": signature,
         "recipe": recipe,
+        "newest_cutoff": max(_newest_cutoff(context, ledger), "" if context.run.run_type == "backfill" else candidate.cutoff),
     }
     return ledger.append(context.problem, "register", payload, context.run, key=f"{candidate.fingerprint}:{judged[:16]}"), not earlier
+
+
+def _highest(context: RunContext, ledger: Ledger) -> Entry | None:
+    """The registration of the highest semantic version.
+
+    Each new version is numbered above the highest, so the newest entry that registered its candidate for the first time has it; entries
+    that judge an earlier candidate anew are passed over. Nothing of this grows with the ledger.
+    """
+    for entry in ledger.newest_first(context.problem, ("register",)):
+        first = ledger.keyed(context.problem, "register", str(entry.payload["fingerprint"]))
+        if not first or first[0].seq == entry.seq:
+            return entry
+    return None
+
+
+def _newest_cutoff(context: RunContext, ledger: Ledger) -> str:
+    """The newest data cut-off of any registration but a backfill's, as the last registration noted it; empty if there is none."""
+    newest = ""
+    for entry in ledger.newest_first(context.problem, ("register",)):
+        if "newest_cutoff" in entry.payload:
+            return max(newest, str(entry.payload["newest_cutoff"]))
+        if entry.run.get("run_type") != "backfill":  # written before registrations noted it
+            newest = max(newest, str(entry.payload["cutoff"]))
+    return newest
 
 
 def _create_version(context: RunContext, candidate: CandidateRef, semantic: str, reason: str) -> str:
@@ -151,12 +175,11 @@ def _alias(context: RunContext, candidate: CandidateRef, ledger: Ledger, entry: 
     return f"asof-{candidate.cutoff}", refusal
 
 
-def _asof_only_moves_back(alias: str, ledger: Ledger, name: str, entry: Entry) -> bool:
+def _asof_only_moves_back(alias: str, context: RunContext, ledger: Ledger, entry: Entry) -> bool:
     """Whether setting ``challenger`` would replace a challenger of newer data by this older one."""
     if alias != "challenger":
         return alias == "champion"
-    newest = max((str(e.payload["cutoff"]) for e in ledger.entries(name, ("register",)) if e.run.get("run_type") != "backfill"), default="")
-    return str(entry.payload["cutoff"]) < newest
+    return str(entry.payload["cutoff"]) < _newest_cutoff(context, ledger)
 
 
 def _judged_against(evaluation: EvaluationRef) -> str:
