@@ -201,14 +201,14 @@ def test_two_runs_at_once_leave_one_content(january):
 
 def test_a_full_disk_leaves_nothing_half_written(january, monkeypatch):
     from windtunnel.lifecycle.contract.errors import UnavailableError
-    from windtunnel.lifecycle.data import tables
+    from windtunnel.lifecycle.data import parquet
 
-    class Full(tables.pq.ParquetWriter):
+    class Full(parquet.pq.ParquetWriter):
         def write_table(self, *_args, **_options):
             raise OSError(28, "No space left on device")
 
     january.ask(january.examples("2013-01-03").slice(0, 60), EVENING)
-    monkeypatch.setattr(tables.pq, "ParquetWriter", Full)
+    monkeypatch.setattr(parquet.pq, "ParquetWriter", Full)
     with pytest.raises(UnavailableError, match="No space left"):
         join(january)
     monkeypatch.undo()
