@@ -129,7 +129,8 @@ def _type(annotation: Any) -> str:  # noqa: PLR0911 - one return a kind of type
         return "any"
     if issubclass(annotation, BaseModel):
         return "see below"
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(annotation.__name__, annotation.__name__)
+    words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "timedelta": "time span"}
+    return words.get(annotation.__name__, annotation.__name__)
 
 
 def _default(field: Any) -> str:

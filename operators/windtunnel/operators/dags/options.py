@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import Asset, AssetOrTimeSchedule, CronDataIntervalTimetable, DeadlineAlert, DeadlineReference, SyncCallback
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronDataIntervalTimetable
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from pydantic import ValidationError
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError

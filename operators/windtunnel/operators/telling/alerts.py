@@ -31,7 +31,7 @@ def raise_alarm(problem: Problem, context: "Context", text: str) -> None:
 
 def deadline_missed(problem: str, alerts: Sequence[Mapping[str, Any]], context: "Context | None" = None) -> None:
     """Tell the problem's people of a retraining that is not done by its deadline; Airflow calls it in a worker."""
-    run = (context or {}).get("dag_run") or {}
+    run: Any = (context or {}).get("dag_run") or {}
     run_id = run.get("run_id", "") if isinstance(run, Mapping) else getattr(run, "run_id", "")
     told: Any = {"dag": None, **(context or {}), "exception": f"the retraining of {problem} is not done by its deadline: run {run_id}"}
     for alert in alerts:
