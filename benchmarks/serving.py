@@ -1,6 +1,6 @@
 """Our server beside ``mlflow models serve``: the same pipeline, the same rows, the same clients, in one run.
 
-python benchmarks/serving.py [--seconds 5] [--clients 1,8,32] [--skip-mlflow] [--only compare|swaps|sync]
+python benchmarks/serving.py [--seconds 5] [--clients 1,8,32] [--skip-mlflow] [--only compare|swaps|sync|batches]
 
 Each server runs in processes of its own; CPU is what its process tree used (user and system), divided by the requests it answered.
 """
@@ -194,6 +194,48 @@ def ours(folder, rows, clients, seconds, name, root, *arguments):
         return measure(name, process, port, [request("/v1/models/m/predict", {"rows": [row]}) for row in rows], clients, seconds)
 
 
+async def beside(port, single, batch, seconds):
+    """Eight clients of single rows with as many clients of batches as there are bodies: how long each request took."""
+    alone, together, failed = [], [], []
+    ends = time.perf_counter() + seconds
+    loop = asyncio.get_running_loop()
+    waiting = [one(loop, port, single, ends, alone, failed, n * 7) for n in range(8)]
+    await asyncio.gather(*waiting, *(one(loop, port, [body], ends, together, failed, 0) for body in batch))
+    return alone, together, failed
+
+
+def batches(folder, rows, seconds, root):
+    """Requests of 1, 100 and 10,000 rows, by rows and by tensors, and single rows beside a client of batches."""
+    single = [request("/v1/models/m/predict", {"rows": [row]}) for row in rows]
+    with server("batches", root) as (process, port, call):
+        call("load", **load_of(folder, "1"))
+        for count in (1, 100, 10_000):
+            many = list(itertools.islice(itertools.cycle(rows), count))
+            for name, body in (
+                ("rows", request("/v1/models/m/predict", {"rows": many})),
+                ("tensors", request("/v2/models/m/infer", tensors_of(many))),
+            ):
+                measure(f"{count} rows as {name}", process, port, [body], [1], seconds)
+        many = request("/v1/models/m/predict", {"rows": list(itertools.islice(itertools.cycle(rows), 10_000))})
+        for batch in ([], [many]):
+            alone, together, failed = uvloop.run(beside(port, single, batch, seconds))
+            p50, p99 = (float(np.percentile(np.array(alone) * 1000, q, method="higher")) for q in (50, 99))
+            figures = {"batch_clients": len(batch), "single_requests": len(alone), "p50_ms": p50, "p99_ms": p99, "failed": len(failed)}
+            print(json.dumps(figures | {"batches": len(together), "batch_p50_ms": float(np.median(together or [0])) * 1000}), flush=True)
+
+
+def tensors_of(rows):
+    kinds = {float: "FP64", int: "INT64", str: "BYTES"}
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    # A column with a null has to say it as NaN.
+    return {
+        "inputs": [
+            {"name": name, "shape": [len(rows)], "datatype": kinds.get(type(values[0]), "FP64"), "data": values}
+            for name, values in columns.items()
+        ]
+    }
+
+
 def swaps(folders, rows, root):
     """Swaps of two kinds under the load of 8 clients: the label moves to a loaded version, and a version is loaded as champion."""
     requests = [request("/v1/models/m/predict", {"rows": [row]}) for row in rows]
@@ -281,7 +323,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--clients", default="1,8,32")
     parser.add_argument("--skip-mlflow", action="store_true")
-    parser.add_argument("--only", choices=["compare", "swaps", "sync"], help="a part of it")
+    parser.add_argument("--only", choices=["compare", "swaps", "sync", "batches"], help="a part of it")
     given = parser.parse_args()
     clients = [int(count) for count in given.clients.split(",")]
     root = Path(tempfile.mkdtemp(prefix="wt-serving-"))
@@ -295,6 +337,8 @@ def main():
     if given.only in {None, "swaps"}:
         serving_models.flight_bundle(root / "other", "linear")
         swaps([root / "plan", root / "other"], rows, root)
+    if given.only in {None, "batches"}:
+        batches(root / "plan", rows, given.seconds, root)
     found = []
     if given.only in {None, "compare"}:
         found += ours(root / "plan", rows, clients, given.seconds, "windtunnel plan", root)

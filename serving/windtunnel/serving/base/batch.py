@@ -9,6 +9,7 @@ import abc
 import csv
 import difflib
 import io
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ from windtunnel.serving.base.values import (
 __all__ = ["Batch", "Named", "Rows", "from_csv", "from_matrix", "from_rows", "from_tensors"]
 
 _FEW = 8
-"""Texts of so many rows are not worth a code each."""
+"""Up to so many rows are not worth turning into columns, nor texts into codes."""
 
 _MOST_NEAR = 50
 
@@ -127,7 +128,11 @@ class Rows(Batch):
         return self._rows
 
     def logged(self, hidden: Collection[str] = ()) -> list[Mapping[str, Any]] | dict[str, Any]:
-        """The rows, without some columns."""
+        """The rows, without some columns; many rows that have the same fields by column, which is less to write and to read."""
+        if self.count > _FEW:
+            names = list(dict.fromkeys(itertools.chain.from_iterable(self._rows)))
+            if sum(map(len, self._rows)) == len(names) * self.count:
+                return {name: [row[name] for row in self._rows] for name in names if name not in hidden}
         if not hidden:
             return list(self._rows)
         return [{name: value for name, value in row.items() if name not in hidden} for row in self._rows]

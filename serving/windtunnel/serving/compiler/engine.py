@@ -41,6 +41,10 @@ class Guesses:
     def __bool__(self) -> bool:
         return bool(self.absent or self.unseen)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what an answer shows of it."""
+        return {"absent": list(self.absent), "unseen": dict(self.unseen)}
+
 
 class Engine:
     """One model version.

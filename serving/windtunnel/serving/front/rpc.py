@@ -221,7 +221,8 @@ class _Servicer:
         found = service.find(message.model_name, wanted, metadata.get("x-windtunnel-key"), batch)
         answer = await service.predict(found, batch, request.id or service.new_id(), "grpc", began)
         response = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version, id=answer.id)
-        response.parameters["route"].string_param = answer.route
+        for name, text in ({"route": answer.route} | v2.guessed(answer)).items():
+            response.parameters[name].string_param = text
         for name, datatype, shape, values in v2.tensors(answer, request):
             response.outputs.add(name=name, datatype=datatype, shape=shape)
             raw = v2.bytes_tensor(values) if datatype == "BYTES" else np.ascontiguousarray(values, dtype="<f8").tobytes()

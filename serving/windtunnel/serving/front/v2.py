@@ -241,6 +241,11 @@ def bytes_tensor(values: Sequence[str]) -> bytes:
     return b"".join(struct.pack("<I", len(encoded)) + encoded for encoded in (value.encode() for value in values))
 
 
+def guessed(answer: Answer) -> dict[str, str]:
+    """The parameter that says what an answer was guessed from, as JSON text; nothing where nothing was."""
+    return {"guesses": quickjson.dumps(answer.guesses.to_dict()).decode()} if answer.guesses else {}
+
+
 def response_http(answer: Answer, request: Request) -> tuple[bytes, int | None]:
     """The HTTP body of an answer, and the length of its JSON part where raw bytes follow."""
     outputs, blobs = [], []
@@ -257,7 +262,7 @@ def response_http(answer: Answer, request: Request) -> tuple[bytes, int | None]:
         "id": answer.id,
         "model_name": answer.model,
         "model_version": answer.version,
-        "parameters": {"route": answer.route},
+        "parameters": {"route": answer.route} | guessed(answer),
         "outputs": outputs,
     }
     text = quickjson.dumps(body)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from windtunnel.serving.base import quickjson, rowjson
 from windtunnel.serving.compiler.engine import Engine, Guesses
 
 __all__ = ["Answer"]
@@ -51,6 +52,10 @@ class Answer:
         if self._rows is None:
             self._rows = self.engine.answers(self.scores) if self.count == 1 else rows_of(self.columns)
         return self._rows
+
+    def json(self) -> bytes:
+        """`rows` as JSON."""
+        return quickjson.dumps(self.rows) if self.count == 1 else rowjson.array(self.columns)
 
     def logged(self) -> list[dict[str, Any]] | dict[str, Any]:
         """The answer as the log keeps it: a row as a row, several as column name -> list of values."""

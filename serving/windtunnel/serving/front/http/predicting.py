@@ -6,11 +6,12 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from windtunnel.serving.base import batch as batches
+from windtunnel.serving.base import quickjson
 from windtunnel.serving.base.batch import Batch
 from windtunnel.serving.base.values import invalid
 from windtunnel.serving.compiler.explain import explain
 from windtunnel.serving.front import v2
-from windtunnel.serving.front.http.messages import JSON, RETRY, Ask, Refused, Reply, header_of, json_of, parsed
+from windtunnel.serving.front.http.messages import JSON, RETRY, Ask, Refused, Reply, header_of, parsed
 from windtunnel.serving.routing.answer import Answer
 from windtunnel.serving.routing.models import Served
 from windtunnel.serving.routing.router import Unknown
@@ -79,7 +80,7 @@ class Rows:
 
     def write(self, answer: Answer, asked: Asked) -> Reply:  # noqa: ARG002 - Codec's signature
         """One object a row, and who answered."""
-        return said(answer, answer.rows)
+        return said(answer, answer.json())
 
 
 class Explained(Rows):
@@ -90,7 +91,7 @@ class Explained(Rows):
     def write(self, answer: Answer, asked: Asked) -> Reply:
         """One object a row with ``base`` and ``contributions``; some hundred times the work of an answer, so not for the event loop."""
         why = explain(answer.engine, asked.batch.rows(), answer.scores)
-        return said(answer, [{**row, **reasons} for row, reasons in zip(answer.rows, why, strict=True)])
+        return said(answer, quickjson.dumps([{**row, **reasons} for row, reasons in zip(answer.rows, why, strict=True)]))
 
 
 class Tensors:
@@ -128,10 +129,12 @@ def asked_of(batch: Batch, ask: Ask, service: Service, extra: Any = None) -> Ask
     return Asked(batch, ask.identity or service.new_id(), found, extra)
 
 
-def said(answer: Answer, predictions: list[dict[str, Any]]) -> Reply:
-    """One object a row, and who answered."""
-    body = {"id": answer.id, "model": answer.model, "version": answer.version, "route": answer.route, "predictions": predictions}
-    return json_of(body, headers=identified(answer))
+def said(answer: Answer, predictions: bytes) -> Reply:
+    """One object a row, who answered, and what was guessed if anything was."""
+    about: dict[str, Any] = {"id": answer.id, "model": answer.model, "version": answer.version, "route": answer.route}
+    if answer.guesses:
+        about["guesses"] = answer.guesses.to_dict()
+    return Reply(200, quickjson.dumps(about)[:-1] + b',"predictions":' + predictions + b"}", JSON, identified(answer))
 
 
 def identified(answer: Answer) -> tuple[tuple[bytes, bytes]]:

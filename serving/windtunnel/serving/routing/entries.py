@@ -1,0 +1,92 @@
+"""Lines of the prediction log as the rows of the table of predictions, gathered by column."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from windtunnel.lifecycle.data.predictions import LOGGED
+from windtunnel.serving.base import quickjson, rowjson
+
+__all__ = ["Entries", "day_of"]
+
+
+class Entries:
+    """The rows of some log entries, of one problem and day."""
+
+    def __init__(self) -> None:
+        self._lists: dict[str, list[Any]] = {name: [] for name in LOGGED.names}
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """The rows of one more entry: all, or none if it is no entry of a log.
+
+        Args:
+            entry: a line: ``inputs`` and ``answers`` are a list of rows each, or lists by column.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it is no entry of a log.
+        """
+        answers = _by_column(entry["answers"])
+        count = len(answers["prediction"])
+        if not count:
+            raise ValueError("an entry without answers")
+        found = {name: [value] * count for name, value in _same(entry).items()} | _answered(answers, count)
+        found["inputs"] = _inputs(entry["inputs"])
+        if any(len(values) != count for values in found.values()):
+            raise ValueError(f"an entry with {count} answers and {len(found['inputs'])} inputs")
+        for name, values in found.items():
+            self._lists[name].extend(values)
+
+    def table(self) -> pa.Table:
+        """All rows so far.
+
+        Raises:
+            pyarrow.ArrowException: a value is not of its column's type.
+        """
+        return pa.Table.from_pydict(self._lists, schema=LOGGED)
+
+
+def day_of(entry: Mapping[str, Any]) -> dt.date:
+    """The day (UTC) that an entry was answered on."""
+    return dt.datetime.fromtimestamp(entry["time"], dt.UTC).date()
+
+
+def _same(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What all rows of an entry have in common."""
+    return {
+        "event_date": day_of(entry),
+        "predicted_at": dt.datetime.fromtimestamp(entry["time"], dt.UTC),
+        "request_id": entry["id"],
+        "model": entry["model"],
+        "version": entry["version"],
+        "route": entry["route"],
+        "shadow": bool(entry.get("shadow", False)),
+        "seconds": entry["seconds"],
+    }
+
+
+def _answered(answers: Mapping[str, Sequence[Any]], count: int) -> dict[str, list[Any]]:
+    """What rows differ in, but for their inputs."""
+    predictions = list(answers["prediction"])
+    number = isinstance(predictions[0], int | float) and not isinstance(predictions[0], bool)
+    nothing = [None] * count
+    probabilities = answers.get("probabilities")
+    return {
+        "row": list(range(count)),
+        "prediction": [repr(value) for value in predictions] if number else predictions,
+        "value": [float(value) for value in predictions] if number else list(answers.get("score", nothing)),
+        "probabilities": nothing if probabilities is None else [quickjson.dumps(row).decode() for row in probabilities],
+        "decision": list(answers.get("decision", nothing)),
+    }
+
+
+def _inputs(inputs: Any) -> list[str]:
+    texts = rowjson.objects(inputs) if isinstance(inputs, dict) else map(quickjson.dumps, inputs)
+    return [text.decode() for text in texts]
+
+
+def _by_column(answers: Any) -> Mapping[str, Sequence[Any]]:
+    if isinstance(answers, dict):
+        return answers
+    return {name: [row[name] for row in answers] for name in answers[0]}
