@@ -16,7 +16,8 @@ from windtunnel.lifecycle.contract.stages import STAGES
 
 if TYPE_CHECKING:
     from windtunnel.operators.base import StageOperator
-    from windtunnel.operators.dags.factory import check_problems, lifecycle_dags, register_problems
+    from windtunnel.operators.dags.factory import lifecycle_dags
+    from windtunnel.operators.dags.folders import check_problems, register_problems
     from windtunnel.operators.hook import WindtunnelHook
     from windtunnel.operators.stages.approve import ApproveOperator
     from windtunnel.operators.stages.balance import BalanceOperator
@@ -62,9 +63,9 @@ _ROOMS = {
     "RetrainOperator": "stages.retrain",
     "StageOperator": "base",
     "WindtunnelHook": "hook",
-    "check_problems": "dags.factory",
+    "check_problems": "dags.folders",
     "lifecycle_dags": "dags.factory",
-    "register_problems": "dags.factory",
+    "register_problems": "dags.folders",
 }
 
 

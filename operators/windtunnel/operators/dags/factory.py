@@ -9,82 +9,34 @@ A DAG file needs two lines; the operators serve in anybody's own DAG just as wel
     register_problems("problems", globals())
 """
 
-import inspect
-from collections.abc import Callable, Iterator, MutableMapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from airflow.sdk import DAG, Param, TaskGroup, XComArg, get_parsing_context
+from airflow.sdk import DAG, Param, TaskGroup, XComArg
 
-from windtunnel.lifecycle.contract.errors import ProblemError
-from windtunnel.lifecycle.contract.problem import Problem, load
+from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.run import PROMOTIONS, stricter
 from windtunnel.lifecycle.contract.stages import STAGES, Stage, resolve, stage
-from windtunnel.operators.dags.options import check_defaults, common_of, retraining_options, timetable_of, with_options
+from windtunnel.operators.dags.options import common_of, retraining_options, timetable_of
 
-__all__ = ["check_problems", "lifecycle_dags", "register_problems", "retraining_dag"]
+__all__ = ["lifecycle_dags", "retraining_dag"]
 
 _MONITORING, _FEEDBACK = "_monitoring", "_feedback"
 
 
-def lifecycle_dags(problem: Problem) -> list[DAG]:
-    """The three DAGs of a problem: retraining (named as the problem), monitoring and feedback."""
-    return [retraining_dag(problem), _monitoring_dag(problem), _feedback_dag(problem)]
-
-
-def register_problems(folder: str | Path, namespace: MutableMapping[str, Any], **defaults: Any) -> None:
-    """Turn every problem file of a folder into its DAGs, in a DAG file's globals.
-
-    A file that is wrong is left out here, so that the other problems' DAGs stay; `check_problems`, called in a DAG file of its own,
-    shows it as an import error. When a task runs, only the problem that it belongs to is read.
+def lifecycle_dags(problem: Problem, *, auto_register: bool = True) -> list[DAG]:
+    """The three DAGs of a problem: retraining (named as the problem), monitoring and feedback.
 
     Args:
-        folder: the folder; relative to the calling DAG file.
-        namespace: ``globals()`` of the DAG file.
-        **defaults: ``timezone`` and fields of a problem file's section ``dag``, such as ``pool`` or ``execution_timeout``, for the problems
-            whose files do not say them.
-
-    Raises:
-        ConfigurationError: a default is wrong.
+        problem: whose.
+        auto_register: whether Airflow finds them where they are built; without it, only where a DAG file's globals name them.
     """
-    check_defaults(defaults)
-    wanted = get_parsing_context().dag_id
-    for path in _files(_resolve(folder, namespace)):
-        if wanted is not None and wanted not in {path.stem, path.stem + _MONITORING, path.stem + _FEEDBACK}:
-            continue
-        try:
-            problem = _load(path)
-        except ProblemError:
-            if wanted is not None:
-                raise
-            continue
-        for dag in lifecycle_dags(with_options(problem, defaults)):
-            namespace[f"dag_{dag.dag_id}"] = dag
+    return [build(problem, auto_register=auto_register) for build in (retraining_dag, _monitoring_dag, _feedback_dag)]
 
 
-def check_problems(folder: str | Path) -> None:
-    """Raise one error that names every broken problem file of a folder, its fields and what is allowed.
-
-    Called in a DAG file of its own it becomes an import error of that file. (Raised where the other DAGs are made, Airflow would take
-    all DAGs of that file away.)
-
-    Raises:
-        ProblemError: there is a broken file.
-    """
-    caller = inspect.stack()[1].frame.f_globals
-    found = []
-    for path in _files(_resolve(folder, caller)):
-        try:
-            _load(path)
-        except ProblemError as error:
-            found.append(str(error))
-    if found:
-        raise ProblemError("\n".join(found))
-
-
-def retraining_dag(problem: Problem) -> DAG:
+def retraining_dag(problem: Problem, *, auto_register: bool = True) -> DAG:
     """The retraining DAG of a problem: from ingest to deploy, each stage given what the stages before it hand on."""
-    options = retraining_options(problem)
+    options = retraining_options(problem) | {"auto_register": auto_register}
     schedule = timetable_of(problem, problem.schedule)
     with DAG(dag_id=problem.name, schedule=schedule, params=_params(problem), **options, **common_of(problem)) as dag:
         groups = {name: TaskGroup(name, prefix_group_id=False, tooltip=tip) for name, tip in _GROUPS.items()}
@@ -125,8 +77,8 @@ _WHEN: dict[str, Callable[[Problem], bool]] = {"class_balance": _asks}
 """Conditions of rows: `Stage.when` -> whether a problem asks for the stage."""
 
 
-def _monitoring_dag(problem: Problem) -> DAG:
-    with _looking_back(problem, _MONITORING) as dag:
+def _monitoring_dag(problem: Problem, *, auto_register: bool) -> DAG:
+    with _looking_back(problem, _MONITORING, auto_register=auto_register) as dag:
         monitor = _operator(stage("monitor"))(task_id="monitor", problem=problem)
         if problem.monitoring.retrain:
             from windtunnel.operators.stages.retrain import RetrainOperator  # what it imports costs every parse a tenth of a second
@@ -135,19 +87,20 @@ def _monitoring_dag(problem: Problem) -> DAG:
     return dag
 
 
-def _feedback_dag(problem: Problem) -> DAG:
-    with _looking_back(problem, _FEEDBACK) as dag:
+def _feedback_dag(problem: Problem, *, auto_register: bool) -> DAG:
+    with _looking_back(problem, _FEEDBACK, auto_register=auto_register) as dag:
         _operator(stage("feedback"))(task_id="feedback", problem=problem)
     return dag
 
 
-def _looking_back(problem: Problem, suffix: str) -> DAG:
+def _looking_back(problem: Problem, suffix: str, *, auto_register: bool) -> DAG:
     """An empty DAG on the monitoring schedule, with a window to choose, one run at a time."""
     return DAG(
         dag_id=problem.name + suffix,
         schedule=timetable_of(problem, problem.monitoring.schedule),
         params=_window_params(problem),
         max_active_runs=1,
+        auto_register=auto_register,
         **common_of(problem),
     )
 
@@ -226,20 +179,3 @@ def _params(problem: Problem) -> dict[str, Param]:
             section="Decision",
         ),
     }
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
-        raise ProblemError(f"{folder}: is not a folder", hint="put problem files (YAML) there, or name another folder")
-    yield from sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
-
-
-def _load(path: Path) -> Problem:
-    problem = load(path)
-    if problem.name != path.stem:
-        raise ProblemError(f"{path}: name: is {problem.name!r} but must be the file's own name, {path.stem!r}", path=str(path))
-    return problem
-
-
-def _resolve(folder: str | Path, caller: MutableMapping[str, Any]) -> Path:
-    return Path(caller.get("__file__", ".")).parent / folder
