@@ -36,6 +36,7 @@ from windtunnel.lifecycle.data.sources.database import one_version
 from windtunnel.lifecycle.data.sources.lake import pinned
 from windtunnel.lifecycle.data.sources.plan import version_of
 from windtunnel.lifecycle.data.tables import open_table, table_name
+from windtunnel.lifecycle.learning.check import need_learning
 
 __all__ = ["ingest", "run"]
 
@@ -66,11 +67,13 @@ def ingest(problem: Problem, window: Window, settings: Settings, progress: Progr
         the table's version and the window in it; the same source gives the same fingerprint and no new version.
 
     Raises:
+        ProblemError: the problem names what a later stage could not use, such as an estimator that cannot be imported.
         EmptyWindowError: the window has no good row.
         QuarantineLimitError: too large a share of rows does not fit; nothing was committed.
         SourceFormatError: a source cannot be read as what it claims to be; nothing was committed.
         SchemaMismatchError: a column is missing or of another type; nothing was committed.
     """
+    need_learning(problem)
     if problem.source.format == "iceberg" and (ref := pinned(problem, window, settings)) is not None:
         return ref
     with one_version(problem) as version:

@@ -108,6 +108,12 @@ COMMANDS: dict[str, Command] = {
         ("label dags/problems/flight_delays.yaml labels.csv --by ada",),
         instance=True,
     ),
+    "check": Command(
+        "windtunnel.cli.data.check",
+        "find all that could be wrong with problem files, before Airflow sees them",
+        _DATA,
+        ("check problems/*.yaml", "check problems/churn.yaml --data"),
+    ),
     "schema": Command(
         "windtunnel.cli.data.schema",
         "print the JSON Schema of a problem file",

@@ -59,7 +59,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [{"integration-name": _LABEL, "python-modules": ["windtunnel.operators.hook"]}],
         "connection-types": [_CONNECTION],
         "extra-links": sorted({f"windtunnel.operators.telling.links.{row.link}" for row in STAGES}),
-        "notifications": ["windtunnel.operators.telling.alerts.Alert"],
+        "notifications": ["windtunnel.operators.telling.alerts.ProblemNotifier", "windtunnel.operators.telling.alerts.LogNotifier"],
         "asset-uris": [{"schemes": ["windtunnel"], "handler": None}],
         "plugins": [{"name": "windtunnel", "plugin-class": "windtunnel.plugins.plugin.WindtunnelPlugin"}],
         "config": {

@@ -8,7 +8,7 @@ from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import EvaluationRef
 from windtunnel.operators.asking import AskingOperator
 from windtunnel.operators.base import problem_of
-from windtunnel.operators.telling.alerts import Alert
+from windtunnel.operators.telling.alerts import notifiers_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -43,7 +43,7 @@ class ApproveOperator(AskingOperator):
         kwargs.setdefault("options", [_APPROVE, _REJECT, _CHANGES])
         kwargs.setdefault("defaults", [_APPROVE if approval.default == "approve" else _REJECT])
         if approval.notifiers:
-            kwargs.setdefault("notifiers", [Alert(notifier=entry.notifier, options=entry.options) for entry in approval.notifiers])
+            kwargs.setdefault("notifiers", notifiers_of(approval.notifiers))
         super().__init__(problem=problem, **kwargs)
         self.candidate = candidate
         self.evaluation = evaluation

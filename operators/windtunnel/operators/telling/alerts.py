@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
 
-from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.problem import Alert, Problem
+from windtunnel.lifecycle.contract.seams.notifiers import notifier_path
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-__all__ = ["Alert", "alerts_of", "deadline_missed", "raise_alarm"]
+__all__ = ["LogNotifier", "ProblemNotifier", "alerts_of", "deadline_missed", "notifiers_of", "raise_alarm"]
 
 log = logging.getLogger(__name__)
 
 
-def alerts_of(problem: Problem) -> list["Alert"]:
+def alerts_of(problem: Problem) -> list["ProblemNotifier"]:
     """What to pass as ``on_failure_callback``: Airflow calls it when a task has failed, not when it will be retried."""
-    return [Alert(notifier=alert.notifier, options=alert.options) for alert in problem.alerts]
+    return notifiers_of(problem.alerts)
+
+
+def notifiers_of(alerts: Sequence[Alert]) -> list["ProblemNotifier"]:
+    """The notifiers that a part of a problem file names."""
+    return [ProblemNotifier(notifier=alert.notifier, options=alert.options) for alert in alerts]
 
 
 def raise_alarm(problem: Problem, context: "Context", text: str) -> None:
@@ -35,14 +41,14 @@ def deadline_missed(problem: str, alerts: Sequence[Mapping[str, Any]], context: 
     run_id = run.get("run_id", "") if isinstance(run, Mapping) else getattr(run, "run_id", "")
     told: Any = {"dag": None, **(context or {}), "exception": f"the retraining of {problem} is not done by its deadline: run {run_id}"}
     for alert in alerts:
-        Alert(notifier=str(alert["notifier"]), options=alert.get("options")).notify(told)
+        ProblemNotifier(notifier=str(alert["notifier"]), options=alert.get("options")).notify(told)
 
 
-class Alert(BaseNotifier):
-    """Any notifier by its import path: its module is imported when there is something to tell, not when the DAG is parsed.
+class ProblemNotifier(BaseNotifier):
+    """Any notifier by its short name or its import path; imported when there is something to tell, not when the DAG is parsed.
 
     Args:
-        notifier: import path of a ``BaseNotifier``.
+        notifier: a name of the registry of notifiers, or the import path of a ``BaseNotifier``.
         options: its arguments; its own templated fields are rendered with the task's context, where ``exception`` says what happened.
     """
 
@@ -55,8 +61,26 @@ class Alert(BaseNotifier):
 
     def notify(self, context: "Context") -> None:
         """Tell; what goes wrong with it is logged, and hides neither the failure nor the other alerts."""
-        module, _, name = self.notifier.rpartition(".")
         try:
+            module, _, name = notifier_path(self.notifier).rpartition(".")
             getattr(importlib.import_module(module), name)(**self.options)(context)
         except Exception:
             log.exception("the alert %s could not be given", self.notifier)
+
+
+class LogNotifier(BaseNotifier):
+    """Writes a line into the task's log: where nobody is to be told, but somebody may look.
+
+    Args:
+        message: the line; templates are rendered with the task's context.
+    """
+
+    template_fields: Sequence[str] = ("message",)
+
+    def __init__(self, message: str = "{{ exception }}") -> None:
+        super().__init__()
+        self.message = message
+
+    def notify(self, context: "Context") -> None:  # noqa: ARG002 - Airflow's signature
+        """Log it."""
+        log.warning("%s", self.message)

@@ -78,7 +78,12 @@ def parse(values: Any, path: Path | None = None) -> Problem:
 
 
 def _refusal(where: str, wrong: Sequence[Fault]) -> ProblemError:
-    return ProblemError(f"{where}: " + "; ".join(str(fault) for fault in wrong), path=where, fields=[fault.field for fault in wrong])
+    return ProblemError(
+        f"{where}: " + "; ".join(str(fault) for fault in wrong),
+        path=where,
+        fields=[fault.field for fault in wrong],
+        faults=[(fault.field, fault.message) for fault in wrong],
+    )
 
 
 def _fault(entry: Mapping[str, Any]) -> Fault:
