@@ -23,7 +23,7 @@ def json_schema() -> dict[str, Any]:
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C, where PyYAML was built with it, is ten times as fast
 
 
-class _OnceLoader(_SafeLoader):  # type: ignore[misc] # either has the same constructors
+class _OnceLoader(_SafeLoader):
     """A safe loader that refuses a key that is written twice, of which YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
