@@ -82,7 +82,9 @@ def _changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
     values = copy.deepcopy(BASE)
     place: Any = values
     for name in path[:-1]:
-        place = place.setdefault(name, {}) if isinstance(place, dict) else place[name]
+        if isinstance(place, dict) and not isinstance(place.get(name), dict | list):
+            place[name] = {}
+        place = place[name]
     place[path[-1]] = value
     return values
 
@@ -175,7 +177,7 @@ def _out_of_bounds() -> Iterator[Wrong]:
         for mark in marks:
             for name, step in (("ge", -1), ("gt", 0), ("le", 1), ("lt", 0)):
                 bound = getattr(mark, name, None)
-                if bound is not None:
+                if isinstance(bound, int | float):
                     yield Wrong(f"{_dotted(path)} is {bound + step}", _changed(path, bound + step), _dotted(path), "(greater|less) than")
 
 

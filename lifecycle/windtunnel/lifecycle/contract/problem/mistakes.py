@@ -7,8 +7,24 @@ from typing import Any
 from pydantic import BaseModel
 
 from windtunnel.lifecycle.contract.naming import did_you_mean
+from windtunnel.lifecycle.contract.problem.parts import Part
 
-__all__ = ["explain"]
+__all__ = ["explain", "place_of"]
+
+
+def place_of(location: Sequence[Any]) -> list[str]:
+    """The names that the file has for a place: without those that pydantic adds for what a field could have been.
+
+    Example:
+        >>> place_of(("schedule", "AssetSchedule", "cron"))
+        ['schedule', 'cron']
+    """
+    added = {kind.__name__ for kind in Part.__subclasses__()} | {"str"}
+    return [str(part) for place, part in enumerate(location) if part not in added or location[place - 1] in _FREE]
+
+
+_FREE = ("columns", "parameters", "search", "options", "objectives")
+"""Fields whose keys are free."""
 
 
 def explain(entry: Mapping[str, Any], whole: type[BaseModel]) -> str:
@@ -28,7 +44,7 @@ def explain(entry: Mapping[str, Any], whole: type[BaseModel]) -> str:
 
 def _no_field(place: Sequence[Any], whole: type[BaseModel]) -> str:
     part: Any = whole
-    for name in place[:-1]:
+    for name in place_of(place[:-1]):
         part = _field_type(part, name) or part
     allowed = sorted(set(getattr(part, "model_fields", {})) - {"directory"})
     guess = did_you_mean(place[-1], allowed)

@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from windtunnel.lifecycle.contract.errors import ProblemError
-from windtunnel.lifecycle.contract.problem.mistakes import explain
+from windtunnel.lifecycle.contract.problem.mistakes import explain, place_of
 from windtunnel.lifecycle.contract.problem.problem import Problem
 from windtunnel.lifecycle.contract.problem.sense import Fault, contradictions, faults
 
@@ -88,4 +88,4 @@ def _refusal(where: str, wrong: Sequence[Fault]) -> ProblemError:
 
 def _fault(entry: Mapping[str, Any]) -> Fault:
     """One of pydantic's errors."""
-    return Fault(".".join(str(part) for part in entry["loc"]) or "(the whole file)", explain(entry, Problem))
+    return Fault(".".join(place_of(entry["loc"])) or "(the whole file)", explain(entry, Problem))

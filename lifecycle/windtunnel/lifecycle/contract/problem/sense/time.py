@@ -41,10 +41,11 @@ def _history(problem: "Problem") -> Iterator[Fault]:
 
 
 def _schedules(problem: "Problem") -> Iterator[Fault]:
-    for field, cron in (("schedule", problem.schedule), ("monitoring.schedule", problem.monitoring.schedule)):
-        fault = cron_fault(cron) if isinstance(cron, str) else ""
+    for field, schedule in (("schedule", problem.schedule), ("monitoring.schedule", problem.monitoring.schedule)):
+        cron = schedule if isinstance(schedule, str) or schedule is None else schedule.cron
+        fault = "" if cron is None else cron_fault(cron)
         if fault:
-            yield Fault(field, fault)
+            yield Fault(field if isinstance(schedule, str) else f"{field}.cron", fault)
 
 
 def cron_fault(cron: str) -> str:
