@@ -6,11 +6,13 @@ import dataclasses
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError, UnavailableError
+from windtunnel.lifecycle.data.sources.files import border
 
 if TYPE_CHECKING:
     from windtunnel.lifecycle.contract.problem import Problem
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from windtunnel.lifecycle.statistics import TableStatistics
     from windtunnel.lifecycle.statistics.profiled import Profiled
 
-__all__ = ["Loaded", "add_arguments", "add_options", "describe", "load", "options_of", "part_of", "told", "write"]
+__all__ = ["Loaded", "add_arguments", "add_options", "as_parquet", "describe", "load", "options_of", "part_of", "told", "write"]
 
 _STATE = "statistics.arrow"
 
@@ -137,14 +139,17 @@ def _parquet(paths: list[str], arguments: argparse.Namespace, whole: "Profiled",
 
     first_test = _first_test_day(arguments)
     if not first_test:
-        for task in tasks_of(paths):
-            scan_groups(task, whole)
+        for path in paths:
+            with border(path):
+                for task in tasks_of([path]):
+                    scan_groups(task, _Checked(whole, path))
         yield whole
         return
     for path in paths:
         part = copy.deepcopy(whole)
-        for task in tasks_of([path]):
-            scan_groups(task, part)
+        with border(path):
+            for task in tasks_of([path]):
+                scan_groups(task, _Checked(part, path))
         part.splits = {"test" if day_of(path) >= first_test else "train": part.table}
         yield part
 
@@ -168,17 +173,80 @@ def _untyped(path: str, options: dict[str, Any], empty: "Profiled", reading: "Re
     from windtunnel.lifecycle.data.sources.untyped import read_untyped
 
     whole, offset = copy.deepcopy(empty), 0
-    for batch in read_untyped(path, options, reading):
-        if batch is None:
-            whole, offset = copy.deepcopy(empty), 0
-            continue
-        whole.add_batch(batch, os.fspath(Path(path).name), offset)
-        offset += batch.num_rows
+    with border(path):
+        for batch in read_untyped(path, options, reading):
+            if batch is None:
+                whole, offset = copy.deepcopy(empty), 0
+                continue
+            _Checked(whole, path).add_batch(batch, os.fspath(Path(path).name), offset)
+            offset += batch.num_rows
     return whole
+
+
+@dataclasses.dataclass
+class _Checked:
+    """Statistics that say by column and row what they cannot be made of."""
+
+    whole: "Profiled"
+    path: str
+
+    def add_batch(self, batch: Any, origin: str = "", offset: int = 0) -> None:
+        from windtunnel.lifecycle.data.sources.columnar import check_readable
+
+        check_readable(batch, self.path, offset)
+        self.whole.add_batch(batch, origin, offset)
+
+
+def as_parquet(data: Sequence[str], arguments: argparse.Namespace, folder: str) -> list[str]:
+    """Data of any format as Parquet files: those that are no Parquet are read as `load` reads them and written to a folder.
+
+    What came of reading goes to standard error.
+
+    Raises:
+        SourceFormatError: a file cannot be read.
+    """
+    from windtunnel.lifecycle.data.parquet import expand
+    from windtunnel.lifecycle.data.sources.files import find
+    from windtunnel.lifecycle.data.sources.untyped import Reading, format_of
+
+    found: list[str] = []
+    reading = Reading()
+    for entry in data:
+        paths = find(entry)
+        if not paths or all(format_of(path) == "parquet" for path in paths):
+            found += expand(entry)
+            continue
+        for path in paths:
+            written = Path(folder) / f"{len(found)}.parquet"
+            _write_parquet(path, options_of(arguments), reading, written)
+            found.append(str(written))
+    for line in told(reading):
+        print(f"windtunnel {arguments.command}: {line}", file=sys.stderr)
+    return found
+
+
+def _write_parquet(path: str, options: dict[str, Any], reading: "Reading", written: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from windtunnel.lifecycle.data.sources.untyped import read_untyped
+
+    writer = None
+    with border(path):
+        for batch in read_untyped(path, options, reading):
+            if writer is not None and (batch is None or not writer.schema.equals(batch.schema)):
+                writer.close()
+                writer = None
+            if batch is not None:
+                writer = writer or pq.ParquetWriter(written, batch.schema)
+                writer.write_batch(batch)
+        if writer is not None:
+            writer.close()
 
 
 def _kept(entry: str) -> "Profiled | None":
     """Statistics that a stage or ``--state`` wrote; None for anything else."""
+    import pyarrow as pa
+
     from windtunnel.lifecycle.statistics.profiled import Profiled
 
     path = Path(entry) / _STATE if Path(entry).is_dir() else Path(entry)
@@ -189,8 +257,8 @@ def _kept(entry: str) -> "Profiled | None":
             return None
     try:
         return Profiled.from_bytes(path.read_bytes())
-    except SchemaMismatchError:
-        return None  # somebody else's Arrow file: data
+    except (SchemaMismatchError, pa.ArrowException, OSError, LookupError, ValueError):
+        return None  # somebody else's Arrow file: data, or damaged
 
 
 def _table(entry: str, arguments: argparse.Namespace) -> list[str]:

@@ -61,8 +61,8 @@ def open_parquet(path: str, **options: Any) -> pq.ParquetFile:
     """
     try:
         if "://" in path and not path.startswith("file://"):
-            return pq.ParquetFile(fsspec.open(path, "rb").open(), **options)
-        return pq.ParquetFile(path.removeprefix("file://"), memory_map=True, **options)
+            return pq.ParquetFile(fsspec.open(path, "rb").open(), page_checksum_verification=True, **options)
+        return pq.ParquetFile(path.removeprefix("file://"), memory_map=True, page_checksum_verification=True, **options)
     except FileNotFoundError as error:
         raise UnavailableError(f"{path}: no such file", path=path) from error
     except OSError as error:

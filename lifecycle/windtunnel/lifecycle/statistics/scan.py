@@ -55,7 +55,7 @@ def opened_parquet(path: str, dictionary: Sequence[str] = ()) -> Iterator[pq.Par
     """
     with reaching(path):
         stream = pa.OSFile(path.removeprefix("file://"), "rb") if is_local(path) else fsspec.open(path, "rb").open()
-    with stream, damaged(path), pq.ParquetFile(stream, read_dictionary=list(dictionary) or None) as file:
+    with stream, damaged(path), pq.ParquetFile(stream, read_dictionary=list(dictionary) or None, page_checksum_verification=True) as file:
         yield file
 
 

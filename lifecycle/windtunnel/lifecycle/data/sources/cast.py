@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError
 
-__all__ = ["FALSE", "TRUE", "cast_column", "cast_text", "check_castable", "is_inexact", "is_too_fine"]
+__all__ = ["FALSE", "TRUE", "cast_column", "cast_text", "check_castable", "is_inexact", "is_outside_calendar", "is_too_fine"]
 
 TRUE = ["true", "True", "TRUE", "1", "t", "T", "yes", "Yes", "YES", "y", "Y"]
 FALSE = ["false", "False", "FALSE", "0", "f", "F", "no", "No", "NO", "n", "N"]
@@ -20,6 +20,8 @@ _FLOAT = r"^-?\d+(\.\d*)?([eE][+-]?\d+)?$"
 _ANY_FLOAT = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(nan|NaN|NAN|inf|Inf|INF|infinity|Infinity)$"
 _FINE = r"(\d:\d\d\.\d{6})\d{1,3}"
 _SMALL = 16
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
+"""0001-01-01 and 9999-12-31 in days from 1970-01-01."""
 
 
 def cast_text(
@@ -156,13 +158,42 @@ def cast_column(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarr
     """
     if values.type == kind:
         return values, np.zeros(len(values), dtype=bool)
-    if pa.types.is_timestamp(values.type) and values.type.tz is not None:
-        values = values.cast(pa.timestamp(values.type.unit, "UTC")).cast(pa.timestamp(values.type.unit))
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return _cast_times(values, kind)
     if pa.types.is_floating(values.type) and pa.types.is_floating(kind):
         return pc.cast(values, kind, safe=False), np.zeros(len(values), dtype=bool)
-    if pa.types.is_timestamp(kind) and pa.types.is_timestamp(values.type):
-        return pc.cast(values, kind, safe=False), np.zeros(len(values), dtype=bool)  # finer than a microsecond is cut
     return _each(values, kind, ())
+
+
+def _cast_times(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:
+    """Times in UTC, cut to microseconds; those outside of the years 1 to 9999 do not fit."""
+    if pa.types.is_timestamp(values.type) and values.type.tz is not None:
+        values = values.cast(pa.timestamp(values.type.unit, "UTC")).cast(pa.timestamp(values.type.unit))
+    outside = is_outside_calendar(values)
+    values = pc.if_else(pa.array(outside), pa.scalar(None, values.type), values) if outside.any() else values
+    if pa.types.is_timestamp(kind) and pa.types.is_timestamp(values.type):
+        return pc.cast(values, kind, safe=False), outside
+    typed, bad = _each(values, kind, ())
+    return typed, bad | outside
+
+
+def is_outside_calendar(values: pa.Array) -> np.ndarray:
+    """Which dates and times are outside of the years 1 to 9999, beyond which no calendar of Python's goes.
+
+    Example:
+        >>> is_outside_calendar(pa.array([0, 10_000_000], pa.date32())).tolist()
+        [False, True]
+    """
+    if not (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)) or values.type == pa.timestamp("ns"):
+        return np.zeros(len(values), dtype=bool)
+    per_day = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+    unit = per_day["ms"] if values.type == pa.date64() else 1 if values.type == pa.date32() else per_day[values.type.unit]
+    numbers = values.view(pa.int32() if values.type == pa.date32() else pa.int64())
+    low, high = _FIRST_DAY * unit, (_LAST_DAY + 1) * unit
+    bounds = pc.min_max(numbers).as_py()
+    if bounds["min"] is None or (low <= bounds["min"] and bounds["max"] < high):
+        return np.zeros(len(values), dtype=bool)
+    return _mask(pc.or_(pc.less(numbers, low), pc.greater_equal(numbers, high)))
 
 
 def check_castable(found: pa.DataType, kind: pa.DataType, column: str, where: str) -> None:

@@ -1,6 +1,7 @@
 """Parquet and Arrow IPC: files that know their types."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,12 +15,14 @@ from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.source_options import checked
 from windtunnel.lifecycle.data.schema import arrow_schema, check_columns
-from windtunnel.lifecycle.data.sources.cast import cast_column, check_castable
+from windtunnel.lifecycle.data.sources.cast import cast_column, check_castable, is_outside_calendar, is_too_fine
 from windtunnel.lifecycle.data.sources.days import event_columns, event_days
 from windtunnel.lifecycle.data.sources.files import is_local, opened, reaching, unchanged
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece, Rejected, shorten
 
-__all__ = ["Fitter", "arrow_batches", "read_arrow", "read_parquet", "row_counts"]
+__all__ = ["Fitter", "arrow_batches", "check_readable", "read_arrow", "read_parquet", "row_counts"]
+
+log = logging.getLogger("windtunnel.sources")
 
 _ROWS = 131_072
 
@@ -74,7 +77,7 @@ def _parquet(path: str) -> Iterator[pq.ParquetFile]:
         stream = pa.OSFile(path.removeprefix("file://"), "rb") if is_local(path) else fsspec.open(path, "rb").open()
     with stream:
         with _damaged(path, "a readable Parquet file"):
-            file = pq.ParquetFile(stream)
+            file = pq.ParquetFile(stream, page_checksum_verification=True)
         yield file
 
 
@@ -141,10 +144,17 @@ class Fitter:
     def __init__(self, problem: Problem, piece: Piece, found: pa.Schema) -> None:
         check_columns(problem, found.names, piece.path)
         self._problem, self._piece = problem, piece
+        self._cut: set[str] = set()
         self._schema = arrow_schema(problem, day=False)
         self.present = [name for name in self._schema.names if name in found.names]
         for name in self.present:
             check_castable(found.field(name).type, self._schema.field(name).type, name, piece.path)
+
+    def _cast(self, name: str, values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:
+        if pa.types.is_timestamp(kind) and name not in self._cut and is_too_fine(values):
+            self._cut.add(name)
+            log.warning("%s: column %r has times finer than a microsecond: they are cut", self._piece.path, name)
+        return cast_column(values, kind)
 
     def fit(self, batch: pa.RecordBatch, row: int) -> Chunk:
         """The rows from number `row` (from 0) on."""
@@ -157,11 +167,11 @@ class Fitter:
                 continue
             values = batch.column(field.name)
             values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
-            typed, bad = cast_column(values, field.type)
+            typed, bad = self._cast(field.name, values, field.type)
             if pa.types.is_string(field.type):
                 bad = bad | _with_nul(typed)
             for i in np.flatnonzero(bad & good):
-                why[int(i)] = (field.name, f"{shorten(str(values[int(i)].as_py()), 80)!r} is not {field.type}")
+                why[int(i)] = (field.name, f"{shown(values[int(i)])!r} is not {field.type}")
             good &= ~bad
             columns.append(typed)
         whole = pa.record_batch(columns, schema=self._schema)
@@ -169,15 +179,51 @@ class Fitter:
             undated = pc.is_null(event_days(self._problem, whole)).to_numpy(zero_copy_only=False)
             column = event_columns(self._problem)[0]
             for i in np.flatnonzero(undated & good):
-                why[int(i)] = (column, f"{shorten(str(batch.column(column)[int(i)].as_py()), 80)!r} is no event time")
+                why[int(i)] = (column, f"{shown(batch.column(column)[int(i)])!r} is no event time")
             good &= ~undated
         if good.all():
             return Chunk(whole, [], batch.num_rows)
-        rejected = [
-            Rejected(row + i + 1, column, reason, shorten(str(batch.slice(i, 1).to_pylist()[0])))
-            for i, (column, reason) in sorted(why.items())
-        ]
+        rejected = [Rejected(row + i + 1, column, reason, shorten(_text_of(batch, i))) for i, (column, reason) in sorted(why.items())]
         return Chunk(whole.filter(pa.array(good)), rejected, batch.num_rows)
+
+
+def shown(value: pa.Scalar, limit: int = 80) -> str:
+    """A value as text, also where Python has no such value: the year 36812."""
+    try:
+        return shorten(str(value.as_py()), limit)
+    except (OverflowError, ValueError):
+        try:
+            return shorten(str(value.cast(pa.string()).as_py()), limit)
+        except (pa.ArrowException, ValueError):
+            return f"{value.type} out of range"
+
+
+def _text_of(batch: pa.RecordBatch, row: int) -> str:
+    cells = (f"{name!r}: {shown(column[row], 2000)!r}" for name, column in zip(batch.schema.names, batch.columns, strict=True))
+    return "{" + ", ".join(cells) + "}"
+
+
+def check_readable(batch: pa.RecordBatch, where: str, row: int = 0) -> None:
+    """A batch that statistics can be made of: each name once, and times that Python can say.
+
+    Raises:
+        SourceFormatError: names the column, and the row.
+    """
+    names = batch.schema.names
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise SourceFormatError(
+            f"{where}: column {twice!r} is there {names.count(twice)} times", hint="give each column its own name", path=where
+        )
+    for name, column in zip(names, batch.columns, strict=True):
+        outside = is_outside_calendar(column)
+        if outside.any():
+            place = int(np.flatnonzero(outside)[0])
+            raise SourceFormatError(
+                f"{where}: column {name!r} row {row + place + 1}: {shown(column[place])!r} is outside of the years 1 to 9999",
+                hint="mend the value in the source; is its unit wrong (seconds, milliseconds)?",
+                path=where,
+            )
 
 
 def _with_nul(values: pa.Array) -> np.ndarray:

@@ -16,7 +16,7 @@ import fsspec
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SourceFormatError, UnavailableError, WindtunnelError
 
-__all__ = ["content_digest", "find", "is_local", "opened", "state_of", "unchanged"]
+__all__ = ["border", "content_digest", "find", "is_local", "opened", "state_of", "unchanged"]
 
 _BLOCK = 1 << 20
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "adl": "azure"}
@@ -175,6 +175,25 @@ def damage_named(path: str) -> Iterator[None]:
     except _DAMAGE as error:
         raise SourceFormatError(
             f"{path}: the compressed file is truncated or damaged: {error}", hint="fetch or write the file again", path=path
+        ) from error
+
+
+@contextlib.contextmanager
+def border(path: str) -> Iterator[None]:
+    """What libraries raise over data that nobody has thought of, as one message of ours.
+
+    Raises:
+        SourceFormatError: the data cannot be read.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, ArithmeticError, LookupError, OSError, RecursionError, ValueError) as error:
+        raise SourceFormatError(
+            f"{path}: cannot be read: {type(error).__name__}: {str(error)[:300]}",
+            hint="is the file damaged? write or fetch it again",
+            path=path,
         ) from error
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.seams.sources import SOURCES
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.sources.files import border
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece
 
 __all__ = ["read"]
@@ -19,4 +20,5 @@ def read(problem: Problem, piece: Piece, settings: Settings) -> Iterator[Chunk]:
         UnavailableError: the piece is out of reach, or was changed since it was planned.
     """
     reader: Callable[[Problem, Piece, Settings], Iterator[Chunk]] = SOURCES[problem.source.format].part("read")
-    return reader(problem, piece, settings)
+    with border(piece.path):
+        yield from reader(problem, piece, settings)

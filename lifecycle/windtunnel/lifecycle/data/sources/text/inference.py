@@ -76,7 +76,7 @@ def loses_characters(values: pa.Array, options: TextOptions) -> pa.Array:
     """
     number = as_number(pc.utf8_trim_whitespace(values), options)
     fits = pc.match_substring_regex(number, f"{_INTEGER}|{_FLOAT}")
-    return pc.and_(looks_like("numbers", values, options), pc.or_(pc.invert(fits), pc.match_substring_regex(number, r"^-?\d{17,}$")))
+    return pc.and_(looks_like("numbers", values, options), pc.or_(pc.invert(fits), pc.match_substring_regex(number, r"^-?\d{16,}$")))
 
 
 def wider(known: pa.DataType, other: pa.DataType) -> pa.DataType:

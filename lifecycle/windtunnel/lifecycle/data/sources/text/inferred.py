@@ -324,7 +324,8 @@ def _named_layout(header: Head, rows: list[Head], options: TextOptions) -> Layou
     if options.names:
         return fit_width(list(options.names), rows, header)
     names = [cell.strip() for cell in header.cells]
-    if not names[-1] and rows and not any(row.cells[-1].strip() for row in rows if len(row.cells) == len(names)):
+    ends = {row.cells[-1].strip() for row in rows if len(row.cells) == len(names)}
+    if not names[-1] and ends == {""}:
         return Layout(_names(names, trailing=True), header.raw, trailing=True)
     layout = fit_width(names, rows, header)
     return layout._replace(names=_names(layout.names, trailing=layout.trailing))

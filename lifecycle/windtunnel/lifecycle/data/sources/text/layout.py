@@ -84,10 +84,14 @@ def placed(heads: Sequence[Head]) -> Head:
     rows do not fit.
     """
     width, count = common_width(heads)
-    first = heads[0].cells
-    if width < _TABLE or count <= len(heads) // 2 or abs(len(first) - width) == 1 or not any(first):
+    if width < _TABLE or count <= len(heads) // 2 or _is_nearly(heads[0].cells, width):
         return heads[0]
     return next((head for head in heads if len(head.cells) == width and _is_filled(head.cells)), heads[0])
+
+
+def _is_nearly(cells: Sequence[str], width: int) -> bool:
+    """Whether a record may be a header whose number of names is wrong by one, or has no name at all."""
+    return not any(cells) or (len(cells) >= _TABLE and abs(len(cells) - width) == 1)
 
 
 def _is_filled(cells: Sequence[str]) -> bool:
