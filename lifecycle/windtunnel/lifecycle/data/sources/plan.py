@@ -17,7 +17,7 @@ __all__ = ["plan", "plan_iceberg", "plan_python", "plan_sql"]
 
 log = logging.getLogger("windtunnel.sources")
 
-_PARSER = 1
+_PARSER = 2
 """Raised whenever the same bytes would be read as other rows: days ingested before are then ingested anew."""
 
 _PIECE_ROWS = 1_048_576
