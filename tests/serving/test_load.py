@@ -1,15 +1,22 @@
-"""Load with swaps, rollbacks, killed workers and a full log disk: what was answered is in the log, and is right.
+"""Load by single rows, batches and slow connections, with swaps, rollbacks, killed workers and a full log disk: what was answered is in the
+log, once, and is right.
 
 ``WINDTUNNEL_LOAD_SECONDS=300`` runs it for the five minutes that a release is tested for.
 """
 
+import contextlib
+import http.client
 import logging
 import os
+import random
 import signal
+import socket
 import subprocess
 import threading
 import time
 import urllib.error
+import urllib.parse
+from collections import Counter
 
 import pytest
 from test_server import shipped_ids
@@ -59,7 +66,43 @@ def test_swaps_kills_and_a_full_disk_under_load(small_disk, serve, bundles, rows
             else:
                 refused.append((status, body))
 
+    def ask_many(number):
+        """Batches, each of other rows in another order: every row has to get its own answer back."""
+        generator, count = random.Random(number), 0
+        while not stop.is_set():
+            name = f"batch-{number}-{count}"
+            count += 1
+            places = [generator.randrange(len(rows)) for _ in range(generator.choice([2, 40, 1000, 6000]))]
+            try:
+                status, body = server.call(
+                    "/v1/models/flight_delays/predict", {"rows": [rows[place] for place in places]}, X_Request_Id=name
+                )
+            except (OSError, urllib.error.URLError, ValueError, http.client.HTTPException):
+                broken.append(name)
+                continue
+            if status != 200:
+                refused.append((status, body))
+                continue
+            answered.append(name)
+            shipped_rows[name] = len(places)
+            if [row["prediction"] for row in body["predictions"]] != [wanted[body["version"]][place]["prediction"] for place in places]:
+                wrong.append((name, body["version"]))
+            time.sleep(0.2)
+
+    def dawdle():
+        """Connections that begin a request and never end it, or end it byte by byte."""
+        address = urllib.parse.urlsplit(server.url)
+        while not stop.is_set():
+            with contextlib.suppress(OSError), socket.create_connection((address.hostname, address.port), timeout=2) as slow:
+                slow.sendall(b"POST /v1/models/flight_delays/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+                for _ in range(5):
+                    if stop.wait(0.2):
+                        return
+                    slow.sendall(b" ")
+
+    shipped_rows: dict[str, int] = {}
     asking = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    asking += [threading.Thread(target=ask_many, args=(number,)) for number in range(2)] + [threading.Thread(target=dawdle)]
     for thread in asking:
         thread.start()
     ends, step, swaps = time.monotonic() + SECONDS, 0, []
@@ -93,8 +136,11 @@ def test_swaps_kills_and_a_full_disk_under_load(small_disk, serve, bundles, rows
     server.stop()
     assert not wrong
     assert len(answered) > 20 * SECONDS / 4
-    lost = set(answered) - set(shipped_ids(server))
-    assert not lost
+    shipped = Counter(shipped_ids(server))
+    assert not set(answered) - set(shipped)
+    # An answer of many rows is there with all of them, once.
+    assert {name: shipped[name] for name in shipped_rows} == shipped_rows
+    assert any(count > 1000 for count in shipped_rows.values())
     assert {status for status, _ in refused} <= {503}, refused[:3]
     if small_disk is not None:
         assert any("log" in body["error"] for _, body in refused)

@@ -89,4 +89,4 @@ def _inputs(inputs: Any) -> list[str]:
 def _by_column(answers: Any) -> Mapping[str, Sequence[Any]]:
     if isinstance(answers, dict):
         return answers
-    return {name: [row[name] for row in answers] for name in answers[0]}
+    return {name: [row[name] for row in answers] for name in (answers[0] if answers else ())}
