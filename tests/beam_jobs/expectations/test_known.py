@@ -34,7 +34,7 @@ both, cases = _here("both"), _here("cases")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # row conditions as text
 
 
-def told(path, limit=65_536):
+def told(path, limit=1 << 20):
     """The statistics of a file."""
     found = TableStatistics(limit)
     for batch in pq.ParquetFile(path).iter_batches(3):

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from windtunnel.beam_jobs.expectations.engine.aggregates import _quantiles_of
-from windtunnel.beam_jobs.expectations.engine.distinct import Counter, Store, Weighted
+from windtunnel.beam_jobs.expectations.engine.distinct import Counter, Limit, Store, Weighted
 from windtunnel.beam_jobs.expectations.engine.source import Source
-from windtunnel.beam_jobs.expectations.engine.sums import BlockSum, PairwiseSum
+from windtunnel.lifecycle.statistics.counting.sums import BlockSum, PairwiseSum
 
 
 def _here(name):
@@ -118,7 +118,7 @@ def test_counts_are_pandas_counts_in_memory_and_spilled(values, limit):
         )
         pq.write_table(table, path, row_group_size=7)
         source = Source(str(path), 3)
-        counter, store = Counter(source, ["a", "b"], limit), Store(limit)
+        counter, store = Counter(source, ["a", "b"], Limit(most=limit)), Store(Limit(most=limit))
         for chunk in source.chunks(["a", "b"]):
             if counter.add(chunk):
                 store.add(counter.take())
@@ -159,7 +159,7 @@ def test_quantiles_are_pandas_quantiles(method):
         values = pd.Series(np.round(random.normal(size=random.integers(1, 40)) * 10) / random.choice([1, 3, 7]))
         wanted = random.choice([0, 0.05, 0.1, 1 / 3, 0.33, 0.5, 2 / 3, 0.77, 0.9, 1], 3).tolist()
         counts = values.value_counts(sort=False)
-        store = Store(1000)
+        store = Store(Limit(most=1000))
         store.add(Weighted(pd.DataFrame({"a": counts.index}), counts.to_numpy().astype("i8"), np.arange(len(counts))))
         assert _quantiles_of(store, values.iloc[:0], wanted, method) == values.quantile(wanted, interpolation=method).tolist()
         store.close()

@@ -19,13 +19,13 @@ from windtunnel.lifecycle.contract.errors import SchemaMismatchError, SourceForm
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.statistics import TableStatistics, summarize
 from windtunnel.lifecycle.statistics.association import association, associations
-from windtunnel.lifecycle.statistics.hashing import hash_column
+from windtunnel.lifecycle.statistics.counting.hashing import hash_column
+from windtunnel.lifecycle.statistics.counting.sketches import DistinctSketch, FrequentSketch
 from windtunnel.lifecycle.statistics.profiled import Profiled
 from windtunnel.lifecycle.statistics.scan import scan_groups, tasks_of
-from windtunnel.lifecycle.statistics.sketches import DistinctSketch, FrequentSketch
 
 
-def statistics(table: pa.Table | pa.RecordBatch, limit: int = 65_536, cuts: list[int] | None = None, **more: int) -> TableStatistics:
+def statistics(table: pa.Table | pa.RecordBatch, limit: int = 1 << 20, cuts: list[int] | None = None, **more: int) -> TableStatistics:
     found = TableStatistics(limit, **more)
     bounds = [0, *sorted(cuts or []), table.num_rows]
     for start, end in itertools.pairwise(bounds):
@@ -155,7 +155,7 @@ def close(left: object, right: object, path: str = "") -> None:
 
 
 @settings(max_examples=25, deadline=None, phases=PHASES)
-@given(tables(), st.lists(st.integers(0, 60), max_size=4), st.integers(1, 12))
+@given(tables(), st.lists(st.integers(0, 60), max_size=4), st.integers(1, 200))
 def test_merged_parts_are_the_whole_past_the_limit(table, cuts, limit):
     whole = statistics(table, limit)
     merged = TableStatistics(limit)
@@ -166,7 +166,8 @@ def test_merged_parts_are_the_whole_past_the_limit(table, cuts, limit):
         merged.merge(TableStatistics.from_bytes(part.to_bytes()))
     close(summarize(merged), summarize(whole))
     for name, column in whole.columns.items():
-        assert column.exact == (len(set(table[name].drop_null().to_pylist())) <= limit or column.exact)
+        if name == "i":  # eight bytes a value, and eight for its count
+            assert column.exact == (16 * len(set(table[name].drop_null().to_pylist())) <= limit)
         assert merged.columns[name].exact == column.exact
 
 
@@ -217,7 +218,7 @@ def test_sketches_do_not_depend_on_order():
     assert not len(frequent.values)
 
 
-@pytest.mark.parametrize("limit", [65_536, 1000, 1])
+@pytest.mark.parametrize("limit", [1 << 22, 1 << 14, 1])
 def test_tokens_of_real_messages(shared_data, limit):
     lines = (shared_data / "sms_spam" / "sms.tsv").read_text(encoding="utf-8").splitlines()
     texts = [line.partition("\t")[2] for line in lines]
@@ -236,9 +237,11 @@ def test_tokens_of_real_messages(shared_data, limit):
     assert found["per_text"]["mean"] == pytest.approx(np.mean(per_text), rel=1e-12)
     assert found["per_text"]["std"] == pytest.approx(np.std(per_text, ddof=1), rel=1e-9)
     error = found.get("approximate", {}).get("top", {}).get("count_error", 0)
-    assert found["distinct"] == len(words)
-    assert error < 20
-    assert ("approximate" in found) == (limit < 65_536)
+    spread = found.get("approximate", {}).get("distinct", {}).get("relative_standard_error", 0.0)
+    assert found["distinct"] == pytest.approx(len(words), rel=4 * spread)
+    assert spread < 0.04
+    assert error < 40
+    assert ("approximate" in found) == (limit < 1 << 22)
     for word, count in found["top"]:
         assert count <= words[word] <= count + error
 

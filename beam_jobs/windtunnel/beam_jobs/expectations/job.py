@@ -25,7 +25,7 @@ def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     if "suite" not in spec or "data" not in spec:
         raise ConfigurationError(f"a spec needs suite and data but has {sorted(spec)}")
     suite = load_suite(spec["suite"]) if isinstance(spec["suite"], str) else normal(spec["suite"])
-    options = {key: spec[key] for key in ("result_format", "batch_rows", "distinct_limit") if key in spec}
+    options = {key: spec[key] for key in ("result_format", "batch_rows", "distinct_bytes", "distinct_limit") if key in spec}
     progress.what = "validate"
     counting = None
     if {"runner", "runner_options", "workers"} & set(spec):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from windtunnel.beam_jobs.expectations.engine.calls import FrameEngine
-from windtunnel.beam_jobs.expectations.engine.distinct import Counter, Weighted
+from windtunnel.beam_jobs.expectations.engine.distinct import Counter, Limit, Weighted
 from windtunnel.beam_jobs.expectations.engine.known import Known
 from windtunnel.beam_jobs.expectations.engine.source import Source
 from windtunnel.lifecycle.contract.problem import Problem
@@ -33,7 +33,9 @@ def columns_of(source: Source, statistics: TableStatistics | None = None) -> lis
     outlines = {name: rows for name in keyed if name not in counted_before and (rows := known.outline_of(name)) is not None}
     ranges: dict[str, tuple[Any, Any]] = {name: _range_of(rows) for name, rows in outlines.items()}
     many: set[str] = set(outlines)
-    counters = {name: Counter(source, [name], _COUNTED) for name in keyed if name not in counted_before and name not in outlines}
+    counters = {
+        name: Counter(source, [name], Limit(most=_COUNTED)) for name in keyed if name not in counted_before and name not in outlines
+    }
     for chunk in source.chunks(list(counters)) if counters else ():
         for name, counter in counters.items():
             if name in many:

@@ -11,13 +11,13 @@ from typing import Any
 import great_expectations as gx
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-from windtunnel.beam_jobs.expectations.engine.distinct import LIMIT
 from windtunnel.beam_jobs.expectations.engine.known import STATISTICS
 from windtunnel.beam_jobs.expectations.engine.questions import COUNTING, PROGRESS, Counting
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.seams.expectations import import_expectations
 from windtunnel.lifecycle.data.parquet import BATCH_ROWS
 from windtunnel.lifecycle.quality.suites import describe, normal
+from windtunnel.lifecycle.statistics.counting import COLUMN_BYTES
 from windtunnel.lifecycle.statistics.table import TableStatistics
 
 __all__ = ["Failure", "failures_of", "run_suite", "suite_of"]
@@ -74,7 +74,8 @@ def run_suite(
     *,
     result_format: Mapping[str, Any] | str = "SUMMARY",
     batch_rows: int = BATCH_ROWS,
-    distinct_limit: int = LIMIT,
+    distinct_bytes: int = COLUMN_BYTES,
+    distinct_limit: int | None = None,
     progress: Callable[[int], None] | None = None,
     counting: Counting | None = None,
     statistics: TableStatistics | None = None,
@@ -86,7 +87,8 @@ def run_suite(
         data: a path, a folder, a glob, or several of them.
         result_format: as GX documents it.
         batch_rows: rows a chunk.
-        distinct_limit: distinct values held in memory, a column.
+        distinct_bytes: bytes of distinct values held in memory, a column.
+        distinct_limit: distinct values held in memory at most, whatever they take; None for as many as fit.
         progress: told the rows of every chunk.
         counting: another way of counting distinct rows: `route.beam_counting` gives one that runs on any Beam runner.
         statistics: of these very rows: what they answer exactly is not read again.
@@ -101,7 +103,7 @@ def run_suite(
     suite = suite_of(values)
     asset, batch = _asset()
     asset.path = data if isinstance(data, str) else list(data)
-    asset.batch_rows, asset.distinct_limit = batch_rows, distinct_limit
+    asset.batch_rows, asset.distinct_bytes, asset.distinct_limit = batch_rows, distinct_bytes, distinct_limit
     tokens = PROGRESS.set(progress), COUNTING.set(counting), STATISTICS.set(statistics)
     try:
         form = dict(result_format) if isinstance(result_format, Mapping) else result_format

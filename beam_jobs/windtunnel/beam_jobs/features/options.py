@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.statistics.counting import COLUMN_BYTES
 
 __all__ = ["Options"]
 
@@ -17,9 +18,10 @@ class Options:
         columns: the columns that the transformer is given, in this order; None for all but the label and the weights.
         label: the column that supervised steps learn from; it is not among the inputs unless `columns` names it.
         sample_weight: the column with row weights, for steps that take them.
-        beyond: what happens to a column with more distinct values than `distinct_limit` where order statistics are asked for: ``exact``
-            spills sorted runs to disk; ``sketch`` keeps a KLL sketch and states its error.
-        distinct_limit: distinct values of one column that are kept in memory.
+        beyond: what happens to a column whose distinct values take more than `distinct_bytes` where order statistics are asked for:
+            ``exact`` spills sorted runs to disk; ``sketch`` keeps a KLL sketch and states its error.
+        distinct_bytes: bytes of the distinct values of one column, with their counts, that are kept in memory.
+        distinct_limit: how many distinct values are kept at most, whatever they take; None for as many as fit.
         sample: rows of a declared sample to fit steps on: a number, for all steps that cannot be fitted otherwise; or class name ->
             number, for all steps of those classes.
         seed: of that sample.
@@ -35,7 +37,8 @@ class Options:
     label: str | None = None
     sample_weight: str | None = None
     beyond: Literal["exact", "sketch"] = "exact"
-    distinct_limit: int = 250_000
+    distinct_bytes: int = COLUMN_BYTES
+    distinct_limit: int | None = None
     sample: int | Mapping[str, int] | None = None
     seed: int = 0
     runner: str = "in-process"
@@ -53,8 +56,10 @@ class Options:
         }.items():
             if getattr(self, name) not in allowed:
                 raise ConfigurationError(f"option {name} must be one of {', '.join(allowed)} but got {getattr(self, name)!r}")
-        if self.workers < 1 or self.distinct_limit < 1:
-            raise ConfigurationError(f"workers and distinct_limit must be at least 1 but got {self.workers} and {self.distinct_limit}")
+        for name in ("workers", "distinct_bytes", "distinct_limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"option {name} must be at least 1 but got {value}")
 
     @classmethod
     def of(cls, given: "Options | Mapping[str, Any] | None") -> Self:
@@ -89,6 +94,11 @@ class Options:
         if isinstance(self.sample, Mapping):
             return self.sample.get(type(estimator).__name__)
         return self.sample
+
+    @property
+    def each_null(self) -> int:
+        """Nulls of a column of times that may each become a category of their own."""
+        return self.distinct_limit or self.distinct_bytes // 16
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from windtunnel.lifecycle.statistics.column import family_of, numbers_of
-from windtunnel.lifecycle.statistics.counting import flat
+from windtunnel.lifecycle.statistics.counting.values import flat
 
 __all__ = ["association", "associations"]
 

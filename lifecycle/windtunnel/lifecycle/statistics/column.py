@@ -9,18 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError
-from windtunnel.lifecycle.statistics.counting import combine_counts, count_values, flat
-from windtunnel.lifecycle.statistics.hashing import hash_column
-from windtunnel.lifecycle.statistics.moments import Moments
-from windtunnel.lifecycle.statistics.sketches import DistinctSketch, FrequentSketch, QuantileSketch
+from windtunnel.lifecycle.statistics.counting.budget import COLUMN_BYTES
+from windtunnel.lifecycle.statistics.counting.counter import Counted, Counter, Hashed
+from windtunnel.lifecycle.statistics.counting.hashing import hash_column
+from windtunnel.lifecycle.statistics.counting.moments import Moments
+from windtunnel.lifecycle.statistics.counting.quantiles import QuantileSketch
+from windtunnel.lifecycle.statistics.counting.sketches import DistinctSketch, FrequentSketch
+from windtunnel.lifecycle.statistics.counting.values import combine_counts, count_values, flat
 from windtunnel.lifecycle.statistics.tokens import each_is_one, split
 
-__all__ = ["EXACT_LIMIT", "ColumnStatistics", "family_of", "numbers_of"]
+__all__ = ["ColumnStatistics", "family_of", "numbers_of"]
 
-EXACT_LIMIT = 65_536
-"""Distinct values up to which every statistic is exact."""
-
-_PENDING = 1 << 17
 _BUCKET_BITS = 17
 _RARE = 4096
 """A value of which fewer than one in so many rows are made is not frequent."""
@@ -73,11 +72,11 @@ class ColumnStatistics:
 
     Args:
         kind: the column's type.
-        limit: distinct values up to which everything is exact.
+        limit: bytes of distinct values up to which everything is exact.
         words: whether the tokens of texts are counted too.
     """
 
-    def __init__(self, kind: pa.DataType, limit: int = EXACT_LIMIT, *, words: bool = True) -> None:
+    def __init__(self, kind: pa.DataType, limit: int = COLUMN_BYTES, *, words: bool = True) -> None:
         self.type = kind.value_type if pa.types.is_dictionary(kind) else kind
         if pa.types.is_large_string(self.type) or pa.types.is_string_view(self.type):
             self.type = pa.string()
@@ -94,9 +93,7 @@ class ColumnStatistics:
         self.words = words and self.family == "text"
         self._tokens: ColumnStatistics | None = None  # past the limit: of texts, unless each of them is a single token
         self._per_text = Moments()
-        self._values: list[pa.Array] = []
-        self._counts: list[np.ndarray] = []
-        self._pending = 0
+        self._counter: Counter[pa.Array] = Counter(Hashed(), limit)
         self._sorted = False
 
     @property
@@ -108,18 +105,27 @@ class ColumnStatistics:
     @property
     def values(self) -> pa.Array:
         """The distinct values, sorted; of a column past the limit: those that are frequent."""
-        self._settle(final=True)
-        if self.frequent is not None:
-            return self.frequent.values
-        return self._values[0] if self._values else _empty(self.type)
+        return self._counted().keys
 
     @property
     def counts(self) -> np.ndarray:
         """How often each of `values` occurs."""
-        self._settle(final=True)
-        if self.distinct is None:
-            return self._counts[0] if self._counts else np.empty(0, dtype=np.int64)
-        return self.frequent.counts if self.frequent else np.empty(0, dtype=np.int64)
+        return self._counted().counts
+
+    def _counted(self) -> Counted[pa.Array]:
+        self._settle()
+        if self.frequent is not None:
+            self.frequent.sort()
+            return Counted(self.frequent.values, self.frequent.counts)
+        held = self._counter.held()
+        if held is None:
+            return Counted(_empty(self.type), np.empty(0, dtype=np.int64))
+        if not self._sorted:
+            order = pc.sort_indices(held.keys)
+            held = Counted(held.keys.take(order), held.counts[order.to_numpy()])
+            self._counter.replace(held)
+            self._sorted = True
+        return held
 
     @property
     def count(self) -> int:
@@ -151,47 +157,27 @@ class ColumnStatistics:
             raise SchemaMismatchError(f"a column is {self.type} here and {column.type} there: {error}") from error
 
     def _append(self, values: pa.Array, counts: np.ndarray) -> None:
-        if not len(values):
-            return
-        self._sorted = False
-        self._values.append(values)
-        self._counts.append(counts)
-        self._pending += len(values)
-        if self._pending > max(_PENDING, 2 * len(self._values[0])) or len(values) > self.limit:
-            self._settle()
-
-    def _settle(self, *, final: bool = False) -> None:
-        """Join what is pending; leave exactness when there are too many values."""
-        if len(self._values) > 1:
-            values, counts = combine_counts(self._values, self._counts)
-            self._values, self._counts = [values], [counts]
+        if len(values):
             self._sorted = False
-        self._pending = 0
-        if self.distinct is None and self._values and len(self._values[0]) > self.limit:
+            if self._counter.add(Counted(values, counts)):
+                self._spill()
+
+    def _settle(self) -> None:
+        """Join what is pending; leave exactness when there are too many values."""
+        if self.distinct is None and self._counter.settle():
             self._spill()
-        if final and self.frequent is not None:
-            self.frequent.sort()
-        if final and self.distinct is None and self._values and not self._sorted:
-            order = pc.sort_indices(self._values[0])
-            self._values = [self._values[0].take(order)]
-            self._counts = [self._counts[0][order.to_numpy()]]
-            self._sorted = True
+
+    def _begin_sketches(self) -> None:
+        self.distinct = DistinctSketch.within(self.limit)
+        self.frequent = FrequentSketch.within(self.type, self.limit)
+        self.quantile = None if self.family == "text" else QuantileSketch()
+        self.moments = Moments()
 
     def _spill(self) -> None:
-        values, counts = self._values[0], self._counts[0]
-        self._values, self._counts = [], []
-        self.distinct, self.frequent = DistinctSketch(), FrequentSketch(_empty(self.type))
-        self.distinct.add(values)
-        self.frequent.add(values, counts)
-        numbers = self._measured(values)
-        self.moments = Moments.of(numbers, counts)
-        if self.family == "text":
-            self._bound(values)
-            self._add_tokens(values, counts, 0)
-        else:
-            self.quantile = QuantileSketch()
-            finite = np.isfinite(numbers)
-            self.quantile.add(np.repeat(numbers[finite], counts[finite]))
+        held = self._counter.drain()
+        self._begin_sketches()
+        if held is not None:
+            self._take_exact(held.keys, held.counts)
 
     def _sketch(self, column: pa.Array) -> None:
         assert self.distinct is not None  # noqa: S101 - only called past the limit
@@ -250,8 +236,8 @@ class ColumnStatistics:
         assert self.frequent is not None  # noqa: S101
         found = ColumnStatistics(self.type, self.limit, words=False)
         found.rows = self.moments.count
-        found.distinct = DistinctSketch(self.distinct.hashes.copy())
-        found.frequent = FrequentSketch(self.frequent.values, self.frequent.counts.copy(), self.frequent.error)
+        found.distinct = DistinctSketch(self.distinct.hashes.copy(), self.distinct.most)
+        found.frequent = FrequentSketch(self.frequent.values, self.frequent.counts.copy(), self.frequent.error, self.frequent.limit)
         found.moments = dataclasses.replace(self.moments)
         found.text_bounds = self.text_bounds
         return found
@@ -327,14 +313,12 @@ class ColumnStatistics:
             elif len(other.values):
                 self._take_exact(other.values, other.counts)
             return
-        if self.exact:
-            mine = (self._values[0], self._counts[0]) if self._values else None
-            self._values, self._counts = [], []
-            self._become(other)
-            if mine is not None:
-                self._take_exact(*mine)
-            return
+        mine = self._counter.drain()
+        if self.distinct is None:
+            self._begin_sketches()
         self._merge_sketches(other)
+        if mine is not None:
+            self._take_exact(mine.keys, mine.counts)
 
     def _take_exact(self, values: pa.Array, counts: np.ndarray) -> None:
         assert self.distinct is not None  # noqa: S101 - only called past the limit
@@ -349,12 +333,6 @@ class ColumnStatistics:
         elif self.quantile is not None:
             finite = np.isfinite(numbers)
             self.quantile.add(np.repeat(numbers[finite], counts[finite]))
-
-    def _become(self, other: "ColumnStatistics") -> None:
-        self.distinct, self.frequent = DistinctSketch(), FrequentSketch(_empty(self.type))
-        self.quantile = None if self.family == "text" else QuantileSketch()
-        self.moments = Moments()
-        self._merge_sketches(other)
 
     def _merge_sketches(self, other: "ColumnStatistics") -> None:
         self.words = self.words and other.words
@@ -373,10 +351,11 @@ class ColumnStatistics:
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Everything as plain data and as arrays, for `restore`."""
         exact = self.exact
-        plain: dict[str, Any] = {"rows": self.rows, "nulls": self.nulls, "limit": self.limit, "exact": exact}
+        plain: dict[str, Any] = {"rows": self.rows, "nulls": self.nulls, "bytes": self.limit, "exact": exact}
         arrays: dict[str, Any] = {"values": self.values, "counts": self.counts}
         if not exact and self.distinct is not None and self.frequent is not None:
             plain |= {"moments": _finite(self.moments.to_dict()), "error": self.frequent.error, "bounds": self.text_bounds}
+            plain["hashes"] = self.distinct.most
             arrays["hashes"] = self.distinct.hashes
             if self.quantile is not None:
                 arrays["kll"] = self.quantile.to_bytes()
@@ -390,15 +369,16 @@ class ColumnStatistics:
     @classmethod
     def restore(cls, kind: pa.DataType, plain: dict[str, Any], arrays: dict[str, Any]) -> "ColumnStatistics":
         """The statistics that `state` told."""
-        found = cls(kind, plain["limit"])
+        limit = plain.get("bytes", COLUMN_BYTES)  # an earlier version had a number of values as its limit
+        found = cls(kind, limit)
         found.rows, found.nulls = plain["rows"], plain["nulls"]
         values, counts = arrays["values"], np.asarray(arrays["counts"], dtype=np.int64)
         if plain["exact"]:
-            if len(values):
-                found._values, found._counts, found._sorted = [values], [counts], True
+            found._append(values, counts)
             return found
-        found.distinct = DistinctSketch(np.asarray(arrays["hashes"], dtype=np.uint64))
-        found.frequent = FrequentSketch(values, counts, plain["error"])
+        room = DistinctSketch.within(limit).most
+        found.distinct = DistinctSketch(np.asarray(arrays["hashes"], dtype=np.uint64), plain.get("hashes", room))
+        found.frequent = FrequentSketch(values, counts, plain["error"], FrequentSketch.within(kind, limit).limit)
         found.moments = Moments(**_numbers(plain["moments"]))
         found.text_bounds = tuple(plain["bounds"]) if plain["bounds"] else None
         if "kll" in arrays:

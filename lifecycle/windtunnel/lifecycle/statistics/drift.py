@@ -3,6 +3,9 @@
 A column has drifted when the difference is both certain (its p-value survives Benjamini and Hochberg's false-discovery rate over all
 columns) and large (population stability index, or the largest change of a category's share). Either alone is not enough: in a big table
 everything differs significantly, in a small one anything can differ a lot by chance.
+
+What a figure leaves out is compared beside it: NaN is missing as null is, infinity has a share of its own, and a column of another kind of
+type (numbers that became texts) has drifted whatever its values.
 """
 
 import dataclasses
@@ -41,7 +44,9 @@ class ColumnDrift:
         cramers_v: Cramér's V of category against data set.
         p_value: of the test that suits the kind: Kolmogorov-Smirnov, or chi-square; for text: of its lengths.
         q_value: the p-value after Benjamini and Hochberg.
-        missing: the change of the share of nulls, and its p-value.
+        missing: the change of the share of nulls and NaN, and its p-value.
+        infinite: the same for infinities; empty where there are none.
+        types: the type before and now, where they are of different kinds.
         new: categories that the reference lacks, with their share now.
         lost: categories that are gone, with the share they had.
         drifted: certain and large.
@@ -59,6 +64,8 @@ class ColumnDrift:
     p_value: float | None = None
     q_value: float | None = None
     missing: dict[str, float] = dataclasses.field(default_factory=dict)
+    infinite: dict[str, float] = dataclasses.field(default_factory=dict)
+    types: list[str] = dataclasses.field(default_factory=list)
     new: list[list[Any]] = dataclasses.field(default_factory=list)
     lost: list[list[Any]] = dataclasses.field(default_factory=list)
     drifted: bool = False
@@ -95,13 +102,7 @@ def compare(
     """
     shared = [name for name in reference.columns if name in current.columns]
     found = {name: _column(reference.columns[name], current.columns[name]) for name in shared}
-    tests = [(drift, "value", drift.p_value) for drift in found.values() if drift.p_value is not None]
-    tests += [(drift, "missing", drift.missing["p_value"]) for drift in found.values()]
-    for (drift, what, _), q in zip(tests, adjusted([p for _, _, p in tests]), strict=True):
-        if what == "value":
-            drift.q_value = q
-        else:
-            drift.missing["q_value"] = q
+    _adjust(found.values())
     for name, drift in found.items():
         if name not in ignore:
             _judge(drift, limit, alpha)
@@ -114,6 +115,17 @@ def compare(
         "limit": limit,
         "alpha": alpha,
     }
+
+
+def _adjust(drifts: Collection[ColumnDrift]) -> None:
+    """The q-values of all tests of a comparison together."""
+    shares = [share for drift in drifts for share in (drift.missing, drift.infinite) if share]
+    tested = [drift for drift in drifts if drift.p_value is not None]
+    q_values = adjusted([*(drift.p_value for drift in tested if drift.p_value is not None), *(share["p_value"] for share in shares)])
+    for drift, q in zip(tested, q_values, strict=False):
+        drift.q_value = q
+    for share, q in zip(shares, q_values[len(tested) :], strict=True):
+        share["q_value"] = q
 
 
 def label_shift(reference: Mapping[str, int], current: Mapping[str, int], limit: float = 0.1, alpha: float = ALPHA) -> dict[str, Any]:
@@ -168,7 +180,11 @@ def answer_drift(reference: Mapping[str, float], current: Mapping[str, float], l
 def _column(before: ColumnStatistics, after: ColumnStatistics) -> ColumnDrift:
     kind = _kind(before, after)
     drift = ColumnDrift(kind, approximate=not (before.exact and after.exact))
-    drift.missing = _missing(before, after)
+    drift.missing = _share(before, after, _absent(before), _absent(after))
+    infinites = before.measured().infinites, after.measured().infinites
+    if before.family == after.family == "number" and any(infinites):
+        drift.infinite = _share(before, after, *infinites)
+    drift.types = _types(before, after)
     if not before.count or not after.count or kind == "other":
         return drift
     if kind == "number":
@@ -200,11 +216,24 @@ def _few(before: ColumnStatistics, after: ColumnStatistics) -> bool:
     return before.exact and after.exact and max(len(before.values), len(after.values)) <= _FEW
 
 
-def _missing(before: ColumnStatistics, after: ColumnStatistics) -> dict[str, float]:
-    n, m = before.rows, after.rows
-    was, now = before.nulls / max(n, 1), after.nulls / max(m, 1)
-    pooled = (before.nulls + after.nulls) / max(n + m, 1)
-    spread = math.sqrt(pooled * (1 - pooled) * (1 / max(n, 1) + 1 / max(m, 1)))
+def _types(before: ColumnStatistics, after: ColumnStatistics) -> list[str]:
+    """Both types, if they are of different kinds; a column without any value has none."""
+    void = not before.count or not after.count
+    alike = before.family == after.family and (before.family != "other" or before.type == after.type)
+    return [] if void or alike else [str(before.type), str(after.type)]
+
+
+def _absent(column: ColumnStatistics) -> int:
+    """Rows without a value: null, or not a number."""
+    return column.nulls + (column.measured().nans if column.family == "number" else 0)
+
+
+def _share(before: ColumnStatistics, after: ColumnStatistics, was_rows: int, now_rows: int) -> dict[str, float]:
+    """How the share of some rows changed, and how likely chance alone does that."""
+    n, m = max(before.rows, 1), max(after.rows, 1)
+    was, now = was_rows / n, now_rows / m
+    pooled = (was_rows + now_rows) / (n + m)
+    spread = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
     p_value = math.erfc(abs(now - was) / spread / math.sqrt(2)) if spread > 0 else 1.0
     return {"before": was, "after": now, "change": now - was, "p_value": p_value}
 
@@ -271,17 +300,27 @@ def _lengths(drift: ColumnDrift, before: ColumnStatistics, after: ColumnStatisti
 
 
 def _judge(drift: ColumnDrift, limit: float, alpha: float) -> None:
-    certain = drift.q_value is not None and drift.q_value <= alpha
-    if certain and drift.psi is not None and drift.psi >= limit:
-        drift.reasons.append(f"population stability index {drift.psi:.3g}, limit {limit:.3g}")
-    if certain and drift.cramers_v is not None and drift.l_infinity is not None and drift.l_infinity >= 0.4 * limit:
-        drift.reasons.append(f"a category's share changed by {drift.l_infinity:.1%}, limit {0.4 * limit:.1%}")
-    if certain and drift.kind == "text" and drift.wasserstein is not None and drift.wasserstein >= 2 * limit:
-        drift.reasons.append(f"texts are {drift.wasserstein:.2g} standard deviations longer or shorter")
-    missing = drift.missing
-    if missing and missing.get("q_value", 1.0) <= alpha and abs(missing["change"]) >= max(_MISSING, 0.2 * limit):
-        drift.reasons.append(f"the share of nulls changed by {missing['change']:+.1%}")
+    """Say whether a column drifted, and why."""
+    if drift.types:
+        drift.reasons.append(f"the type was {drift.types[0]} and is {drift.types[1]}")
+    if drift.q_value is not None and drift.q_value <= alpha:
+        drift.reasons += _large(drift, limit)
+    for share, what in ((drift.missing, "nulls"), (drift.infinite, "infinities")):
+        if share and share.get("q_value", 1.0) <= alpha and abs(share["change"]) >= max(_MISSING, 0.2 * limit):
+            drift.reasons.append(f"the share of {what} changed by {share['change']:+.1%}")
     drift.drifted = bool(drift.reasons)
+
+
+def _large(drift: ColumnDrift, limit: float) -> list[str]:
+    """What of a difference that is certain is large, too."""
+    reasons = []
+    if drift.psi is not None and drift.psi >= limit:
+        reasons.append(f"population stability index {drift.psi:.3g}, limit {limit:.3g}")
+    if drift.cramers_v is not None and (drift.l_infinity or 0.0) >= 0.4 * limit:
+        reasons.append(f"a category's share changed by {drift.l_infinity:.1%}, limit {0.4 * limit:.1%}")
+    if drift.kind == "text" and (drift.wasserstein or 0.0) >= 2 * limit:
+        reasons.append(f"texts are {drift.wasserstein:.2g} standard deviations longer or shorter")
+    return reasons
 
 
 def _psi(p: np.ndarray, q: np.ndarray) -> float:

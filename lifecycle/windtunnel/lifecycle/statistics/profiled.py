@@ -13,12 +13,12 @@ import pyarrow.ipc
 
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError
 from windtunnel.lifecycle.contract.problem import Problem
-from windtunnel.lifecycle.statistics.counting import flat
+from windtunnel.lifecycle.statistics.counting.values import flat
 from windtunnel.lifecycle.statistics.table import TableStatistics
 
 __all__ = ["LabelCounts", "Profiled", "slice_name"]
 
-_SLICE_LIMIT = 4096
+_SLICE_BYTES = 1 << 16
 _SLICES = 200
 _UNKNOWN = "\0"
 
@@ -66,7 +66,7 @@ class Profiled:
             part = batch.select([name for name in names if name in batch.schema.names])
             for name, rows in _sliced(batch, crossing):
                 if self._has_place(self.slices, name, ", ".join(crossing)):
-                    self.slices.setdefault(name, TableStatistics(_SLICE_LIMIT, sample=0)).add_batch(part.filter(rows))
+                    self.slices.setdefault(name, TableStatistics(_SLICE_BYTES, sample=0)).add_batch(part.filter(rows))
         if self._problem is not None:
             self._add_splits(self._problem, batch)
 
@@ -95,7 +95,7 @@ class Profiled:
             part = batch.select([name for name in names if name in batch.schema.names])
             for split, mask in (("train", ~test), ("test", test)):
                 if mask.any():
-                    self.splits.setdefault(split, TableStatistics(_SLICE_LIMIT, sample=0)).add_batch(part.filter(pa.array(mask)))
+                    self.splits.setdefault(split, TableStatistics(_SLICE_BYTES, sample=0)).add_batch(part.filter(pa.array(mask)))
         if problem.task == "regression":
             return
         labels = label_of(problem, batch).cast(pa.string())
@@ -115,9 +115,9 @@ class Profiled:
         self.table.merge(other.table)
         for name, statistics in other.slices.items():
             if self._has_place(self.slices, name, other.crossing_of(name)):
-                self.slices.setdefault(name, TableStatistics(_SLICE_LIMIT, sample=0)).merge(statistics)
+                self.slices.setdefault(name, TableStatistics(_SLICE_BYTES, sample=0)).merge(statistics)
         for name, statistics in other.splits.items():
-            self.splits.setdefault(name, TableStatistics(_SLICE_LIMIT, sample=0)).merge(statistics)
+            self.splits.setdefault(name, TableStatistics(_SLICE_BYTES, sample=0)).merge(statistics)
         self.labels.update(other.labels)
         for name, counts in other.groups.items():
             if self._has_place(self.groups, name, other.crossing_of(name)):

@@ -5,21 +5,27 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from windtunnel.lifecycle.statistics.hashing import mix
+from windtunnel.lifecycle.statistics.counting.hashing import mix
 
 __all__ = ["RowSample"]
+
+_BYTES = 64 << 20  # of a sample, if each value takes eight bytes
+_TEXT = 1024
+"""Characters of a text that a sample keeps: what is looked up in it are categories, not documents."""
 
 
 class RowSample:
     """The `size` rows whose priority is smallest; a row's priority is a hash of where it came from, so parts agree with the whole.
 
     Args:
-        size: rows to keep; 0 keeps none.
+        size: rows to keep; 0 keeps none. Of a table of very many columns fewer are kept, in steps that its width alone decides.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self._width = 0
         self._priorities = np.empty(0, dtype=np.uint64)
         self._parts: list[pa.Table] = []
 
@@ -27,6 +33,7 @@ class RowSample:
         """Rows `offset` and on of an origin."""
         if not self.size or not batch.num_rows or not batch.num_columns:
             return
+        self._narrow(batch.num_columns)
         salt = np.uint64(zlib.crc32(origin.encode()) << 32)
         found = mix(np.arange(offset, offset + batch.num_rows, dtype=np.uint64) ^ salt)
         full = len(self._priorities) >= self.size
@@ -42,7 +49,13 @@ class RowSample:
     def merge(self, other: Self) -> None:
         """Add another's rows."""
         if len(other._priorities):
+            self._narrow(other._width)
             self._join(np.sort(other._priorities), other.table)
+
+    def _narrow(self, width: int) -> None:
+        """Keep no more rows than there is room for in a table so wide."""
+        self._width = max(width, self._width)
+        self.size = min(self.size, _BYTES // (8 * max(self._width, 1)))
 
     def _join(self, priorities: np.ndarray, rows: pa.Table) -> None:
         joined = np.concatenate([self._priorities, priorities])
@@ -66,12 +79,13 @@ class RowSample:
         priorities = np.sort(self._priorities)
         table = self.table.combine_chunks()
         batch = table.to_batches()[0] if table.num_rows else None
-        return {"size": self.size, "priorities": [int(value) for value in priorities]}, batch
+        return {"size": self.size, "width": self._width, "priorities": [int(value) for value in priorities]}, batch
 
     @classmethod
     def restore(cls, plain: dict[str, Any], batch: pa.RecordBatch | None) -> Self:
         """The sample that `state` told."""
         found = cls(plain["size"])
+        found._width = plain.get("width", 0)
         if batch is not None:
             found._priorities = np.array(plain["priorities"], dtype=np.uint64)
             found._parts = [pa.Table.from_batches([batch])]
@@ -79,6 +93,13 @@ class RowSample:
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Without dictionaries, so that parts of different files join."""
+    """Without dictionaries, so that parts of different files join, and without the ends of long texts."""
     columns = [column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column for column in table.columns]
-    return pa.table(columns, names=table.schema.names)
+    return pa.table([_clipped(column) for column in columns], names=table.schema.names)
+
+
+def _clipped(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    longest = pc.max(pc.binary_length(column)).as_py()
+    return pc.utf8_slice_codeunits(column, 0, _TEXT) if (longest or 0) > _TEXT else column

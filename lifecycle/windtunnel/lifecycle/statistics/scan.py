@@ -12,9 +12,14 @@ import pyarrow.parquet as pq
 from windtunnel.lifecycle.contract.errors import SourceFormatError
 from windtunnel.lifecycle.data.sources.files import is_local, reaching
 
-__all__ = ["BATCH_ROWS", "GroupTask", "Sink", "opened_parquet", "scan_groups", "tasks_of", "text_columns"]
+__all__ = ["BATCH_ROWS", "GroupTask", "Sink", "batch_rows", "opened_parquet", "scan_groups", "tasks_of", "text_columns"]
 
 BATCH_ROWS = 131_072
+_BATCH_BYTES = 32 << 20
+_FATTEST_BYTES = 4 << 20
+_LEAST_ROWS = 16
+_LARGE_GROUP = 64 << 20
+_BUFFER_BYTES = 1 << 16  # what is read of a column at a time, where whole column chunks would take too much
 _GROUP_ROWS = 2_097_152
 _BYTES_A_VALUE = 6
 
@@ -46,8 +51,13 @@ class GroupTask:
 
 
 @contextlib.contextmanager
-def opened_parquet(path: str, dictionary: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+def opened_parquet(path: str, dictionary: Sequence[str] = (), *, buffer: int = 0) -> Iterator[pq.ParquetFile]:
     """A Parquet file at a path or URL, read and not mapped: a file that shrinks meanwhile is an error, not a crash.
+
+    Args:
+        path: where it is.
+        dictionary: columns to read as dictionaries.
+        buffer: bytes of a column chunk that are read at a time; 0 for whole ones.
 
     Raises:
         UnavailableError: it cannot be reached.
@@ -55,7 +65,8 @@ def opened_parquet(path: str, dictionary: Sequence[str] = ()) -> Iterator[pq.Par
     """
     with reaching(path):
         stream = pa.OSFile(path.removeprefix("file://"), "rb") if is_local(path) else fsspec.open(path, "rb").open()
-    with stream, damaged(path), pq.ParquetFile(stream, read_dictionary=list(dictionary) or None, page_checksum_verification=True) as file:
+    options = {"read_dictionary": list(dictionary) or None, "buffer_size": buffer, "page_checksum_verification": True}
+    with stream, damaged(path), pq.ParquetFile(stream, **options) as file:
         yield file
 
 
@@ -107,6 +118,15 @@ def text_columns(file: pq.ParquetFile, groups: Sequence[int]) -> list[str]:
     return found
 
 
+def batch_rows(file: pq.ParquetFile, group: int, most: int = BATCH_ROWS) -> int:
+    """How many rows of a row group are read at once: so many as take some 32 MB, and 4 MB in the column that takes most."""
+    described = file.metadata.row_group(group)
+    rows, columns = max(described.num_rows, 1), described.num_columns
+    fattest = max((described.column(place).total_uncompressed_size for place in range(columns)), default=0) // rows
+    a_row = max(described.total_byte_size // rows, 8 * columns, 1)
+    return max(_LEAST_ROWS, min(most, _BATCH_BYTES // a_row, _FATTEST_BYTES // max(fattest, 1)))
+
+
 def scan_groups(task: GroupTask, sink: Sink, seen: Callable[[int], None] | None = None) -> None:
     """Add the rows of a task to a sink.
 
@@ -124,12 +144,13 @@ def scan_groups(task: GroupTask, sink: Sink, seen: Callable[[int], None] | None 
         return
     with opened_parquet(task.path) as file:
         dictionary = text_columns(file, task.groups)
+        largest = max(file.metadata.row_group(group).total_byte_size for group in task.groups)
     offset, name = task.offset, task.path.rpartition("/")[2]
-    with opened_parquet(task.path, dictionary) as file:
+    with opened_parquet(task.path, dictionary, buffer=_BUFFER_BYTES if largest > _LARGE_GROUP else 0) as file:
         for group in task.groups:
             start, promised = offset, file.metadata.row_group(group).num_rows
             with damaged(task.path, f"row group {group} "):
-                batches = file.iter_batches(BATCH_ROWS, row_groups=[group])
+                batches = file.iter_batches(batch_rows(file, group), row_groups=[group])
             while True:
                 with damaged(task.path, f"row group {group} "):
                     batch = next(batches, None)

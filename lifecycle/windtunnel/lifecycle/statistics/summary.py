@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from windtunnel.lifecycle.statistics.column import ColumnStatistics, numbers_of
-from windtunnel.lifecycle.statistics.moments import Moments
+from windtunnel.lifecycle.statistics.counting.moments import Moments
 from windtunnel.lifecycle.statistics.table import TableStatistics
 
 __all__ = ["QUANTILES", "bin_shares", "summarize", "summarize_column"]

@@ -9,20 +9,22 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError
-from windtunnel.lifecycle.statistics.column import EXACT_LIMIT, ColumnStatistics
+from windtunnel.lifecycle.statistics.column import ColumnStatistics
+from windtunnel.lifecycle.statistics.counting.budget import share
 from windtunnel.lifecycle.statistics.sampling import RowSample
 
 __all__ = ["TableStatistics"]
 
 _STATE = pa.schema([pa.field("key", pa.string()), pa.field("blob", pa.large_binary())])
-_PROTOCOL = 1
+_PROTOCOL = 2
+_READABLE = {1, 2}  # 1 limited the number of distinct values, not their bytes
 
 
 class TableStatistics:
     """Statistics of rows that come in batches; parts merge into the whole.
 
     Args:
-        limit: distinct values of a column up to which its statistics are exact.
+        limit: bytes of a column's distinct values up to which its statistics are exact; None for its share of what a table may take.
         columns: only these; None for all.
         sample: rows that are kept as a uniform sample; 0 for none.
 
@@ -33,7 +35,7 @@ class TableStatistics:
         (3, [1, 2])
     """
 
-    def __init__(self, limit: int = EXACT_LIMIT, columns: Sequence[str] | None = None, sample: int = 10_000) -> None:
+    def __init__(self, limit: int | None = None, columns: Sequence[str] | None = None, sample: int = 10_000) -> None:
         self.limit = limit
         self.only = None if columns is None else list(columns)
         self.rows = 0
@@ -52,8 +54,7 @@ class TableStatistics:
         for name in names:
             column = batch.column(name)
             if name not in self.columns:
-                self.columns[name] = ColumnStatistics(column.type, self.limit)
-                self.columns[name].rows = self.columns[name].nulls = self.rows  # it was absent so far
+                self._begin(name, column.type, len(names))
             self.columns[name].add(column)
         for name, statistics in self.columns.items():
             if name not in names:
@@ -61,6 +62,10 @@ class TableStatistics:
                 statistics.nulls += batch.num_rows
         self.sample.add(batch.select(names), origin, offset)
         self.rows += batch.num_rows
+
+    def _begin(self, name: str, kind: pa.DataType, columns: int) -> None:
+        self.columns[name] = ColumnStatistics(kind, share(columns) if self.limit is None else self.limit)
+        self.columns[name].rows = self.columns[name].nulls = self.rows  # it was absent so far
 
     def merge(self, other: Self) -> None:
         """Add another part's statistics; a column that one part lacks is null there.
@@ -70,8 +75,7 @@ class TableStatistics:
         """
         for name, statistics in other.columns.items():
             if name not in self.columns:
-                self.columns[name] = ColumnStatistics(statistics.type, self.limit)
-                self.columns[name].rows = self.columns[name].nulls = self.rows
+                self._begin(name, statistics.type, len(other.columns))
             try:
                 self.columns[name].merge(statistics)
             except SchemaMismatchError as error:
@@ -85,7 +89,7 @@ class TableStatistics:
 
     def to_bytes(self) -> bytes:
         """Everything, to be merged later or elsewhere: an Arrow IPC file of named blobs, no code."""
-        plain: dict[str, Any] = {"protocol": _PROTOCOL, "rows": self.rows, "limit": self.limit, "columns": {}}
+        plain: dict[str, Any] = {"protocol": _PROTOCOL, "rows": self.rows, "bytes": self.limit, "columns": {}}
         blobs: dict[str, bytes] = {}
         for number, (name, statistics) in enumerate(self.columns.items()):
             described, arrays = statistics.state()
@@ -108,9 +112,9 @@ class TableStatistics:
             table = file.read_all()
         rows: Mapping[str, bytes] = dict(zip(table["key"].to_pylist(), table["blob"].to_pylist(), strict=True))
         plain = json.loads(rows[""])
-        if plain["protocol"] != _PROTOCOL:
+        if plain["protocol"] not in _READABLE:
             raise SchemaMismatchError(f"statistics of protocol {plain['protocol']} cannot be read by this version, which knows {_PROTOCOL}")
-        found = cls(plain["limit"])
+        found = cls(plain.get("bytes"))
         found.rows = plain["rows"]
         for name, described in plain["columns"].items():
             arrays = _arrays(str(described["number"]), rows)

@@ -14,7 +14,8 @@ from great_expectations.expectations.metrics.column_aggregate_metrics.column_out
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
 from windtunnel.beam_jobs.expectations.engine.calls import Calls, FrameEngine, MetricFailure
-from windtunnel.beam_jobs.expectations.engine.distinct import Store, Weighted
+from windtunnel.beam_jobs.expectations.engine.distinct import Store
+from windtunnel.lifecycle.statistics.counting import search
 
 __all__ = ["OF_COUNTS", "OF_THE_SET", "aggregate"]
 
@@ -30,8 +31,6 @@ OF_THE_SET = {
     "column.distinct_values.not_in_set.count",
 }
 """Metrics that do not depend on how often a value occurs."""
-
-_BRACKET = 1 << 16  # values that are sorted at once when a quantile is looked for among spilled ones
 
 
 def aggregate(metric: MetricConfiguration, needs: Mapping[str, Any], store: Store, empty: pd.DataFrame, engine: FrameEngine) -> Any:
@@ -205,7 +204,7 @@ class _Ranked:
     def at(self, ranks: Sequence[int]) -> list[Any]:
         """The values at these places, 0 the smallest."""
         if self._sorted is None:
-            return [self._search(rank) for rank in ranks]
+            return [search(self._present, rank) for rank in ranks]
         values, ends = self._sorted
         return [values[np.searchsorted(ends, rank, side="right")] for rank in ranks]
 
@@ -215,38 +214,6 @@ class _Ranked:
             present = series.notna().to_numpy()
             if present.any():
                 yield series[present].to_numpy(), part.counts[present]
-
-    def _search(self, rank: int) -> Any:
-        """Narrow a bracket around a rank until what is in it can be sorted: a few readings of the parts."""
-        low: Any = None
-        high: Any = None
-        while True:
-            below, inside_values, inside_counts, size = 0, [], [], 0
-            sample = []
-            for values, counts in self._present():
-                under = values < low if low is not None else np.zeros(len(values), bool)
-                within = ~under & (values <= high if high is not None else np.ones(len(values), bool))
-                below += int(counts[under].sum())
-                kept = values[within]
-                size += len(kept)
-                sample.append(kept[:: max(1, len(kept) // 64)])
-                if size <= _BRACKET:
-                    inside_values.append(kept)
-                    inside_counts.append(counts[within])
-            if size <= _BRACKET:
-                values = np.concatenate(inside_values)
-                order = np.argsort(values, kind="stable")
-                ends = below + np.cumsum(np.concatenate(inside_counts)[order])
-                return values[order][np.searchsorted(ends, rank, side="right")]
-            pivots = np.unique(np.concatenate(sample))
-            # how many elements are at most each pivot
-            up_to = np.zeros(len(pivots), np.int64)
-            for values, counts in self._present():
-                order = np.argsort(values, kind="stable")
-                ends = np.concatenate([[0], np.cumsum(counts[order])])
-                up_to += ends[np.searchsorted(values[order], pivots, side="right")]
-            place = int(np.searchsorted(up_to, rank, side="right"))
-            low, high = (pivots[place - 1] if place else low), (pivots[place] if place < len(pivots) else high)
 
 
 OF_COUNTS: dict[str, Callable[[Store, pd.Series, Mapping[str, Any]], Any]] = {
@@ -259,8 +226,3 @@ OF_COUNTS: dict[str, Callable[[Store, pd.Series, Mapping[str, Any]], Any]] = {
     "column.outlier_statistics": _outliers,
 }
 """Metrics that depend on how often each value occurs."""
-
-
-def weighted_rows(counts: Weighted) -> int:
-    """How many rows stand behind distinct ones."""
-    return int(counts.counts.sum())

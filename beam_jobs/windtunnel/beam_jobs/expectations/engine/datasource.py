@@ -14,13 +14,14 @@ from great_expectations.datasource.fluent.interfaces import Batch
 from great_expectations.datasource.fluent.pandas_datasource import _PandasDataAsset, _PandasDatasource
 
 from windtunnel.beam_jobs.expectations.engine.calls import FrameEngine
-from windtunnel.beam_jobs.expectations.engine.distinct import LIMIT
+from windtunnel.beam_jobs.expectations.engine.distinct import Limit
 from windtunnel.beam_jobs.expectations.engine.engine import ArrowBatchData, ArrowBatchSpec, ArrowExecutionEngine
 from windtunnel.beam_jobs.expectations.engine.questions import Questions
 from windtunnel.beam_jobs.expectations.engine.source import Source
 from windtunnel.lifecycle.contract.errors import UnavailableError, UnsupportedError
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.parquet import BATCH_ROWS
+from windtunnel.lifecycle.statistics.counting import COLUMN_BYTES
 
 __all__ = ["ArrowDatasource", "IcebergAsset", "ParquetAsset", "iceberg_files"]
 
@@ -30,16 +31,19 @@ class _ArrowAsset(_PandasDataAsset):
 
     Attributes:
         batch_rows: rows a chunk.
-        distinct_limit: distinct values of a column that are held in memory; more are spilled to disk.
+        distinct_bytes: bytes of the distinct values of a column that are held in memory; more are spilled to disk.
+        distinct_limit: how many are held at most, whatever they take; None for as many as fit.
     """
 
     batch_rows: int = BATCH_ROWS
-    distinct_limit: int = LIMIT
+    distinct_bytes: int = COLUMN_BYTES
+    distinct_limit: int | None = None
 
     _EXCLUDE_FROM_READER_OPTIONS: ClassVar[set[str]] = {
         "batch_definitions",
         "batch_metadata",
         "batch_rows",
+        "distinct_bytes",
         "distinct_limit",
         "id",
         "name",
@@ -57,7 +61,7 @@ class _ArrowAsset(_PandasDataAsset):
         engine = self.datasource.get_execution_engine()
         options = self.dict(exclude=self._EXCLUDE_FROM_READER_OPTIONS, exclude_unset=True)
         source = Source(self.files(), self.batch_rows)
-        questions = Questions(source, FrameEngine(), self.distinct_limit)
+        questions = Questions(source, FrameEngine(), Limit(self.distinct_bytes, self.distinct_limit))
         spec = ArrowBatchSpec(reader_method="read_parquet", reader_options=options, data=ArrowBatchData(engine, questions))
         data, markers = engine.get_batch_data_and_markers(batch_spec=spec)
         definition = LegacyBatchDefinition(
@@ -153,7 +157,7 @@ class ArrowDatasource(_PandasDatasource):
         Args:
             name: the asset's name.
             path: a path, a folder, a glob, a URL, or a list of them.
-            **options: ``batch_rows``, ``distinct_limit``.
+            **options: ``batch_rows``, ``distinct_bytes``, ``distinct_limit``.
         """
         return self._add_asset(ParquetAsset(name=name, path=path, **options))
 
@@ -164,7 +168,7 @@ class ArrowDatasource(_PandasDatasource):
             name: the asset's name.
             table: ``namespace.name``.
             snapshot_id: which version; None for the current one.
-            **options: ``catalog`` (properties), ``batch_rows``, ``distinct_limit``.
+            **options: ``catalog`` (properties), ``batch_rows``, ``distinct_bytes``, ``distinct_limit``.
         """
         return self._add_asset(IcebergAsset(name=name, table=table, snapshot_id=snapshot_id, **options))
 

@@ -19,7 +19,7 @@ from great_expectations.validator.metric_configuration import MetricConfiguratio
 
 from windtunnel.beam_jobs.expectations.engine.aggregates import aggregate
 from windtunnel.beam_jobs.expectations.engine.calls import Calls, FrameEngine, Later, MetricFailure
-from windtunnel.beam_jobs.expectations.engine.distinct import LIMIT, Store, Weighted
+from windtunnel.beam_jobs.expectations.engine.distinct import Store, Weighted
 from windtunnel.beam_jobs.expectations.engine.kinds import MOMENTS
 from windtunnel.beam_jobs.expectations.engine.source import Source
 from windtunnel.beam_jobs.expectations.engine.tasks import Condition, Domain
@@ -142,7 +142,7 @@ class Known:
         if rows is None:
             return None
         keep = [] if name == "table.row_count" else [columns[0]]
-        with contextlib.closing(Store(LIMIT)) as store:
+        with contextlib.closing(Store()) as store:
             domain = Domain(metric, columns, keep, store)
             domain.take(Calls(self._engine, rows.frame), rows)
             if domain.failure is not None:

@@ -11,8 +11,8 @@ from great_expectations.validator.metric_configuration import MetricConfiguratio
 
 from windtunnel.beam_jobs.expectations.engine.calls import Calls, FrameEngine, MetricFailure
 from windtunnel.beam_jobs.expectations.engine.source import Chunk, Source
-from windtunnel.beam_jobs.expectations.engine.sums import BlockSum, IntegerSum, PairwiseSum
 from windtunnel.beam_jobs.expectations.engine.tasks import OfRows
+from windtunnel.lifecycle.statistics.counting.sums import BlockSum, IntegerSum, PairwiseSum
 
 __all__ = ["Moments"]
 

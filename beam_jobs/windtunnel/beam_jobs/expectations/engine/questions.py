@@ -16,7 +16,7 @@ from great_expectations.validator.metric_configuration import MetricConfiguratio
 
 from windtunnel.beam_jobs.expectations.engine.aggregates import OF_COUNTS, OF_THE_SET, aggregate
 from windtunnel.beam_jobs.expectations.engine.calls import Calls, FrameEngine, Later, MetricFailure, domain_columns, mentions_index
-from windtunnel.beam_jobs.expectations.engine.distinct import LIMIT, Counter, Store, Weighted
+from windtunnel.beam_jobs.expectations.engine.distinct import Counter, Limit, Store, Weighted
 from windtunnel.beam_jobs.expectations.engine.kinds import ALONE, COUNT, FILTERED, IN_ORDER, LISTS, MOMENTS, ONE_ROW_AT_A_TIME, SCHEMA
 from windtunnel.beam_jobs.expectations.engine.known import STATISTICS, Known
 from windtunnel.beam_jobs.expectations.engine.moments import Moments
@@ -41,7 +41,7 @@ Asked = tuple[MetricConfiguration, dict[str, Any]]
 PROGRESS: contextvars.ContextVar[Callable[[int], None] | None] = contextvars.ContextVar("progress", default=None)
 """Told the rows of every chunk that is read: GX makes the batches itself, so this cannot be handed to them."""
 
-Counting = Callable[[Source, Sequence[tuple[str, ...]], int, Callable[[tuple[str, ...], Weighted], None]], None]
+Counting = Callable[[Source, Sequence[tuple[str, ...]], Limit, Callable[[tuple[str, ...], Weighted], None]], None]
 COUNTING: contextvars.ContextVar[Counting | None] = contextvars.ContextVar("counting", default=None)
 """Counts the distinct rows of several sets of columns in another way than chunk by chunk here (a Beam job, see `route`)."""
 
@@ -55,14 +55,14 @@ class Questions:
     Args:
         source: the rows.
         engine: to call GX's functions with.
-        limit: distinct values to hold in memory, a column.
+        limit: of distinct values to hold in memory, a column.
     """
 
     def __init__(
         self,
         source: Source,
         engine: FrameEngine,
-        limit: int = LIMIT,
+        limit: Limit = Limit(),  # noqa: B008 - frozen
     ) -> None:
         self.source, self.engine, self.limit = source, engine, limit
         self.passes = 0

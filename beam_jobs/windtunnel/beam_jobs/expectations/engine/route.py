@@ -14,7 +14,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.ipc
 
-from windtunnel.beam_jobs.expectations.engine.distinct import LIMIT, Counter, Weighted
+from windtunnel.beam_jobs.expectations.engine.distinct import Counter, Limit, Weighted
 from windtunnel.beam_jobs.expectations.engine.source import Source
 from windtunnel.beam_jobs.job import pipeline
 
@@ -26,7 +26,7 @@ Take = Callable[[Columns, Weighted], None]
 _SOURCES: dict[tuple[str, ...], Source] = {}  # a worker reads the footers once
 
 
-def beam_counting(spec: Mapping[str, Any], folder: str = "") -> Callable[[Source, Sequence[Columns], int, Take], None]:
+def beam_counting(spec: Mapping[str, Any], folder: str = "") -> Callable[[Source, Sequence[Columns], Limit, Take], None]:
     """A way of counting for `Questions`: on the runner that a spec names.
 
     Args:
@@ -34,7 +34,7 @@ def beam_counting(spec: Mapping[str, Any], folder: str = "") -> Callable[[Source
         folder: a place that workers and this process both reach; a local temporary one if not given.
     """
 
-    def count(source: Source, wanted: Sequence[Columns], limit: int, take: Take) -> None:
+    def count(source: Source, wanted: Sequence[Columns], limit: Limit, take: Take) -> None:
         with tempfile.TemporaryDirectory(prefix="windtunnel-") as local:
             place = f"{folder.rstrip('/')}/{uuid.uuid4().hex}" if folder else local
             with pipeline(spec) as root:
@@ -51,7 +51,7 @@ def beam_counting(spec: Mapping[str, Any], folder: str = "") -> Callable[[Source
     return count
 
 
-def _take(source: Source, wanted: Sequence[Columns], limit: int, place: str, take: Take) -> None:
+def _take(source: Source, wanted: Sequence[Columns], limit: Limit, place: str, take: Take) -> None:
     filesystem, path = fsspec.core.url_to_fs(place)
     for number, columns in enumerate(wanted):
         counter = Counter(source, columns, limit)
@@ -77,7 +77,7 @@ def _source(files: Sequence[str], batch_rows: int) -> Source:
 class _Count(beam.DoFn):
     """Row groups to (number of the columns, counts as IPC bytes)."""
 
-    def __init__(self, files: Sequence[str], batch_rows: int, wanted: list[Columns], limit: int = LIMIT) -> None:
+    def __init__(self, files: Sequence[str], batch_rows: int, wanted: list[Columns], limit: Limit) -> None:
         self._files, self._batch_rows, self._wanted, self._limit = list(files), batch_rows, wanted, limit
 
     def process(self, element: int) -> Iterable[tuple[int, bytes]]:

@@ -150,7 +150,8 @@ class Context:
                 self.note(f"column {number}", "quantiles", f"KLL sketch: ranks are within {tally.large.error:.2%} of the rows")
 
     def _beyond(self, *, keep: bool) -> Beyond:
-        return Beyond(self.options.distinct_limit, self.options.beyond, self.work, keep)
+        options = self.options
+        return Beyond(options.beyond, self.work, keep, options.distinct_bytes, options.distinct_limit)
 
     def weighted(self, estimator: Any) -> bool:
         """Whether an estimator is to be given the row weights."""

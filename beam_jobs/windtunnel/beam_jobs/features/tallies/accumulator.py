@@ -1,7 +1,7 @@
 """What a pass over the data gathers: the one class that an extension writes."""
 
 import abc
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +28,6 @@ class Accumulator(abc.ABC):
     Args:
         estimator: a clone of the unfitted estimator; `finish` may fit and return it.
     """
-
-    separable: ClassVar[bool] = False
-    """True if each output column depends on the input column at the same place only; later steps may then be fitted without a pass."""
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator

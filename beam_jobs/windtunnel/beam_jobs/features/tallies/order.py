@@ -7,17 +7,13 @@ import numpy as np
 from numpy.lib import _function_base_impl
 
 from windtunnel.beam_jobs.features.tallies.summary import Summary
+from windtunnel.lifecycle.statistics.counting import at_ranks
 
-__all__ = ["at_ranks", "column_quantiles", "large_statistic", "median", "percentiles", "quantiles"]
+__all__ = ["column_quantiles", "large_statistic", "median", "percentiles", "quantiles"]
 
 _DENSE = 2
 implementation: Any = _function_base_impl
 """numpy's own places and weights of quantiles, so that ours are the same to the last bit."""
-
-
-def at_ranks(values: np.ndarray, counts: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """The values at zero-based ranks of the expanded, sorted column."""
-    return values[np.searchsorted(np.cumsum(counts), ranks, side="right")]
 
 
 def quantiles(values: np.ndarray, counts: np.ndarray, shares: Sequence[float] | np.ndarray, method: Any = "linear") -> np.ndarray:

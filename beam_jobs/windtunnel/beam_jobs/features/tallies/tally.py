@@ -6,6 +6,7 @@ dropped, spilled to disk as sorted runs, or sketched, as was chosen.
 """
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,16 +17,12 @@ import pyarrow.compute as pc
 
 from windtunnel.beam_jobs.features.tallies.beyond import Beyond, Large
 from windtunnel.lifecycle.contract.errors import UnsupportedError
+from windtunnel.lifecycle.statistics.counting import Ascending, Counted, Counter, Hashed
 
 __all__ = ["Tally"]
 
-_STRINGS = 20
-"""Times the limit: how many distinct strings are held before a column is refused; what is fitted on them would hold them all."""
-
-_FEW = 1 << 14
-"""Entries of several chunks that are held before they are joined."""
-_GROWTH = 4
-"""Or so many times the distinct ones that were found: joining then costs little, and memory follows the distinct values, not the rows."""
+_STRINGS = 64
+"""Times the limit: the bytes of distinct strings before a column is refused; what is fitted on them would hold them all."""
 
 
 class Tally:
@@ -43,11 +40,9 @@ class Tally:
 
     def __init__(self, beyond: Beyond) -> None:
         self.beyond = beyond
-        self._parts: list[tuple[Any, np.ndarray]] = []
-        self._held = 0
-        self._distinct = 0
-        self._settled = False
+        self._counter: Counter[Any] = Counter(Ascending())
         self._objects: dict[Any, int] = {}
+        self._empty: Any = np.empty(0)  # of the column's type
         self.kind = ""
         self.rows = 0
         self.nan = 0
@@ -100,12 +95,15 @@ class Tally:
             if isinstance(values.dtype, pd.StringDtype):
                 null = values.isna().to_numpy()
                 self.nan += int(counts[null].sum())
-                self._push("string", pa.array(values[~null].to_numpy(dtype=object), pa.large_string()), counts[~null])
+                strings = pa.array(values[~null].to_numpy(dtype=object), pa.large_string())
+                joined = Hashed().join([Counted(strings, counts[~null])])
+                self._push("string", joined.keys, joined.counts)
                 return
             values = values.to_numpy()
         values = np.asarray(values)
         if values.dtype.kind in "iufbmM":
-            self._numbers(values, counts)
+            joined = Ascending().join([Counted(values, counts)])
+            self._numbers(joined.keys, joined.counts)
         else:
             self._any(values.tolist(), counts)
 
@@ -144,53 +142,53 @@ class Tally:
             self._to_objects()
             self._any(_list(values), counts)
             return
-        self.kind, self._settled = kind, False
-        if len(counts):
-            self._parts.append((values, counts))
-            self._held += len(counts)
-            if self._held > min(2 * self.beyond.limit, max(_FEW, _GROWTH * self._distinct)):
-                self._consolidate()
-        elif not self._parts:
-            self._parts.append((values, counts))
+        if not self.kind:
+            self.kind = kind
+            self._counter = self._begin(kind, values)
+        self._empty = values[:0]
+        if self._counter.add(Counted(values, counts)):
+            self._overflow()
+
+    def _begin(self, kind: str, values: Any) -> Counter[Any]:
+        """A counter for numbers or for strings; times and booleans stay in memory however many there are."""
+        most = self.beyond.most
+        if kind == "number":
+            if values.dtype.kind in "iuf":
+                return Counter(Ascending(), self.beyond.limit, most)
+            return Counter(Ascending(), sys.maxsize)
+        return Counter(Hashed(), _STRINGS * self.beyond.limit, None if most is None else _STRINGS * most)
 
     def _to_objects(self) -> None:
         if self.large is not None:
             raise UnsupportedError("a column of very many distinct numbers has other values, too", hint="give it one type")
-        self._consolidate()
-        parts, self._parts, self._held, self.kind = self._parts, [], 0, "object"
-        for values, counts in parts:
-            self._any(_list(values), counts)
+        held = self._counter.drain()
+        self.kind = "object"
+        if held is not None:
+            self._any(_list(held.keys), held.counts)
 
-    def _consolidate(self) -> None:
-        if self.kind == "object" or not self._parts or self._settled:
-            return
-        if self.kind == "number":
-            values = np.concatenate([v for v, _ in self._parts])
-            unique, inverse = np.unique(values, return_inverse=True)
-            counts = np.concatenate([c for _, c in self._parts])
-            # sums of whole numbers as floats are exact below 2**53
-            self._parts = [(unique, np.bincount(inverse, weights=counts, minlength=len(unique)).astype(np.int64))]
-            self._held = len(unique)
-            if self._held > self.beyond.limit and values.dtype.kind in "iuf":
-                self.large = self.large or Large(self.beyond)
-                self.large.add(*self._parts[0])
-                self._parts, self._held = [(unique[:0], counts[:0])], 0
-        else:
-            held = pa.chunked_array([v for v, _ in self._parts], pa.large_string()).combine_chunks().dictionary_encode()
-            summed = np.bincount(
-                held.indices.to_numpy(), weights=np.concatenate([c for _, c in self._parts]), minlength=len(held.dictionary)
+    def _overflow(self) -> None:
+        """Numbers that are too many to hold go beyond; strings are refused."""
+        if self.kind == "string":
+            limit = self._counter.limit
+            most = "" if self._counter.most is None else f" or {self._counter.most:,} in number"
+            raise UnsupportedError(
+                f"the distinct strings of a column take more than {limit:,} bytes{most}",
+                hint="hash it (FeatureHasher, HashingVectorizer), leave it out, or raise the option distinct_bytes",
             )
-            order = pc.array_sort_indices(held.dictionary)
-            found = held.dictionary.take(order)
-            self._parts = [(found, summed.astype(np.int64)[order.to_numpy()])]
-            self._held = len(found)
-            if self._held > _STRINGS * self.beyond.limit:
-                raise UnsupportedError(
-                    f"a column has more than {_STRINGS * self.beyond.limit:,} distinct strings",
-                    hint="hash it (FeatureHasher, HashingVectorizer), leave it out, or raise the option distinct_limit",
-                )
-        self._distinct = self._held
-        self._settled = True
+        held = self._counter.drain()
+        if held is not None:
+            self.large = self.large or Large(self.beyond)
+            self.large.add(*self._sorted(held))
+
+    @staticmethod
+    def _sorted(held: Counted[Any]) -> tuple[Any, np.ndarray]:
+        """What is held in the order of the values, each once."""
+        if isinstance(held.keys, pa.Array):
+            order = pc.array_sort_indices(held.keys)
+            return held.keys.take(order), held.counts[order.to_numpy()]
+        if len(held.keys) > 1 and not (held.keys[1:] > held.keys[:-1]).all():
+            held = Ascending().join([held])
+        return held.keys, held.counts
 
     def merge(self, other: "Tally") -> None:
         """Take over what another one counted."""
@@ -209,15 +207,15 @@ class Tally:
             for key, count in other._objects.items():
                 self._objects[key] = self._objects.get(key, 0) + count
             return
-        for values, counts in other._parts:
-            self._push(other.kind, values, counts)
+        if other.kind:
+            held = other._counter.held()
+            keys, counts = (other._empty, np.empty(0, np.int64)) if held is None else (held.keys, held.counts)
+            self._push(other.kind, keys, counts)
 
     def close(self) -> "Tally":
         """No more values come: what is left of a large column joins the rest."""
-        self._consolidate()
-        if self.large is not None and self._held:
-            self.large.add(*self._parts[0])
-            self._parts, self._held = [(self._parts[0][0][:0], self._parts[0][1][:0])], 0
+        if self.kind != "object" and (self._counter.settle() or self.large is not None):
+            self._overflow()
         return self
 
     def values(self) -> tuple[Any, np.ndarray]:
@@ -228,17 +226,19 @@ class Tally:
         """
         if self.large is not None:
             raise UnsupportedError(
-                f"a column has more than {self.beyond.limit:,} distinct numbers, and this step needs each of them",
-                hint="bin or round it before this step, raise the option distinct_limit, or declare a sample for the step",
+                f"a column has more than {self.beyond.described}, and this step needs each of them",
+                hint="bin or round it before this step, raise the option distinct_bytes, or declare a sample for the step",
             )
-        self._consolidate()
         if self.kind == "object":
             made = np.empty(len(self._objects), dtype=object)
             made[:] = [value for _, value in self._objects]
             return made, np.array(list(self._objects.values()), dtype=np.int64)
-        if not self._parts:
-            return np.empty(0), np.empty(0, dtype=np.int64)
-        values, counts = self._parts[0]
+        held = self._counter.held()
+        if held is None:
+            values, counts = (self._empty, np.empty(0, dtype=np.int64)) if self.kind else (np.empty(0), np.empty(0, dtype=np.int64))
+        else:
+            values, counts = self._sorted(held)
+            self._counter.replace(Counted(values, counts))
         return (values.to_numpy(zero_copy_only=False), counts) if isinstance(values, pa.Array) else (values, counts)
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:

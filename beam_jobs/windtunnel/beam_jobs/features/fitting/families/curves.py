@@ -12,12 +12,13 @@ from sklearn.utils import check_array
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.accumulator import Request
-from windtunnel.beam_jobs.features.tallies.moments import Moments
+from windtunnel.beam_jobs.features.tallies.moments import stand_in
 from windtunnel.beam_jobs.features.tallies.order import column_quantiles
 from windtunnel.beam_jobs.features.tallies.rows import Gathered, fits_in_memory
 from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.beam_jobs.features.tallies.summary import Summary
 from windtunnel.lifecycle.contract.errors import UnsupportedError
+from windtunnel.lifecycle.statistics.counting import TableMoments
 
 
 def spline(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
@@ -36,8 +37,8 @@ def spline(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     if estimator.knots != "quantile" if isinstance(estimator.knots, str) else True:
         moments = yield from context.moments(stream)
         with quiet():
-            stand_in = moments.stand_in(context.peek(stream))
-            return estimator.fit(stand_in if moments.rows > 1 else context.peek(stream))
+            likeness = stand_in(moments, context.peek(stream))
+            return estimator.fit(likeness if moments.rows > 1 else context.peek(stream))
     summary = yield from context.summary(stream)
     levels = 100 * np.linspace(start=0, stop=1, num=estimator.n_knots, dtype=np.float64)
     with quiet():
@@ -75,7 +76,7 @@ def _from_summary(estimator: Any, summary: Summary) -> Any:
     table = estimator._check_input(summary.surrogate(), in_fit=True, check_positive=True)
     width = table.shape[1]
     estimator.lambdas_ = np.empty(width, dtype=table.dtype)
-    moments = Moments(summary.rows, *(np.zeros(width) for _ in range(5)))
+    moments = TableMoments(summary.rows, *(np.zeros(width) for _ in range(5)))
     for i, tally in enumerate(summary.tallies):
         values, counts = tally.values()
         x, n = values.astype(np.float64), counts.sum()

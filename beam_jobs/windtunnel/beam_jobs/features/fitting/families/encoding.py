@@ -45,7 +45,7 @@ def one_hot(context: Context, estimator: Any, stream: Stream, where: str) -> Fit
     """Answers how many entries it stores, too: that decides whether a ColumnTransformer is sparse."""
     summary = yield from context.summary(stream)
     limited = estimator.min_frequency is not None or estimator.max_categories is not None
-    summary = summary.each_null(context.options.distinct_limit, "mM" if limited else "m")
+    summary = summary.each_null(context.options.each_null, "mM" if limited else "m")
     _fit_on_distinct(estimator, summary, applied=where != context.last)
     estimator._set_drop_idx()
     estimator._n_features_outs = estimator._compute_n_features_outs()
@@ -66,6 +66,6 @@ def ordinal(context: Context, estimator: Any, stream: Stream, where: str) -> Fit
     """Categories, and the infrequent ones grouped."""
     summary = yield from context.summary(stream)
     limited = estimator.min_frequency is not None or estimator.max_categories is not None
-    summary = summary.each_null(context.options.distinct_limit, "mM" if limited else "m")
+    summary = summary.each_null(context.options.each_null, "mM" if limited else "m")
     _fit_on_distinct(estimator, summary, applied=where != context.last)
     return estimator

@@ -71,7 +71,7 @@ def _of_large(estimator: Any, summary: Any, index: int) -> Any:
     if not is_scalar_nan(estimator.missing_values):
         summary.need_complete()
     if estimator.strategy == "mean":
-        return summary.tallies[index].large.mean
+        return summary.tallies[index].large.moments.mean
     return large_statistic(summary, index, estimator.strategy)
 
 

@@ -8,9 +8,10 @@ from sklearn.preprocessing._data import _handle_zeros_in_scale, _is_constant_fea
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
 from windtunnel.beam_jobs.features.quiet import quiet
-from windtunnel.beam_jobs.features.tallies.moments import Moments
+from windtunnel.beam_jobs.features.tallies.moments import stand_in
 from windtunnel.beam_jobs.features.tallies.order import percentiles
 from windtunnel.beam_jobs.features.tallies.streams import Stream
+from windtunnel.lifecycle.statistics.counting import TableMoments
 
 
 def standard(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
@@ -20,11 +21,11 @@ def standard(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
     return finish_standard(estimator, moments, context.peek(stream), weighted=weighted)
 
 
-def finish_standard(estimator: Any, moments: Moments, template: Any, *, weighted: bool) -> Any:
+def finish_standard(estimator: Any, moments: TableMoments, template: Any, *, weighted: bool) -> Any:
     """A StandardScaler from moments, in the types that scikit-learn leaves."""
     with quiet():
-        stand_in = moments.stand_in(template)
-        estimator.fit(stand_in, sample_weight=np.ones(stand_in.shape[0]) if weighted else None)
+        likeness = stand_in(moments, template)
+        estimator.fit(likeness, sample_weight=np.ones(likeness.shape[0]) if weighted else None)
     kind = np.asarray(estimator.n_samples_seen_).dtype
     seen = moments.n.astype(kind)
     estimator.n_samples_seen_ = seen[0] if np.ptp(seen) == 0 else seen
@@ -44,7 +45,7 @@ def extremes(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
     """Fitted by scikit-learn itself on the least and the greatest values."""
     moments = yield from context.moments(stream)
     with quiet():
-        estimator.fit(moments.stand_in(context.peek(stream)))
+        estimator.fit(stand_in(moments, context.peek(stream)))
     estimator.n_samples_seen_ = moments.rows
     return estimator
 

@@ -17,18 +17,19 @@ from sklearn.utils.validation import validate_data
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.accumulator import Gatherer, Request
-from windtunnel.beam_jobs.features.tallies.moments import Moments, of_table
+from windtunnel.beam_jobs.features.tallies.moments import of_table, stand_in
 from windtunnel.beam_jobs.features.tallies.streams import Chunk, Stream
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnsupportedError
+from windtunnel.lifecycle.statistics.counting import TableMoments
 
 
 def variance(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     """Variances, and for a threshold of zero the ranges, which rounding cannot spoil."""
-    moments: Moments = yield from context.moments(stream)
+    moments: TableMoments = yield from context.moments(stream)
     with quiet():
-        stand_in = validate_data(
+        likeness = validate_data(
             estimator,
-            X=moments.stand_in(context.peek(stream)),
+            X=stand_in(moments, context.peek(stream)),
             accept_sparse=("csr", "csc"),
             dtype=np.float64,
             ensure_all_finite="allow-nan",
@@ -41,7 +42,7 @@ def variance(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
     if flat:
         single = " (X contains only one sample)" if moments.rows == 1 else ""
         raise ValueError(f"No feature in X meets the variance threshold {estimator.threshold:.5f}{single}")
-    del stand_in
+    del likeness
     return estimator
 
 
@@ -49,7 +50,7 @@ class ByClass(Gatherer):
     """The moments of each column, class by class."""
 
     def __init__(self) -> None:
-        self.classes: dict[Any, Moments] = {}
+        self.classes: dict[Any, TableMoments] = {}
         self.sums: dict[Any, np.ndarray] = {}
 
     def gather(self, stream: Stream, chunk: Chunk) -> None:
@@ -61,7 +62,7 @@ class ByClass(Gatherer):
             sums = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
             self._take(label, of_table(rows), sums)
 
-    def _take(self, label: Any, moments: Moments, sums: np.ndarray) -> None:
+    def _take(self, label: Any, moments: TableMoments, sums: np.ndarray) -> None:
         if label in self.classes:
             self.classes[label].merge(moments)
             self.sums[label] = self.sums[label] + sums

@@ -8,6 +8,7 @@ from sklearn.preprocessing import Binarizer, Normalizer, PolynomialFeatures
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
 from windtunnel.beam_jobs.features.fitting.registry import identity_map
 from windtunnel.beam_jobs.features.quiet import quiet
+from windtunnel.beam_jobs.features.tallies.moments import stand_in
 from windtunnel.beam_jobs.features.tallies.streams import Stream
 
 _CHECKED = (Normalizer, Binarizer, PolynomialFeatures)
@@ -28,5 +29,5 @@ def stateless(context: Context, estimator: Any, stream: Stream, where: str) -> F
     if (isinstance(estimator, _CHECKED) or getattr(estimator, "validate", False)) and context.countable(stream):
         moments = yield from context.moments(stream)
         with quiet():
-            estimator.fit(moments.stand_in(head))
+            estimator.fit(stand_in(moments, head))
     return estimator

@@ -117,7 +117,7 @@ def target(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
         raise ConfigurationError(f"{where}: a TargetEncoder learns from labels", hint="name their column: options label=...")
     summary = yield from context.summary(stream)
     summary.need_complete()
-    summary = summary.each_null(context.options.distinct_limit, "m")
+    summary = summary.each_null(context.options.each_null, "m")
     (found,) = yield from context.need(Request("labels", context.nothing, Labels()))
     y = found.labels
     with quiet():

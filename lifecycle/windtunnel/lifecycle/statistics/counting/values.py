@@ -1,10 +1,13 @@
-"""How often each value occurs: the one kernel that exact statistics rest on."""
+"""How often each value occurs, and which rows are the same: the kernels that all counting rests on."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["combine_counts", "count_values", "flat"]
+__all__ = ["combine_counts", "count_values", "flat", "groups"]
 
 _DENSE = 1 << 17
 """The widest range of whole numbers that is counted by index instead of by hash."""
@@ -50,6 +53,45 @@ def combine_counts(values: list[pa.Array], counts: list[np.ndarray]) -> tuple[pa
     codes = joined.dictionary_encode()
     total = np.bincount(codes.indices.to_numpy(zero_copy_only=False), weights=np.concatenate(counts), minlength=len(codes.dictionary))
     return codes.dictionary, total.astype(np.int64)
+
+
+def groups(columns: Sequence[pa.Array | pa.ChunkedArray]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """For each row the number of its group, and for each group its first row; groups are numbered by first appearance.
+
+    Arrow's own ``group_by`` takes a second for 100,000 pairs of floats that are whole numbers: its hash does not spread them.
+
+    Example:
+        >>> group, leaders = groups([pa.array([1, 1, 1]), pa.array(["a", None, "a"])])
+        >>> group.tolist(), leaders.tolist()
+        ([0, 1, 0], [0, 1])
+    """
+    codes: npt.NDArray[np.int64] | None = None
+    size = 1
+    for column in columns:
+        encoded = flat(column)
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = encoded.dictionary_encode(null_encoding="encode")
+        here = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
+        width = len(encoded.dictionary) + 1
+        if codes is None:
+            codes, size = here, width
+            continue
+        if size > (1 << 62) // width:
+            codes, seen = _numbered(codes)
+            size = seen + 1
+        codes, size = codes * width + here, size * width
+    if codes is None:
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    group, distinct = _numbered(codes)
+    leaders = np.empty(distinct, np.intp)
+    leaders[group[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return group, leaders
+
+
+def _numbered(codes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
+    """Codes as numbers by first appearance, and how many there are."""
+    encoded = pa.array(codes).dictionary_encode()
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), len(encoded.dictionary)
 
 
 def _one_zero(values: pa.Array, counts: np.ndarray) -> tuple[pa.Array, np.ndarray]:

@@ -2,11 +2,26 @@
 
 import dataclasses
 import math
-from typing import Any
+import warnings
+from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Moments"]
+__all__ = ["Moments", "TableMoments", "joined"]
+
+Figure = TypeVar("Figure", float, np.ndarray)
+
+
+def joined(n: Figure, mean: Figure, m2: Figure, other_n: Figure, other_mean: Figure, other_m2: Figure) -> tuple[Figure, Figure]:
+    """Mean and summed squared distances of two parts that both have numbers (Chan, Golub and LeVeque).
+
+    Example:
+        >>> joined(1.0, 1.0, 0.0, 1.0, 3.0, 0.0)
+        (2.0, 2.0)
+    """
+    total = n + other_n
+    delta = other_mean - mean
+    return mean + delta * other_n / total, m2 + other_m2 + delta * delta * n * other_n / total
 
 
 @dataclasses.dataclass
@@ -86,10 +101,12 @@ class Moments:
             total = n + m
             with np.errstate(over="ignore", invalid="ignore"):
                 delta = np.float64(other.mean) - np.float64(self.mean)
+                mean, m2 = joined(
+                    float(n), np.float64(self.mean), np.float64(self.m2), float(m), np.float64(other.mean), np.float64(other.m2)
+                )
                 crossed = 3 * delta * (n * np.float64(other.m2) - m * np.float64(self.m2)) / total
                 self.m3 = float(self.m3 + other.m3 + delta**3 * n * m * (n - m) / total**2 + crossed) if n else other.m3
-                self.m2 = float(self.m2 + other.m2 + delta**2 * n * m / total) if n else other.m2
-                self.mean = float(self.mean + delta * m / total) if n else other.mean
+                self.m2, self.mean = (float(m2), float(mean)) if n else (other.m2, other.mean)
             self.count = total
             self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self.zeros += other.zeros
@@ -112,3 +129,60 @@ class Moments:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return dataclasses.asdict(self)
+
+
+class TableMoments:
+    """Of each column of a table at once, NaN left out and infinities not; rows may have weights.
+
+    Attributes:
+        rows: rows, NaN included.
+        n: how many are not NaN; with weights: their sum.
+        mean: their mean.
+        m2: their summed squared deviations from it.
+        low: the least.
+        high: the greatest.
+    """
+
+    def __init__(self, rows: int, n: np.ndarray, mean: np.ndarray, m2: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        self.rows, self.n, self.mean, self.m2, self.low, self.high = rows, n, mean, m2, low, high
+
+    @classmethod
+    def of(cls, table: np.ndarray, weight: np.ndarray | None = None) -> "TableMoments":
+        """The moments of the columns of numbers, each row as often as its weight says.
+
+        Example:
+            >>> found = TableMoments.of(np.array([[1.0, np.nan], [3.0, 5.0]]))
+            >>> found.n.tolist(), found.mean.tolist(), found.m2.tolist()
+            ([2.0, 1.0], [2.0, 5.0], [2.0, 0.0])
+        """
+        null = np.isnan(table)
+        some = bool(null.any())
+        w = np.ones(len(table)) if weight is None else weight
+        n = w @ ~null if some or weight is not None else np.full(table.shape[1], float(len(table)))
+        filled = np.where(null, 0.0, table) if some else table
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = (filled.sum(axis=0) if weight is None else w @ filled) / n
+            away = table - mean
+            if some:
+                away[null] = 0.0
+            m2 = np.einsum("ij,ij->j", away, away) if weight is None else w @ (away * away)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a column without numbers has no least one
+            low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
+        return cls(len(table), n, np.where(n > 0, mean, np.nan), np.where(n > 0, m2, 0.0), low, high)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """The population variance; NaN where there is no value."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.m2 / self.n)
+
+    def merge(self, other: "TableMoments") -> None:
+        """Add another's rows."""
+        both = (self.n > 0) & (other.n > 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean, m2 = joined(self.n, self.mean, self.m2, other.n, other.mean, other.m2)
+        self.mean = np.where(both, mean, np.where(self.n > 0, self.mean, other.mean))
+        self.m2 = np.where(both, m2, self.m2 + other.m2)
+        self.rows, self.n = self.rows + other.rows, self.n + other.n
+        self.low, self.high = np.fmin(self.low, other.low), np.fmax(self.high, other.high)
