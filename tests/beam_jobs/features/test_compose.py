@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from parity import check
+from parity import check, numbers, write
 from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction import FeatureHasher
@@ -22,6 +22,9 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+
+from windtunnel.beam_jobs.features import fit
+from windtunnel.lifecycle.contract.errors import UnsupportedError
 
 N = 200
 RANDOM = np.random.default_rng(3)
@@ -205,3 +208,21 @@ def test_types_that_only_pandas_writes():
         ),
         frame,
     )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x - np.asarray(x).mean(axis=0),
+        lambda x: np.asarray(x)[::-1],
+        lambda x: np.sort(np.asarray(x), axis=0),
+        lambda x: np.cumsum(np.asarray(x), axis=0),
+        lambda x: np.asarray(x)[:3],
+    ],
+    ids=["mean", "reversed", "sorted", "running", "fewer"],
+)
+def test_a_function_that_looks_at_other_rows_is_refused(function, tmp_path):
+    frame = numbers()[["normal"]]
+    path = write(frame, tmp_path)
+    with pytest.raises(UnsupportedError, match="row by row"):
+        fit(FunctionTransformer(function), path)

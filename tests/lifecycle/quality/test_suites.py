@@ -10,6 +10,7 @@ from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.quality import suites
 from windtunnel.lifecycle.quality.balance import class_weights, downsample, remedies, sample_weights, shift
 from windtunnel.lifecycle.quality.checks import Figures, check_all
+from windtunnel.lifecycle.quality.suites import Column, propose
 
 
 @pytest.fixture
@@ -120,3 +121,24 @@ def test_a_suite_file_that_is_not_one(tmp_path):
     path.write_text(json.dumps({"expectations": 3}), encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"s\.json"):
         suites.load_suite(path)
+
+
+def test_splits_that_differ_by_chance_are_no_fault(problem):
+    """243 and 77 rows of 52.3 and 62.3 percent: one such draw in eight is as far apart."""
+    figures = Figures(rows=320, labels={"0": 145, "1": 175}, train={"0": 116, "1": 127}, test={"0": 29, "1": 48})
+    assert "split balance" not in _bad(check_all(problem, figures, "2020-01-10"))
+    many = Figures(rows=32000, labels={"0": 14500, "1": 17500}, train={"0": 11600, "1": 12700}, test={"0": 2900, "1": 4800})
+    found = next(finding for finding in check_all(problem, many, "2020-01-10") if finding.check == "split balance")
+    assert not found.ok
+    assert "splits.salt" in found.expected
+    assert "limits.split_shift" in found.expected
+
+
+@pytest.mark.parametrize("values", [("0", "1"), (0, 1), (False, True)])
+def test_shares_of_a_few_values_are_proposed(values):
+    kind = {str: "text", int: "whole", bool: "boolean"}[type(values[0])]
+    suite = propose("s", [Column("y", kind, 1000, 0, 2, values[0], values[1], {values[0]: 500, values[1]: 500})])
+    (entry,) = [entry for entry in suite["expectations"] if "divergence" in entry["type"]]
+    limit = entry["kwargs"]["threshold"]
+    divergence = lambda share: share * np.log(share / 0.5) + (1 - share) * np.log((1 - share) / 0.5)  # noqa: E731
+    assert divergence(0.52) < limit < divergence(0.7)

@@ -136,25 +136,45 @@ def _classes(problem: Problem, figures: Figures, options: Mapping[str, Any]) -> 
             )
         )
     if sum(labels.values()) >= _LEAST:
-        for name, (low, high) in (options.get("label_shares") or {}).items():
-            share = shares(labels).get(str(name), 0.0)
-            bounds = f"{low:.1%} to {high:.1%}"
-            found.append(Finding(f"share of class {name}", low <= share <= high, "critical", bounds, f"{share:.1%}", column))
-        if figures.reference:
-            worst, moved = shift(labels, figures.reference)
-            text = f"a class's share within {problem.limits.label_shift:.1%} of {figures.reference_is or 'the reference'}"
-            got = f"class {worst} moved by {moved:.1%} to {shares(labels).get(worst, 0.0):.1%}"
-            found.append(Finding("label shift", moved <= problem.limits.label_shift, "critical", text, got, column))
+        found += _shares(problem, figures, labels, options)
     if min(sum(figures.train.values()), sum(figures.test.values())) >= _LEAST:
-        allowed = float(options.get("split_shift", problem.limits.split_shift))
-        worst, moved = shift(figures.test, figures.train)
-        text = f"a class's share in the test split within {allowed:.1%} of the training split's"
-        severity = "warning" if problem.splits.by == "time" else "critical"
-        found.append(Finding("split balance", moved <= allowed, severity, text, f"class {worst} differs by {moved:.1%}", column))
-        for entry in stratified({"train": figures.train, "test": figures.test}, figures.groups, allowed):
-            if entry.group:
-                text = f"shares of the two splits within {allowed:.1%}"
-                found.append(Finding(f"split balance of {entry.of} of {entry.group}", entry.balanced, severity, text, str(entry), column))
+        found += _splits(problem, figures, float(options.get("split_shift", problem.limits.split_shift)))
+    return found
+
+
+def _shares(problem: Problem, figures: Figures, labels: Mapping[str, int], options: Mapping[str, Any]) -> list[Finding]:
+    """The classes' shares, against what the suite says and against the reference."""
+    column = problem.label.column
+    found = []
+    for name, (low, high) in (options.get("label_shares") or {}).items():
+        share = shares(labels).get(str(name), 0.0)
+        bounds = f"{low:.1%} to {high:.1%}"
+        found.append(Finding(f"share of class {name}", low <= share <= high, "critical", bounds, f"{share:.1%}", column))
+    if figures.reference:
+        worst, moved = shift(labels, figures.reference)
+        text = f"a class's share within {problem.limits.label_shift:.1%} of {figures.reference_is or 'the reference'}"
+        got = f"class {worst} moved by {moved:.1%} to {shares(labels).get(worst, 0.0):.1%}"
+        found.append(Finding("label shift", moved <= problem.limits.label_shift, "critical", text, got, column))
+    return found
+
+
+def _splits(problem: Problem, figures: Figures, allowed: float) -> list[Finding]:
+    """How alike the splits are: a difference counts if it is larger than the limit and more than chance."""
+    column, salt = problem.label.column, problem.splits.salt
+    severity = "warning" if problem.splits.by == "time" else "critical"
+    other = f"; another splits.salt than {salt!r} draws another split, limits.split_shift is the limit"
+    way_out = "" if problem.splits.by == "time" else other
+    text = f"a class's share in the test split within {allowed:.1%} of the training split's{way_out}"
+    _, moved = shift(figures.test, figures.train)
+    found = []
+    for entry in stratified({"train": figures.train, "test": figures.test}, figures.groups, allowed):
+        if entry.group:
+            expected = f"shares of the two splits within {allowed:.1%}{way_out}"
+            found.append(Finding(f"split balance of {entry.of} of {entry.group}", entry.balanced, severity, expected, str(entry), column))
+            continue
+        excuse = f", which chance alone may do in so few rows (p {entry.q_value:.2g})" if moved > allowed and entry.balanced else ""
+        got = f"class {entry.name} differs by {moved:.1%}{excuse}"
+        found.insert(0, Finding("split balance", entry.balanced, severity, text, got, column))
     return found
 
 

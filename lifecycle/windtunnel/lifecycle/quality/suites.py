@@ -18,6 +18,8 @@ __all__ = ["Column", "changes", "describe", "load_suite", "normal", "of_problem"
 Suite = dict[str, Any]
 
 _FEW = 50  # distinct values of a text column that are taken for a closed list
+_CLASSES = 5  # distinct values whose shares are looked at, too
+_MOVED = 0.1  # the share of rows that may be of another value
 _SLACK = 0.2  # how far beyond the range that was seen values may lie, as a share of its width
 
 
@@ -212,6 +214,8 @@ def _of_column(column: Column, problem: Problem | None) -> list[dict[str, Any]]:
                 f"these {len(values)} values were all that was seen; review whether the list is closed",
             )
         )
+    if column.values and column.kind in {"text", "boolean", "whole"} and 1 < len(column.values) <= _CLASSES:
+        found.append(_shares(column))
     if column.kind in {"number", "whole"} and column.low is not None and column.high is not None:
         low, high = _with_slack(float(column.low), float(column.high), whole=column.kind == "whole")
         reason = (
@@ -219,6 +223,29 @@ def _of_column(column: Column, problem: Problem | None) -> list[dict[str, Any]]:
         )
         found.append(_entry("expect_column_values_to_be_between", {"column": column.name, "min_value": low, "max_value": high}, reason))
     return found
+
+
+def _shares(column: Column) -> dict[str, Any]:
+    """The shares of a few values: a range of 0 to 1 holds whether 50 or 70 percent are 1."""
+    assert column.values is not None  # noqa: S101 - only asked where there are few
+    total = sum(column.values.values())
+    counted = sorted(column.values.items(), key=lambda entry: str(entry[0]))
+    weights = [count / total for _, count in counted]
+    partition = {"values": [value for value, _ in counted], "weights": weights}
+    reason = f"shares of {', '.join(f'{value}: {weight:.1%}' for (value, _), weight in zip(counted, weights, strict=True))} were seen; "
+    kwargs = {"column": column.name, "partition_object": partition, "threshold": _divergence(weights, total)}
+    return _entry("expect_column_kl_divergence_to_be_less_than", kwargs, f"{reason}about {_MOVED:.0%} of rows may be of another value")
+
+
+def _divergence(weights: Sequence[float], rows: int) -> float:
+    """The divergence if so many of the most frequent value were others, and no less than chance brings about in as many rows."""
+    most = max(weights)
+    moved = min(_MOVED, most / 2)
+    first = weights.index(most)
+    changed = [weight - moved if i == first else weight + moved * weight / (1 - most) for i, weight in enumerate(weights)]
+    size = sum(q * math.log(q / p) for p, q in zip(weights, changed, strict=True))
+    chance = (len(weights) + 9) / (2 * rows)  # twice the rows times the divergence is chi-square: 10.8 is its 99.9 % for two values
+    return float(f"{max(size, chance):.3g}")
 
 
 def _with_slack(low: float, high: float, *, whole: bool) -> tuple[float, float]:

@@ -273,11 +273,12 @@ def _cdf(column: ColumnStatistics, points: np.ndarray) -> np.ndarray:
 
 
 def _categories(drift: ColumnDrift, before: ColumnStatistics, after: ColumnStatistics) -> None:
-    was = dict(zip(before.values.to_pylist(), before.counts.tolist(), strict=True))
-    now = dict(zip(after.values.to_pylist(), after.counts.tolist(), strict=True))
+    was, now = _values_of(before), _values_of(after)
     names = list({**was, **now})
     first = np.array([was.get(name, 0) for name in names], dtype=float)
     second = np.array([now.get(name, 0) for name in names], dtype=float)
+    if not first.sum() or not second.sum():
+        return
     p, q = first / first.sum(), second / second.sum()
     drift.l_infinity = float(np.abs(p - q).max())
     drift.psi, drift.jensen_shannon = _psi(p, q), _jensen_shannon(p, q)
@@ -287,6 +288,12 @@ def _categories(drift: ColumnDrift, before: ColumnStatistics, after: ColumnStati
     drift.new = [[_plain(names[i]), float(q[i])] for i in order if names[i] not in was][:20]
     order = np.argsort(-p)
     drift.lost = [[_plain(names[i]), float(p[i])] for i in order if names[i] not in now][:20]
+
+
+def _values_of(column: ColumnStatistics) -> dict[Any, int]:
+    """Each value with its number; NaN is no value."""
+    counted = zip(column.values.to_pylist(), column.counts.tolist(), strict=True)
+    return {value: count for value, count in counted if value == value}  # noqa: PLR0124 - only NaN differs from itself
 
 
 def _lengths(drift: ColumnDrift, before: ColumnStatistics, after: ColumnStatistics) -> None:

@@ -71,7 +71,7 @@ class Counter(Generic[Key]):
         self._joined_bytes = self._joined_entries = 0  # of those that were joined: distinct ones
 
     def add(self, part: Counted[Key]) -> bool:
-        """Count values; true if there are now too many distinct ones to hold: `drain` them."""
+        """Count a part that has each value once; true if there are now too many distinct ones to hold: `drain` them."""
         if not len(part.counts):
             return self.full
         self._parts.append(part)

@@ -3,13 +3,14 @@
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import Binarizer, Normalizer, PolynomialFeatures
+from sklearn.preprocessing import Binarizer, FunctionTransformer, Normalizer, PolynomialFeatures
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
 from windtunnel.beam_jobs.features.fitting.registry import identity_map
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.moments import stand_in
 from windtunnel.beam_jobs.features.tallies.streams import Stream
+from windtunnel.lifecycle.contract.errors import UnsupportedError
 
 _CHECKED = (Normalizer, Binarizer, PolynomialFeatures)
 """They refuse NaN and infinity when they are fitted."""
@@ -26,8 +27,48 @@ def stateless(context: Context, estimator: Any, stream: Stream, where: str) -> F
     head = context.peek(stream)
     with quiet():
         estimator.fit(head)
+    if isinstance(estimator, FunctionTransformer) and estimator.func is not None and not isinstance(estimator.func, np.ufunc):
+        probe_rowwise(estimator, head, where)
     if (isinstance(estimator, _CHECKED) or getattr(estimator, "validate", False)) and context.countable(stream):
         moments = yield from context.moments(stream)
         with quiet():
             estimator.fit(stand_in(moments, head))
     return estimator
+
+
+def probe_rowwise(fitted: Any, head: Any, where: str) -> None:
+    """Ask a function about the first rows at once, and in two parts: it is applied to batches, so both must be the same.
+
+    Raises:
+        UnsupportedError: they are not; what a row becomes depends on the rows beside it.
+    """
+    rows = head.shape[0]
+    if rows < 2:  # noqa: PLR2004 - nothing to cut
+        return
+    with quiet():
+        whole = _numbers(fitted.transform(head))
+        for cut in sorted({1, rows // 2}):
+            parts = [_numbers(fitted.transform(part)) for part in (_rows(head, 0, cut), _rows(head, cut, rows))]
+            if not _alike(whole, parts):
+                raise UnsupportedError(
+                    f"{where}: the function of this FunctionTransformer does not work row by row: of {rows} rows at once it makes other "
+                    f"values than of {cut} and {rows - cut} of them",
+                    hint="let it look at one row alone; what is learnt from all rows (means, ranks) belongs into a transformer with a fit",
+                )
+
+
+def _rows(table: Any, low: int, high: int) -> Any:
+    return table.iloc[low:high] if hasattr(table, "iloc") else table[low:high]
+
+
+def _numbers(table: Any) -> np.ndarray:
+    return np.asarray(table.toarray() if hasattr(table, "toarray") else table)
+
+
+def _alike(whole: np.ndarray, parts: list[np.ndarray]) -> bool:
+    if len(whole) != sum(len(part) for part in parts) or any(part.shape[1:] != whole.shape[1:] for part in parts):
+        return False
+    joined = np.concatenate(parts)
+    if whole.dtype.kind in "fciub" and joined.dtype.kind in "fciub":
+        return bool(np.allclose(whole, joined, rtol=1e-6, atol=1e-12, equal_nan=True))
+    return bool(((whole == joined) | ((whole != whole) & (joined != joined))).all())  # noqa: PLR0124 - only NaN differs from itself
