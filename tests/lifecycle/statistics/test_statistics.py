@@ -445,3 +445,22 @@ def test_damaged_parquet_is_named(shared_data, tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(SourceFormatError, match=r"a\.parquet"):
         tasks_of([str(tmp_path / "a.parquet")])
+
+
+def test_whole_numbers_and_decimals_are_not_rounded():
+    big = 2**53 + 1
+    whole = pa.array([big, big + 2, big + 4], pa.int64())
+    money = pa.array([Decimal("0.1"), Decimal("12345678901234567890.01"), Decimal("12345678901234567890.03")], pa.decimal128(38, 2))
+    for limit in (1 << 20, 1):
+        found = summarize(statistics(pa.table({"w": whole, "m": money}), limit))["columns"]
+        assert (found["w"]["min"], found["w"]["max"]) == (big, big + 4)
+        assert (found["m"]["min"], found["m"]["max"]) == (0.1, "12345678901234567890.03")
+        if limit > 1:
+            assert found["w"]["quantiles"]["0.5"] == big + 2
+            assert found["m"]["quantiles"]["0.5"] == "12345678901234567890.01"
+        else:
+            assert "quantiles" in found["w"]["approximate"]
+    merged = TableStatistics(1)
+    for part in (whole.slice(0, 1), whole.slice(1)):
+        merged.merge(TableStatistics.from_bytes(statistics(pa.table({"w": part}), 1).to_bytes()))
+    assert summarize(merged)["columns"]["w"]["max"] == big + 4

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -90,6 +92,8 @@ class ColumnStatistics:
         self.frequent: FrequentSketch | None = None
         self.quantile: QuantileSketch | None = None
         self.text_bounds: tuple[str, str] | None = None
+        self.exact_bounds: tuple[Any, Any] | None = None  # of whole numbers and decimals, which floats would round
+        self._stepped = bool(pa.types.is_integer(self.type) or pa.types.is_decimal(self.type))
         self.words = words and self.family == "text"
         self._tokens: ColumnStatistics | None = None  # past the limit: of texts, unless each of them is a single token
         self._per_text = Moments()
@@ -194,6 +198,7 @@ class ColumnStatistics:
             self._bound(values)
             self.moments.merge(Moments.of(self._measured(values), counts))
             return
+        self._bound(column)
         numbers = numbers_of(column.drop_null() if column.null_count else column)
         found = Moments.of(numbers)
         self.moments.merge(found)
@@ -281,9 +286,12 @@ class ColumnStatistics:
         return True
 
     def _bound(self, values: pa.Array) -> None:
-        found = pc.min_max(values).as_py()
-        low, high = self.text_bounds or (found["min"], found["max"])
-        self.text_bounds = (min(low, found["min"], key=str.encode), max(high, found["max"], key=str.encode))
+        if self.family == "text":
+            found = pc.min_max(values).as_py()
+            self.text_bounds = _wider(self.text_bounds, (found["min"], found["max"]), str.encode)
+        elif self._stepped:
+            found = pc.min_max(values).as_py()
+            self.exact_bounds = _wider(self.exact_bounds, (found["min"], found["max"]))
 
     def _measured(self, values: pa.Array) -> np.ndarray:
         """What moments are about: the numbers, or the lengths of texts in characters."""
@@ -328,13 +336,13 @@ class ColumnStatistics:
         self.frequent.add(values, counts)
         numbers = self._measured(values)
         self.moments.merge(Moments.of(numbers, counts))
-        if self.family == "text":
-            self._bound(values)
-        elif self.quantile is not None:
+        self._bound(values)
+        if self.quantile is not None:
             finite = np.isfinite(numbers)
             self.quantile.add(np.repeat(numbers[finite], counts[finite]))
 
     def _merge_sketches(self, other: "ColumnStatistics") -> None:
+        fresh = not self.moments.count
         self.words = self.words and other.words
         theirs_counted = other.tokens()
         if theirs_counted is not None and (self.counts_tokens or other.counts_tokens):
@@ -345,8 +353,10 @@ class ColumnStatistics:
                 mine.merge(theirs)  # type: ignore[arg-type]
         self.moments.merge(other.moments)
         if other.text_bounds is not None:
-            low, high = self.text_bounds or other.text_bounds
-            self.text_bounds = (min(low, other.text_bounds[0], key=str.encode), max(high, other.text_bounds[1], key=str.encode))
+            self.text_bounds = _wider(self.text_bounds, other.text_bounds, str.encode)
+        # An earlier version did not note exact bounds: of a column merged with such a one none are known.
+        known = other.exact_bounds is not None and (fresh or self.exact_bounds is not None)
+        self.exact_bounds = _wider(self.exact_bounds, other.exact_bounds) if known and other.exact_bounds is not None else None
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Everything as plain data and as arrays, for `restore`."""
@@ -355,7 +365,7 @@ class ColumnStatistics:
         arrays: dict[str, Any] = {"values": self.values, "counts": self.counts}
         if not exact and self.distinct is not None and self.frequent is not None:
             plain |= {"moments": _finite(self.moments.to_dict()), "error": self.frequent.error, "bounds": self.text_bounds}
-            plain["hashes"] = self.distinct.most
+            plain |= {"hashes": self.distinct.most, "exact_bounds": [str(bound) for bound in self.exact_bounds or ()]}
             arrays["hashes"] = self.distinct.hashes
             if self.quantile is not None:
                 arrays["kll"] = self.quantile.to_bytes()
@@ -381,6 +391,9 @@ class ColumnStatistics:
         found.frequent = FrequentSketch(values, counts, plain["error"], FrequentSketch.within(kind, limit).limit)
         found.moments = Moments(**_numbers(plain["moments"]))
         found.text_bounds = tuple(plain["bounds"]) if plain["bounds"] else None
+        if plain.get("exact_bounds"):
+            low, high = (Decimal(bound) if pa.types.is_decimal(kind) else int(bound) for bound in plain["exact_bounds"])
+            found.exact_bounds = (low, high)
         if "kll" in arrays:
             found.quantile = QuantileSketch.from_bytes(arrays["kll"])
         found.words = found.words and "tokens" in plain  # earlier versions did not count them
@@ -389,6 +402,14 @@ class ColumnStatistics:
             found._tokens.words = False
             found._per_text = Moments(**_numbers(plain["tokens"]["per_text"]))
         return found
+
+
+def _wider(mine: tuple[Any, Any] | None, other: tuple[Any, Any], key: Callable[[Any], Any] | None = None) -> tuple[Any, Any]:
+    """The bounds of two parts."""
+    if mine is None:
+        return other
+    ends = [*mine, *other]
+    return (min(ends, key=key), max(ends, key=key))
 
 
 def _ones(count: int) -> Moments:

@@ -3,6 +3,7 @@
 import datetime as dt
 import math
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from windtunnel.lifecycle.statistics.column import ColumnStatistics, numbers_of
 from windtunnel.lifecycle.statistics.counting.moments import Moments
+from windtunnel.lifecycle.statistics.counting.quantiles import between
 from windtunnel.lifecycle.statistics.table import TableStatistics
 
 __all__ = ["QUANTILES", "bin_shares", "summarize", "summarize_column"]
@@ -81,7 +83,7 @@ def _number_figures(column: ColumnStatistics, moments: Moments) -> dict[str, Any
         "max": high,
         "mean": _shown(column, moments.mean),
         "std": None if deviation is None else _number(deviation / scale),
-        "quantiles": {str(q): _shown(column, value) for q, value in zip(QUANTILES, quantiles(column, QUANTILES), strict=True)},
+        "quantiles": dict(zip(map(str, QUANTILES), _quantiles(column), strict=True)),
         "histogram": _histogram(column, moments),
     }
     if column.family == "number":
@@ -103,7 +105,24 @@ def _edges(column: ColumnStatistics, moments: Moments) -> tuple[Any, Any]:
         if pa.types.is_floating(values.type):
             return _number(moments.low), _number(moments.high)
         return _plain(column, values[0].as_py()), _plain(column, values[-1].as_py())
+    if column.exact_bounds is not None:
+        return _plain(column, column.exact_bounds[0]), _plain(column, column.exact_bounds[1])
     return _shown(column, moments.low), _shown(column, moments.high)
+
+
+def _quantiles(column: ColumnStatistics) -> list[Any]:
+    """In the column's own terms; of whole numbers and decimals without rounding, as long as the column is exact."""
+    stepped = pa.types.is_integer(column.type) or pa.types.is_decimal(column.type)
+    if not (stepped and column.exact and len(column.values)):
+        return [_shown(column, value) for value in quantiles(column, QUANTILES)]
+    below, above, rest = between(column.counts, QUANTILES)
+    values = column.values
+    answer = []
+    for low, high, share in zip(values.take(pa.array(below)).to_pylist(), values.take(pa.array(above)).to_pylist(), rest, strict=True):
+        exact = Fraction(low) + Fraction(float(share)) * (Fraction(high) - Fraction(low))
+        whole = low if low == high else exact.numerator if exact.denominator == 1 else None
+        answer.append(float(exact) if whole is None or float(whole) == whole else _plain(column, whole))
+    return answer
 
 
 def _text_figures(column: ColumnStatistics, moments: Moments) -> dict[str, Any]:
@@ -142,12 +161,8 @@ def quantiles(column: ColumnStatistics, ranks: tuple[float, ...]) -> list[float]
         numbers, counts = finite_counts(column)
         if not len(numbers):
             return []
-        ends = np.cumsum(counts)
-        place = np.asarray(ranks) * (ends[-1] - 1)
-        below = np.floor(place)
-        low = numbers[np.searchsorted(ends, below, side="right")]
-        high = numbers[np.searchsorted(ends, np.minimum(below + 1, ends[-1] - 1), side="right")]
-        share = place - below
+        below, above, share = between(counts, ranks)
+        low, high = numbers[below], numbers[above]
         return [float(value) for value in np.where(low == high, low, low * (1 - share) + high * share)]
     return column.quantile.quantiles(list(ranks)) if column.quantile is not None else []
 
@@ -200,7 +215,7 @@ def _plain(column: ColumnStatistics, value: Any) -> Any:
     if isinstance(value, dt.timedelta):
         return value.total_seconds()
     if isinstance(value, Decimal):
-        return float(value)
+        return float(value) if Decimal(repr(float(value))) == value else str(value)  # a float that prints back, or all digits
     if isinstance(value, str):
         return _clip(value)
     return value if column.family != "other" else str(value)

@@ -19,6 +19,8 @@ def split(texts: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """
     lists = pc.utf8_split_whitespace(texts)
     tokens, of = pc.list_flatten(lists), pc.list_parent_indices(lists)
+    if not pc.all(pc.string_is_ascii(tokens)).as_py():
+        tokens = pc.utf8_trim_whitespace(tokens)  # Arrow now and then keeps a space that follows an ideographic one
     there = pc.greater(pc.binary_length(tokens), 0)  # what is left and right of outer white space
     return tokens.filter(there), of.filter(there).to_numpy(zero_copy_only=False)
 
