@@ -162,10 +162,10 @@ def _quantiles(store: Store, empty: pd.Series, options: Mapping[str, Any]) -> li
 
 
 def _quantiles_of(store: Store, empty: pd.Series, quantiles: Sequence[float], method: str) -> list[Any]:
-    empty.quantile(list(quantiles), interpolation=method)  # type: ignore[call-overload] # refuses quantiles outside [0, 1]
+    empty.quantile(list(quantiles), interpolation=method) # refuses quantiles outside [0, 1]
     ranked = _Ranked(store)
     if not ranked.total:
-        return empty.quantile(list(quantiles), interpolation=method).tolist()  # type: ignore[call-overload]
+        return empty.quantile(list(quantiles), interpolation=method).tolist()
     places = (ranked.total - 1) * np.asarray(quantiles, dtype=np.float64)
     below, above = np.floor(places).astype(np.intp), np.ceil(places).astype(np.intp)
     if method == "nearest":
