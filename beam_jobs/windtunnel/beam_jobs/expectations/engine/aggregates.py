@@ -162,7 +162,7 @@ def _quantiles(store: Store, empty: pd.Series, options: Mapping[str, Any]) -> li
 
 
 def _quantiles_of(store: Store, empty: pd.Series, quantiles: Sequence[float], method: str) -> list[Any]:
-    empty.quantile(list(quantiles), interpolation=method) # refuses quantiles outside [0, 1]
+    empty.quantile(list(quantiles), interpolation=method)  # refuses quantiles outside [0, 1]
     ranked = _Ranked(store)
     if not ranked.total:
         return empty.quantile(list(quantiles), interpolation=method).tolist()
