@@ -342,21 +342,27 @@ class ColumnStatistics:
             self.quantile.add(np.repeat(numbers[finite], counts[finite]))
 
     def _merge_sketches(self, other: "ColumnStatistics") -> None:
-        fresh = not self.moments.count
-        self.words = self.words and other.words
-        theirs_counted = other.tokens()
-        if theirs_counted is not None and (self.counts_tokens or other.counts_tokens):
-            self._begin_tokens(self.moments.count).merge(theirs_counted[0])
-            self._per_text.merge(theirs_counted[1])
+        self._merge_tokens(other)
+        self._merge_bounds(other)
         for mine, theirs in ((self.distinct, other.distinct), (self.frequent, other.frequent), (self.quantile, other.quantile)):
             if mine is not None and theirs is not None:
                 mine.merge(theirs)  # type: ignore[arg-type]
         self.moments.merge(other.moments)
+
+    def _merge_tokens(self, other: "ColumnStatistics") -> None:
+        self.words = self.words and other.words
+        theirs = other.tokens()
+        if theirs is not None and (self.counts_tokens or other.counts_tokens):
+            self._begin_tokens(self.moments.count).merge(theirs[0])
+            self._per_text.merge(theirs[1])
+
+    def _merge_bounds(self, other: "ColumnStatistics") -> None:
         if other.text_bounds is not None:
             self.text_bounds = _wider(self.text_bounds, other.text_bounds, str.encode)
-        # An earlier version did not note exact bounds: of a column merged with such a one none are known.
-        known = other.exact_bounds is not None and (fresh or self.exact_bounds is not None)
-        self.exact_bounds = _wider(self.exact_bounds, other.exact_bounds) if known and other.exact_bounds is not None else None
+        if other.exact_bounds is not None and (self.exact_bounds is not None or not self.moments.count):
+            self.exact_bounds = _wider(self.exact_bounds, other.exact_bounds)
+        else:  # an earlier version did not note them: of a column merged with such a one none are known
+            self.exact_bounds = None
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Everything as plain data and as arrays, for `restore`."""

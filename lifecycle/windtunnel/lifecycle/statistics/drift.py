@@ -120,9 +120,9 @@ def compare(
 def _adjust(drifts: Collection[ColumnDrift]) -> None:
     """The q-values of all tests of a comparison together."""
     shares = [share for drift in drifts for share in (drift.missing, drift.infinite) if share]
-    tested = [drift for drift in drifts if drift.p_value is not None]
-    q_values = adjusted([*(drift.p_value for drift in tested if drift.p_value is not None), *(share["p_value"] for share in shares)])
-    for drift, q in zip(tested, q_values, strict=False):
+    tested = [(drift, drift.p_value) for drift in drifts if drift.p_value is not None]
+    q_values = adjusted([p_value for _, p_value in tested] + [share["p_value"] for share in shares])
+    for (drift, _), q in zip(tested, q_values, strict=False):
         drift.q_value = q
     for share, q in zip(shares, q_values[len(tested) :], strict=True):
         share["q_value"] = q
@@ -181,9 +181,7 @@ def _column(before: ColumnStatistics, after: ColumnStatistics) -> ColumnDrift:
     kind = _kind(before, after)
     drift = ColumnDrift(kind, approximate=not (before.exact and after.exact))
     drift.missing = _share(before, after, _absent(before), _absent(after))
-    infinites = before.measured().infinites, after.measured().infinites
-    if before.family == after.family == "number" and any(infinites):
-        drift.infinite = _share(before, after, *infinites)
+    drift.infinite = _infinite(before, after)
     drift.types = _types(before, after)
     if not before.count or not after.count or kind == "other":
         return drift
@@ -214,6 +212,12 @@ def _categorical(column: ColumnStatistics) -> bool:
 
 def _few(before: ColumnStatistics, after: ColumnStatistics) -> bool:
     return before.exact and after.exact and max(len(before.values), len(after.values)) <= _FEW
+
+
+def _infinite(before: ColumnStatistics, after: ColumnStatistics) -> dict[str, float]:
+    """The change of the share of infinities; nothing where there are none."""
+    was, now = (column.measured().infinites if column.family == "number" else 0 for column in (before, after))
+    return _share(before, after, was, now) if was or now else {}
 
 
 def _types(before: ColumnStatistics, after: ColumnStatistics) -> list[str]:

@@ -116,13 +116,16 @@ def _quantiles(column: ColumnStatistics) -> list[Any]:
     if not (stepped and column.exact and len(column.values)):
         return [_shown(column, value) for value in quantiles(column, QUANTILES)]
     below, above, rest = between(column.counts, QUANTILES)
-    values = column.values
-    answer = []
-    for low, high, share in zip(values.take(pa.array(below)).to_pylist(), values.take(pa.array(above)).to_pylist(), rest, strict=True):
-        exact = Fraction(low) + Fraction(float(share)) * (Fraction(high) - Fraction(low))
-        whole = low if low == high else exact.numerator if exact.denominator == 1 else None
-        answer.append(float(exact) if whole is None or float(whole) == whole else _plain(column, whole))
-    return answer
+    low, high = (column.values.take(pa.array(places)).to_pylist() for places in (below, above))
+    return [_between(column, *neighbours) for neighbours in zip(low, high, rest, strict=True)]
+
+
+def _between(column: ColumnStatistics, low: Any, high: Any, share: float) -> Any:
+    """A number between two neighbours: a float where it says it all, else a whole number or all digits."""
+    if low == high:
+        return float(low) if float(low) == low else _plain(column, low)
+    exact = Fraction(low) + Fraction(float(share)) * (Fraction(high) - Fraction(low))
+    return float(exact) if exact.denominator > 1 or float(exact) == exact else exact.numerator
 
 
 def _text_figures(column: ColumnStatistics, moments: Moments) -> dict[str, Any]:
