@@ -122,7 +122,7 @@ def _quantiles(column: ColumnStatistics) -> list[Any]:
 
 def _between(column: ColumnStatistics, low: Any, high: Any, share: float) -> Any:
     """A number between two neighbours: a float where it says it all, else a whole number or all digits."""
-    if low == high:
+    if low == high or not share:
         return float(low) if float(low) == low else _plain(column, low)
     exact = Fraction(low) + Fraction(float(share)) * (Fraction(high) - Fraction(low))
     return float(exact) if exact.denominator > 1 or float(exact) == exact else exact.numerator

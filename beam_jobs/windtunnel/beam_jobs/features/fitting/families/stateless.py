@@ -46,9 +46,9 @@ def probe_rowwise(fitted: Any, head: Any, where: str) -> None:
     if rows < 2:  # noqa: PLR2004 - nothing to cut
         return
     with quiet():
-        whole = _numbers(fitted.transform(head))
+        whole = fitted.transform(head)
         for cut in sorted({1, rows // 2}):
-            parts = [_numbers(fitted.transform(part)) for part in (_rows(head, 0, cut), _rows(head, cut, rows))]
+            parts = [fitted.transform(part) for part in (_rows(head, 0, cut), _rows(head, cut, rows))]
             if not _alike(whole, parts):
                 raise UnsupportedError(
                     f"{where}: the function of this FunctionTransformer does not work row by row: of {rows} rows at once it makes other "
@@ -65,7 +65,11 @@ def _numbers(table: Any) -> np.ndarray:
     return np.asarray(table.toarray() if hasattr(table, "toarray") else table)
 
 
-def _alike(whole: np.ndarray, parts: list[np.ndarray]) -> bool:
+def _alike(answer: Any, answers: list[Any]) -> bool:
+    """Whether an answer is what several ones are together."""
+    if not hasattr(answer, "shape"):  # lists, perhaps of lists
+        return bool(list(answer) == [row for part in answers for row in part])
+    whole, parts = _numbers(answer), [_numbers(part) for part in answers]
     if len(whole) != sum(len(part) for part in parts) or any(part.shape[1:] != whole.shape[1:] for part in parts):
         return False
     joined = np.concatenate(parts)
