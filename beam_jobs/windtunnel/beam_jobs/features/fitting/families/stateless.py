@@ -72,7 +72,10 @@ def _alike(answer: Any, answers: list[Any]) -> bool:
     whole, parts = _numbers(answer), [_numbers(part) for part in answers]
     if len(whole) != sum(len(part) for part in parts) or any(part.shape[1:] != whole.shape[1:] for part in parts):
         return False
-    joined = np.concatenate(parts)
+    return _same(whole, np.concatenate(parts))
+
+
+def _same(whole: np.ndarray, joined: np.ndarray) -> bool:
     if whole.dtype.kind in "fciub" and joined.dtype.kind in "fciub":
         return bool(np.allclose(whole, joined, rtol=1e-6, atol=1e-12, equal_nan=True))
     return bool(((whole == joined) | ((whole != whole) & (joined != joined))).all())  # noqa: PLR0124 - only NaN differs from itself
