@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 TARGET = Path(__file__).parent / "requirements.txt"
 ROOTS = [
     *("fsspec", "grpcio", "httptools", "numpy", "pandas", "prometheus-client", "protobuf", "pyarrow", "pydantic", "pyyaml"),
-    *("scikit-learn", "skops", "treelite", "uvicorn", "uvloop"),
+    *("scikit-learn", "skops", "starlette", "treelite", "uvloop", "watchfiles"),
 ]
 """What `windtunnel.serving` and the rooms of `windtunnel.lifecycle` below it import."""
 

@@ -161,15 +161,15 @@ def test_manifests_are_written_once_a_version(tmp_path):
     problem = parse({**PROBLEM, "serving": {"manifests": MANIFESTS}})
     settings = Settings(artifacts=str(tmp_path / "a"))
     written = write_manifests(problem, "3", "s3://models/3", settings)
-    assert [Path(path).name for path in written] == ["kserve.yaml", "sagemaker.json"]
+    assert [Path(path).name for path in written] == ["kserve.yaml", "kubernetes.yaml", "sagemaker.json"]
     texts = [Path(path).read_bytes() for path in written]
     assert yaml.safe_load(texts[0])["metadata"]["namespace"] == "models"
-    assert json.loads(texts[1])["create_model"]["ExecutionRoleArn"] == MANIFESTS["role"]
+    assert json.loads(texts[2])["create_model"]["ExecutionRoleArn"] == MANIFESTS["role"]
     assert write_manifests(problem, "3", "s3://models/3", settings) == written
     assert [Path(path).read_bytes() for path in written] == texts
     assert write_manifests(parse(PROBLEM), "3", "s3://models/3", settings) == []
     only = parse({**PROBLEM, "serving": {"manifests": {"image": "x"}}})
-    assert len(write_manifests(only, "4", "s3://models/4", settings)) == 1
+    assert len(write_manifests(only, "4", "s3://models/4", settings)) == 2
 
 
 def test_the_image_s_server_speaks_sagemaker(serve, bundles, rows, monkeypatch):

@@ -168,12 +168,14 @@ def _mend(path: Path) -> None:
 
 def closed_files(folder: Path) -> list[Path]:
     """The files that no worker writes to any more, oldest first."""
-    return sorted((folder / _CLOSED).glob("*.jsonl"), key=lambda path: int(path.stem.split("-")[0]))
+    named = [path for path in (folder / _CLOSED).glob("*.jsonl") if path.stem.split("-")[0].isdecimal()]
+    return sorted(named, key=lambda path: int(path.stem.split("-")[0]))
 
 
 def entries(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every entry that is not yet shipped, from closed and active files; a line still being written is left out."""
+    """Every entry that is not yet shipped, from closed and active files; a line still being written, or damaged, is left out."""
     for path in [*closed_files(folder), *sorted((folder / _ACTIVE).glob("*.jsonl"))]:
         with contextlib.suppress(FileNotFoundError):  # it was shipped, or closed, in between
             for line in path.read_bytes().split(b"\n")[:-1]:
-                yield json.loads(line)
+                with contextlib.suppress(ValueError):  # damaged: put aside when it is shipped
+                    yield json.loads(line)

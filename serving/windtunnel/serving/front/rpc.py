@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -14,17 +14,20 @@ from grpc import aio
 
 from windtunnel.lifecycle.contract.errors import WindtunnelError
 from windtunnel.serving.base.options import Options
-from windtunnel.serving.base.values import InvalidInputError, invalid
+from windtunnel.serving.base.values import InvalidInputError, Schema, invalid
 from windtunnel.serving.front import v2
 from windtunnel.serving.front.access import Access, Caller
 from windtunnel.serving.protocol import open_inference_pb2 as pb
+from windtunnel.serving.routing.models import Served
 from windtunnel.serving.routing.repository import Repository
-from windtunnel.serving.routing.service import MAX_ROWS, Service, status_of
+from windtunnel.serving.routing.router import Unknown
+from windtunnel.serving.routing.service import MAX_ROWS, Service, Target, status_of
 
 __all__ = ["start"]
 
 log = logging.getLogger("windtunnel.server")
 
+_OK, _UNAVAILABLE = 200, 503  # statuses are HTTP's words until they leave
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -73,13 +76,13 @@ async def start(service: Service, access: Access, options: Options) -> aio.Serve
 
 def _handler(servicer: "_Servicer") -> Any:
     """The servicer's methods under the standard's name of the service."""
-    methods = {
-        method.name: grpc.unary_unary_rpc_method_handler(
-            _reading(getattr(servicer, method.name), getattr(pb, method.input_type.name)),
-            response_serializer=getattr(pb, method.output_type.name).SerializeToString,
-        )
-        for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
-    }
+    methods = {}
+    for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
+        call, kind, answer = getattr(servicer, method.name), getattr(pb, method.input_type.name), getattr(pb, method.output_type.name)
+        if method.client_streaming:
+            methods[method.name] = grpc.stream_stream_rpc_method_handler(call, kind.FromString, answer.SerializeToString)
+        else:
+            methods[method.name] = grpc.unary_unary_rpc_method_handler(_reading(call, kind), response_serializer=answer.SerializeToString)
     return grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
 
 
@@ -142,8 +145,8 @@ class _Servicer:
     async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Versions, inputs and outputs of a model."""
 
-        async def work(_: Caller) -> Any:
-            found = v2.model_metadata(self._service.models.get(request.name), request.version)
+        async def work(caller: Caller) -> Any:
+            found = v2.model_metadata(self._served(request.name, caller), request.version)
             tensor = pb.ModelMetadataResponse.TensorMetadata
             return pb.ModelMetadataResponse(
                 name=found["name"],
@@ -164,15 +167,41 @@ class _Servicer:
 
         return await self._guarded(context, request.model_name, work)
 
+    async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """Answers for tensors as they come; an error is one request's, and the stream goes on."""
+        metadata = _metadata(context)
+        async for request in requests:
+            began = time.perf_counter()
+
+            async def work(_: Caller, request: Any = request, began: float = began) -> Any:
+                return await self._infer(request, metadata, began)
+
+            status, answer = await self._safely(metadata, request.model_name, work, admin=False)
+            self._ended(request.model_name, status)
+            if status == _OK:
+                yield pb.ModelStreamInferResponse(infer_response=answer)
+            else:
+                yield pb.ModelStreamInferResponse(error_message=answer, infer_response=pb.ModelInferResponse(id=request.id))
+
+    async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """A model's metadata as a configuration, as Triton's clients ask for it."""
+
+        async def work(caller: Caller) -> Any:
+            found = v2.model_config(self._served(request.name, caller), request.version)
+            del found["version_policy"]
+            return json_format.ParseDict({"config": found}, pb.ModelConfigResponse())
+
+        return await self._guarded(context, request.name, work)
+
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Every version that is loaded."""
 
-        async def work(_: Caller) -> Any:
+        async def work(caller: Caller) -> Any:
             models = self._service.models
             entries = [
                 pb.RepositoryIndexResponse.ModelIndex(name=e["name"], version=e["version"], state=e["state"], reason=e["reason"])
                 for e in v2.index(models.store.read(), models.served)
-                if not request.ready or e["state"] == "READY"
+                if caller.may(e["name"]) and (not request.ready or e["state"] == "READY")
             ]
             return pb.RepositoryIndexResponse(models=entries)
 
@@ -208,16 +237,31 @@ class _Servicer:
 
         return await self._guarded(context, request.model_name, work, admin=True)
 
+    def _served(self, name: str, caller: Caller) -> Served:
+        """A model.
+
+        Raises:
+            Unknown: there is none; names those that the caller may use.
+        """
+        served = self._service.models.served.get(name)
+        if served is None:
+            known = sorted(name for name in self._service.models.served if caller.may(name))
+            raise Unknown(f"no model {name!r}", hint=f"models: {', '.join(known) or 'none'}")
+        return served
+
+    def _ended(self, model: str, status: int) -> None:
+        self._service.metrics.ended(model if model in self._service.models.served else "", "grpc", status)
+
     async def _infer(self, message: Any, metadata: Mapping[str, str], began: float) -> Any:
         service = self._service
         if service.shed():
             service.metrics.shed("lag")
             raise _Refused(503, f"the server is {service.lag:.1f} s behind; try again in a second")
         request = _request(message)
-        if request.count > MAX_ROWS:
-            raise _Refused(413, f"{request.count} rows in one request; at most {MAX_ROWS}")
-        batch = request.batch()
         wanted = message.model_version or metadata.get("x-windtunnel-version", "")
+        batch = request.batch(lambda: _schema_of(service.find(message.model_name, wanted)))
+        if batch.count > MAX_ROWS:
+            raise _Refused(413, f"{batch.count} rows in one request; at most {MAX_ROWS}")
         found = service.find(message.model_name, wanted, metadata.get("x-windtunnel-key"), batch)
         answer = await service.predict(found, batch, request.id or service.new_id(), "grpc", began)
         response = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version, id=answer.id)
@@ -238,10 +282,10 @@ class _Servicer:
             with tracer.request(f"grpc {work.__qualname__.split('.')[1]}", metadata, rpc__system="grpc") as span:
                 status, answer = await self._safely(metadata, model, work, admin=admin)
                 span.ended(status)
-        self._service.metrics.ended(model if model in self._service.models.served else "", "grpc", status)
-        if status == 200:  # noqa: PLR2004 - HTTP's word for OK
+        self._ended(model, status)
+        if status == _OK:
             return answer
-        if status == 503:  # noqa: PLR2004
+        if status == _UNAVAILABLE:
             context.set_trailing_metadata((("retry-after", "1"),))
         await context.abort(_CODES[status], answer)
         raise AssertionError("abort raises")
@@ -273,6 +317,10 @@ class _Servicer:
         if admin and not caller.admin:
             raise _Refused(403, "this token may not change what is served")
         return caller
+
+
+def _schema_of(found: Target) -> Schema:
+    return found[0].engines[found[2]].schema
 
 
 class _Refused(Exception):  # noqa: N818 - a way out of a call
@@ -307,12 +355,12 @@ def _request(message: Any) -> v2.Request:
         raise invalid([{"row": 0, "field": "raw_input_contents", "message": f"has {len(raw)} entries for {len(message.inputs)} inputs"}])
     tensors = []
     for place, entry in enumerate(message.inputs):
-        count = v2.rows_of(entry.name, entry.datatype, list(entry.shape))
-        values = v2.raw_values(entry.name, entry.datatype, raw[place], count) if raw else _contents(entry, count)
-        tensors.append(v2.Tensor(entry.name, entry.datatype, values))
+        count, width = v2.shape_of(entry.name, entry.datatype, list(entry.shape))
+        values = v2.raw_values(entry.name, entry.datatype, raw[place], count * width) if raw else _contents(entry, count * width)
+        tensors.append(v2.Tensor(entry.name, entry.datatype, values, width))
     if len(message.id) > 200:  # noqa: PLR2004 - what fits a log line
         raise invalid([{"row": 0, "field": "id", "message": "must be a text of at most 200 characters"}])
-    return v2.checked(v2.Request(message.id, tensors, {entry.name: True for entry in message.outputs}))
+    return v2.Request(message.id, tensors, {entry.name: True for entry in message.outputs})
 
 
 def _contents(entry: Any, count: int) -> list[Any]:

@@ -42,6 +42,7 @@ class Supervisor:
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._started: dict[int, float] = {}
         self._stopping = threading.Event()
+        self._called = threading.Event()  # a signal came: to stop, or of a worker that ended
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT.
@@ -64,18 +65,25 @@ class Supervisor:
                 grpc_port=_free(self._options.host) if self._options.grpc_port == 0 else self._options.grpc_port,
             )
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: self._stopping.set())
+                signal.signal(number, self._told_to_stop)
+            signal.signal(signal.SIGCHLD, lambda *_: self._called.set())
             for slot in range(options.workers):
                 self._start(slot, options, listener)
             self._announce(options)
             shipping = threading.Thread(target=self._ship, daemon=True)
             shipping.start()
-            while not self._stopping.wait(0.1):
+            while not self._stopping.is_set():
+                self._called.wait(5.0)
+                self._called.clear()
                 self._revive(options, listener)
             self._stop()
             shipping.join(timeout=10)
             self._ship_once()  # what the workers closed when they stopped
         return 0
+
+    def _told_to_stop(self, *_: object) -> None:
+        self._stopping.set()
+        self._called.set()
 
     def _start(self, slot: int, options: Options, listener: socket.socket) -> None:
         worker = subprocess.Popen(
@@ -87,8 +95,8 @@ class Supervisor:
         pipe: IO[bytes] | None = worker.stdin
         if pipe is not None:
             with contextlib.suppress(BrokenPipeError):
-                pipe.write(json.dumps(dataclasses.asdict(options)).encode())
-                pipe.close()
+                pipe.write(json.dumps(dataclasses.asdict(options)).encode() + b"\n")
+                pipe.flush()  # and it stays open: a worker whose pipe ends knows that its supervisor is gone
         self._workers[slot], self._started[slot] = worker, time.monotonic()
 
     def _revive(self, options: Options, listener: socket.socket) -> None:
@@ -96,6 +104,10 @@ class Supervisor:
             code = worker.poll()
             if code is None:
                 continue
+            if self._stopping.is_set():
+                return
+            if worker.stdin is not None:
+                worker.stdin.close()
             # One that dies as soon as it is started would otherwise be started many times a second.
             if time.monotonic() - self._started[slot] < 1.0 and self._stopping.wait(1.0):
                 return
@@ -128,10 +140,15 @@ class Supervisor:
             self._ship_once()
 
     def _ship_once(self) -> None:
+        from windtunnel.serving.base.metrics import Metrics
         from windtunnel.serving.routing import ship
 
+        def damaged(lines: int) -> None:
+            log.warning("%s damaged lines of the prediction log were put aside in %s", lines, self._home / "log" / "damaged")
+            Metrics(self._home / "metrics", "supervisor").set_aside(lines)
+
         try:
-            ship.to_parquet(self._home)
+            ship.to_parquet(self._home, damaged)
         except (WindtunnelError, OSError, ValueError) as error:
             log.warning("the prediction log was not turned into Parquet, and stays as it is: %s", error)
 
@@ -149,8 +166,9 @@ def preload(home: Path, entry: str) -> None:
     """Make a bundle the champion of a model in a server's home before it starts.
 
     Raises:
-        ConfigurationError: the entry is not ``MODEL=VERSION=FOLDER``, or there is no bundle.
+        ConfigurationError: the entry is not ``MODEL=VERSION=FOLDER`` (or a URI), or there is no bundle.
     """
+    from windtunnel.lifecycle.data.artifacts import local_copy
     from windtunnel.lifecycle.model import bundle
     from windtunnel.serving.routing.store import Store, empty_model
 
@@ -158,8 +176,9 @@ def preload(home: Path, entry: str) -> None:
     version, _, folder = rest.partition("=")
     if not (model and version and folder):
         raise ConfigurationError(f"--preload must be MODEL=VERSION=FOLDER but is {entry!r}")
-    found = bundle.read(Path(folder))
     store = Store(home)
+    with local_copy(folder) as copy:
+        found = bundle.read(copy)
     store.fetch(folder, found.digest)
 
     def edit(models: dict[str, Any]) -> None:

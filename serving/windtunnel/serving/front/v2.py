@@ -5,7 +5,7 @@ HTTP bodies may carry tensors as JSON or, by the protocol's binary extension, as
 
 import dataclasses
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from windtunnel.lifecycle.model.bundle import Input
 from windtunnel.serving.base import quickjson
-from windtunnel.serving.base.batch import Named, from_tensors
-from windtunnel.serving.base.values import invalid
+from windtunnel.serving.base.batch import Named, from_matrix, from_tensors
+from windtunnel.serving.base.values import Schema, invalid
 from windtunnel.serving.compiler.explain import explain
 from windtunnel.serving.routing.answer import Answer
 from windtunnel.serving.routing.models import Served
@@ -49,19 +49,28 @@ DATATYPES: dict[str, str] = {
 }
 """The protocol's numeric types as numpy's; BYTES is apart."""
 
+_LONGEST_ID = 200  # what fits a log line
 _OF_TYPE = {"bool": "BOOL", "int32": "INT32", "int64": "INT64", "float32": "FP32", "float64": "FP64"}
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Tensor:
-    """One input as it came: a name and its values, one a row."""
+    """One input as it came.
+
+    Attributes:
+        name: the column, or whatever a matrix is called.
+        datatype: the protocol's.
+        values: row by row, all of them in one line.
+        width: values of a row: more than one is a matrix.
+    """
 
     name: str
     datatype: str
-    values: list[Any]
+    values: list[Any] | np.ndarray
+    width: int = 1
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Request:
     """A request for inference.
 
@@ -77,18 +86,33 @@ class Request:
     outputs: dict[str, bool]
     binary: bool = False
 
-    @property
-    def count(self) -> int:
-        """How many rows."""
-        return len(self.inputs[0].values)
+    def batch(self, schema: Callable[[], Schema]) -> Named:
+        """The rows: of one tensor a column, or of one matrix whose columns are the inputs in the model's order.
 
-    def batch(self) -> Named:
-        """The same as columns by name.
+        Args:
+            schema: what the model takes; asked for only where a matrix is there.
 
         Raises:
             InvalidInputError: names the tensor that is there twice, or has another number of rows.
         """
-        return from_tensors((tensor.name, tensor.values) for tensor in self.inputs)
+        if len(self.inputs) == 1 and self.inputs[0].width > 1:
+            batch = _matrix(self.inputs[0], schema())
+        else:
+            for tensor in self.inputs:
+                if tensor.width > 1:
+                    raise _bad(tensor.name, "must have shape [rows] or [rows, 1] beside other tensors: one a column")
+            batch = from_tensors((tensor.name, tensor.values) for tensor in self.inputs)
+        if not batch.count:
+            raise _bad(self.inputs[0].name, "has no rows")
+        return batch
+
+
+def _matrix(tensor: Tensor, schema: Schema) -> Named:
+    """A matrix's columns by the model's names."""
+    values, width = tensor.values, tensor.width
+    if isinstance(values, np.ndarray):
+        return from_matrix(schema, values.reshape(-1, width), tensor.name)
+    return from_matrix(schema, [values[start : start + width] for start in range(0, len(values), width)], tensor.name)
 
 
 def parse_http(raw: bytes, header_length: bytes | None) -> Request:
@@ -102,6 +126,22 @@ def parse_http(raw: bytes, header_length: bytes | None) -> Request:
         if not header_length.isdigit() or int(header_length) > len(raw):
             raise _bad("Inference-Header-Content-Length", "must be the length of the JSON part")
         raw, rest = raw[: int(header_length)], raw[int(header_length) :]
+    body = _parsed(raw)
+    inputs = []
+    for entry in body["inputs"]:
+        tensor, rest = _tensor(entry, rest)
+        inputs.append(tensor)
+    if rest:
+        raise _bad("body", f"has {len(rest)} bytes after the last tensor")
+    identity = body.get("id", "")
+    if not isinstance(identity, str) or len(identity) > _LONGEST_ID:
+        raise _bad("id", f"must be a text of at most {_LONGEST_ID} characters")
+    binary = bool(_parameters(body).get("binary_data_output", False))
+    return Request(identity, inputs, _outputs(body, binary=binary), binary)
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    """A request's JSON part, which has inputs."""
     try:
         body = quickjson.strict(raw)
     except quickjson.NotStrictError as error:
@@ -110,93 +150,86 @@ def parse_http(raw: bytes, header_length: bytes | None) -> Request:
         raise _bad("body", f"is not JSON: {error}") from error
     if not isinstance(body, dict) or not isinstance(body.get("inputs"), list) or not body["inputs"]:
         raise _bad("inputs", "must be a list of at least one tensor")
-    found = []
-    for entry in body["inputs"]:
-        tensor, rest = _tensor(entry, rest)
-        found.append(tensor)
-    if rest:
-        raise _bad("body", f"has {len(rest)} bytes after the last tensor")
-    binary = bool(_parameters(body).get("binary_data_output", False))
-    outputs = {}
-    if not isinstance(body.get("outputs", []), list):
+    return body
+
+
+def _outputs(body: Mapping[str, Any], *, binary: bool) -> dict[str, bool]:
+    """The outputs that are wanted -> whether as raw bytes."""
+    entries = body.get("outputs", [])
+    if not isinstance(entries, list):
         raise _bad("outputs", "must be a list")
-    for entry in body.get("outputs", []):
+    outputs = {}
+    for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise _bad("outputs", "must have a name each")
-        outputs[entry["name"]] = bool(_parameters(entry).get("binary_data", binary))
-    identity = body.get("id", "")
-    if not isinstance(identity, str) or len(identity) > 200:  # noqa: PLR2004 - what fits a log line
-        raise _bad("id", "must be a text of at most 200 characters")
-    return checked(Request(identity, found, outputs, binary))
-
-
-def checked(request: Request) -> Request:
-    """The request, if its tensors have as many rows each and names of their own.
-
-    Raises:
-        InvalidInputError: names the tensor that has not.
-    """
-    seen: set[str] = set()
-    for tensor in request.inputs:
-        if tensor.name in seen:
-            raise _bad(tensor.name, "is there twice")
-        seen.add(tensor.name)
-        if len(tensor.values) != request.count:
-            raise _bad(tensor.name, f"has {len(tensor.values)} rows where {request.inputs[0].name!r} has {request.count}")
-    if not request.count:
-        raise _bad(request.inputs[0].name, "has no rows")
-    return request
+        parameters = _parameters(entry)
+        if parameters.get("classification"):
+            raise _bad("outputs", "cannot be classified by the server: class names are the output 'prediction'")
+        outputs[entry["name"]] = bool(parameters.get("binary_data", binary))
+    return outputs
 
 
 def _tensor(entry: Any, rest: bytes) -> tuple[Tensor, bytes]:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise _bad("inputs", "must have a name each")
     name, datatype, shape = entry["name"], entry.get("datatype"), entry.get("shape")
-    count = rows_of(name, datatype, shape)
-    size = _parameters(entry).get("binary_data_size")
+    count, width = shape_of(name, datatype, shape)
+    size = entry.get("parameters") and _parameters(entry).get("binary_data_size")
     if size is not None:
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
             raise _bad(name, f"says binary_data_size {size!r} but {len(rest)} bytes follow")
-        return Tensor(name, str(datatype), raw_values(name, str(datatype), rest[:size], count)), rest[size:]
+        return Tensor(name, str(datatype), raw_values(name, str(datatype), rest[:size], count * width), width), rest[size:]
     data = entry.get("data")
     if not isinstance(data, list):
         raise _bad(name, "must have data, a list")
     values = _flat(data)
-    if len(values) != count:
+    if len(values) != count * width:
         raise _bad(name, f"has {len(values)} values for shape {shape}")
-    return Tensor(name, str(datatype), values), rest
+    return Tensor(name, str(datatype), values, width), rest
 
 
-def rows_of(name: str, datatype: Any, shape: Any) -> int:
-    """The rows of a tensor by its shape, ``[n]`` or ``[n, 1]``."""
+def shape_of(name: str, datatype: Any, shape: Any) -> tuple[int, int]:
+    """The rows and columns of a tensor by its shape, ``[rows]`` or ``[rows, columns]``.
+
+    Raises:
+        InvalidInputError: it has another type or shape.
+    """
     if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in DATATYPES):
         raise _bad(name, f"has datatype {datatype!r}; there are BYTES, {', '.join(DATATYPES)}")
-    good = isinstance(shape, list) and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape)
-    if not good or len(shape) not in {1, 2} or (len(shape) == 2 and shape[1] != 1):  # noqa: PLR2004 - dimensions
-        raise _bad(name, f"must have shape [rows] or [rows, 1] but has {shape!r}: one tensor a column")
-    return int(shape[0])
+    sizes = shape if isinstance(shape, list) else []
+    if len(sizes) not in {1, 2} or not all(type(size) is int and size >= 0 for size in sizes):
+        raise _bad(name, f"must have shape [rows] or [rows, columns] but has {shape!r}")
+    return sizes[0], sizes[1] if len(sizes) > 1 else 1
 
 
-def raw_values(name: str, datatype: str, raw: bytes, count: int) -> list[Any]:
+def raw_values(name: str, datatype: str, raw: bytes, count: int) -> list[Any] | np.ndarray:
     """The values of a tensor's raw bytes; BYTES are texts, and must be UTF-8."""
+    values: list[Any] | np.ndarray
     if datatype == "BYTES":
-        values, place = [], 0
-        while place < len(raw):
-            if place + 4 > len(raw):
-                raise _bad(name, "ends within the length of a text")
-            (length,) = struct.unpack_from("<I", raw, place)
-            place += 4
-            if place + length > len(raw):
-                raise _bad(name, "ends within a text")
-            values.append(decode(name, raw[place : place + length]))
-            place += length
+        values = _raw_texts(name, raw)
     else:
         dtype = np.dtype(DATATYPES[datatype])
         if len(raw) % dtype.itemsize:
             raise _bad(name, f"has {len(raw)} bytes, which is no multiple of {dtype.itemsize}")
-        values = np.frombuffer(raw, dtype=dtype).tolist()
+        values = np.frombuffer(raw, dtype=dtype)
     if len(values) != count:
-        raise _bad(name, f"has {len(values)} values for {count} rows")
+        raise _bad(name, f"has {len(values)} values where its shape has {count}")
+    return values
+
+
+def _raw_texts(name: str, raw: bytes) -> list[Any]:
+    """Texts, each behind its length."""
+    values: list[Any] = []
+    place = 0
+    while place < len(raw):
+        if place + 4 > len(raw):
+            raise _bad(name, "ends within the length of a text")
+        (length,) = struct.unpack_from("<I", raw, place)
+        place += 4
+        if place + length > len(raw):
+            raise _bad(name, "ends within a text")
+        values.append(decode(name, raw[place : place + length]))
+        place += length
     return values
 
 
@@ -218,10 +251,13 @@ def tensors(answer: Answer, request: Request) -> list[tuple[str, str, list[int],
     Raises:
         InvalidInputError: an output is wanted that the model has not.
     """
-    columns = answer.engine.columns(answer.scores)
+    columns = dict(answer.columns)
     wanted = request.outputs
     if EXPLANATION in wanted:
-        columns[EXPLANATION] = [quickjson.dumps(entry).decode() for entry in explain(answer.engine, request.batch().rows(), answer.scores)]
+        columns[EXPLANATION] = [
+            quickjson.dumps(entry).decode()
+            for entry in explain(answer.engine, request.batch(lambda: answer.engine.schema).rows(), answer.scores)
+        ]
     unknown = sorted(set(wanted) - set(columns))
     if unknown:
         raise _bad(unknown[0], f"is not an output; outputs: {', '.join(columns)}")

@@ -28,7 +28,7 @@ _BACKLOG = 2048
 _OWN_FILES = 64
 
 
-async def serve(options: Options, slot: int, listener: socket.socket) -> None:
+async def serve(options: Options, slot: int, listener: socket.socket, *, supervised: bool = False) -> None:
     """Serve until SIGTERM or SIGINT, or until the supervisor is gone; requests that are under way are finished."""
     from windtunnel.serving.front.access import Access
     from windtunnel.serving.front.http.application import Application
@@ -41,11 +41,13 @@ async def serve(options: Options, slot: int, listener: socket.socket) -> None:
     connections = Connections(application, options.timeout, _connections(options.max_connections))
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    if supervised:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        _orphaned(stopping)
     server = await loop.create_server(connections, sock=listener, ssl=_tls(options), backlog=_BACKLOG)
     rpc = await _rpc(service, access, options)
-    background = [asyncio.create_task(work) for work in (service.models.follow(), _watch(service, connections), _orphaned(stopping))]
+    background = [asyncio.create_task(work) for work in (service.models.follow(), _watch(service, connections))]
     service.ready = True
     try:
         await stopping.wait()
@@ -131,26 +133,30 @@ async def _watch(service: "Service", connections: "Connections") -> None:
             connections.sweep()
 
 
-async def _orphaned(stopping: asyncio.Event) -> None:
-    """End with the supervisor: nobody would start this worker again, or stop it."""
-    parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 - nobody sets an event when a process dies
-        await asyncio.sleep(0.5)
-    stopping.set()
+def _orphaned(stopping: asyncio.Event) -> None:
+    """End with the supervisor, which holds the other end of standard input: nobody would start this worker again, or stop it."""
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:
+        if not os.read(sys.stdin.fileno(), 1024):
+            loop.remove_reader(sys.stdin.fileno())
+            stopping.set()
+
+    loop.add_reader(sys.stdin.fileno(), ended)
 
 
 def main() -> int:
-    """``python -m windtunnel.serving.front.worker FD SLOT``, options as JSON on standard input: started by the supervisor only."""
+    """``python -m windtunnel.serving.front.worker FD SLOT``, options as a line of JSON on standard input; the supervisor starts it."""
     # One thread a worker: the cores are shared by requests, not by the loops inside of one.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    options = Options(**json.loads(sys.stdin.read()))
+    options = Options(**json.loads(sys.stdin.readline()))
     listener = socket.socket(fileno=int(sys.argv[1]))
     with contextlib.suppress(KeyboardInterrupt):
         import uvloop
 
-        uvloop.run(serve(options, int(sys.argv[2]), listener))
+        uvloop.run(serve(options, int(sys.argv[2]), listener, supervised=True))
     return 0
 
 

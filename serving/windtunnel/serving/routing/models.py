@@ -5,6 +5,7 @@ with the old one finish with it, and it is freed when the last of them is done.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import logging
@@ -72,19 +73,18 @@ class Models:
         """
         found = self.served.get(name)
         if found is None:
-            raise Unknown(f"no model {name!r}", hint=f"models: {', '.join(sorted(self.served)) or 'none'}")
+            raise Unknown(f"no model {name!r}", hint="GET /v1/models lists those that your token may use")
         return found
 
-    async def follow(self, every: float = 0.02) -> None:
+    async def follow(self) -> None:
         """Take over every change of the shared state; runs for ever."""
-        while True:
-            if self.store.stamp() != self._stamp:
+        async for _ in self.store.changes():
+            while self.store.stamp() != self._stamp:
                 try:
                     await self.apply()
                 except WindtunnelError as error:
                     log.error("worker %s: the new state was not taken over: %s", self.slot, error)  # noqa: TRY400 - says all
                     await asyncio.sleep(1.0)
-            await asyncio.sleep(every)
 
     async def apply(self) -> None:
         """Serve what the state says now."""
@@ -176,24 +176,42 @@ class Models:
         from windtunnel.serving.routing.arms import start
         from windtunnel.serving.routing.router import check_route
 
-        folder = await asyncio.to_thread(self.store.fetch, uri, digest)
-        engine = self._loaded.get(digest)
-        if engine is None:
-            engine = await asyncio.to_thread(load_engine, folder, digest)
-        problem = engine.bundle.problem
+        with_lease = contextlib.ExitStack()
+        await asyncio.to_thread(with_lease.enter_context, self.store.loading())
+        try:
+            folder = await asyncio.to_thread(self.store.fetch, uri, digest)
+            engine = self._loaded[digest] if digest in self._loaded else await asyncio.to_thread(load_engine, folder, digest)
+            about = {"uri": self.store.source(digest, uri), "digest": digest, "problem": engine.bundle.problem}
+
+            def edit(models: dict[str, Any]) -> None:
+                model = models.setdefault(name, empty_model())
+                model["versions"].pop(version, None)
+                model["versions"][version] = about
+                for label in labels:
+                    model["labels"][label] = version
+                if route is not None:
+                    model["route"] = start(model, check_route(model, route))
+                _drop_oldest(model, self.store.max_versions)
+
+            self._loaded[digest] = engine
+            return await self.change(edit, patience)
+        finally:
+            with_lease.close()
+            await asyncio.to_thread(self.store.sweep)
+
+    async def ensure(self, name: str) -> dict[str, Any]:
+        """Make sure that all workers serve what the state says of a model: a load that names nothing.
+
+        Raises:
+            Unknown: there is no such model.
+            UnavailableError: a worker cannot serve it.
+        """
 
         def edit(models: dict[str, Any]) -> None:
-            model = models.setdefault(name, empty_model())
-            model["versions"].pop(version, None)
-            model["versions"][version] = {"uri": uri, "digest": digest, "problem": problem}
-            for label in labels:
-                model["labels"][label] = version
-            if route is not None:
-                model["route"] = start(model, check_route(model, route))
-            _drop_oldest(model, self.store.max_versions)
+            if name not in models:
+                raise Unknown(f"no model {name!r}", hint="a first load needs uri, digest and version")
 
-        self._loaded[digest] = engine
-        return await self.change(edit, patience)
+        return await self.change(edit)
 
     async def change(self, edit: Callable[[dict[str, Any]], None], patience: float = 30.0) -> dict[str, Any]:
         """Change the shared state, and wait until every worker serves the change.

@@ -45,6 +45,8 @@ class Repository:
             return {"name": model, **await self._models.unload(model, None if given is None else _field(parameters, "version"))}
         if action == "lookup":
             return {"name": model, **await self._models.look_up(model, _field(parameters, "uri"), _field(parameters, "digest"))}
+        if action == "load" and not {"uri", "digest", "version", "labels", "route"} & set(parameters):
+            return {"name": model, **await self._models.ensure(model)}
         labels, drop = _labels(parameters, "labels"), _labels(parameters, "drop")
         version = _field(parameters, "version")
         if not _is_name(version):

@@ -10,17 +10,21 @@
 Any worker may change the state, under a file lock; the others notice the new generation, load what is new, then take over.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import watchfiles
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError, UnavailableError
 from windtunnel.lifecycle.data.artifacts import local_copy
@@ -28,6 +32,8 @@ from windtunnel.lifecycle.model.bundle import read
 from windtunnel.serving.routing.lookup import FILE
 
 __all__ = ["Store", "empty_model", "write_atomically"]
+
+log = logging.getLogger("windtunnel.server")
 
 State = dict[str, Any]
 _DIGEST = re.compile("[0-9a-f]{1,64}")
@@ -95,6 +101,26 @@ class Store:
             return (0, 0)
         return (found.st_ino, found.st_mtime_ns)
 
+    async def changes(self, every: float = 5.0) -> AsyncIterator[None]:
+        """Something happened in the folder, or some seconds went by; ends with the task that waits.
+
+        The kernel says so where it can; where it cannot (a network's file system, no watches left) it is looked at ten times a second.
+
+        Args:
+            every: seconds after which it is looked at anyway.
+        """
+        yield None
+        try:
+            async for _ in watchfiles.awatch(
+                self.home, recursive=False, debounce=20, step=20, rust_timeout=int(every * 1000), yield_on_timeout=True, watch_filter=None
+            ):
+                yield None
+        except (OSError, RuntimeError):
+            log.warning("%s cannot be watched: it is looked at ten times a second", self.home)
+        while True:
+            await asyncio.sleep(0.1)
+            yield None
+
     def change(self, edit: Callable[[dict[str, Any]], None]) -> State:
         """Edit the models of the state under the lock; answers the new state. If `edit` raises, nothing changes.
 
@@ -133,15 +159,39 @@ class Store:
             with local_copy(uri) as source:
                 if not source.is_dir():
                     raise UnavailableError(f"{uri}: no such folder", hint="the server must be able to read the bundle's place")
-                shutil.copytree(source, staging / "bundle")
+                _refuse_links(source)
+                shutil.copytree(source, staging / "bundle", symlinks=True)
             read(staging / "bundle", digest)
             with contextlib.suppress(OSError):  # another worker was first with the same digest: theirs is as good
                 (staging / "bundle").rename(target)
+                write_atomically(self._source(digest), uri, durable=False)
         except OSError as error:
             raise UnavailableError(f"{uri}: cannot be copied: {error}") from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return target
+
+    def source(self, digest: str, otherwise: str) -> str:
+        """Where the copy of a bundle came from: a load of the same digest by another URI does not change that.
+
+        Args:
+            digest: of the bundle.
+            otherwise: what is said where it is not known: a copy made by an earlier version, or before a crash.
+        """
+        with contextlib.suppress(OSError):
+            return self._source(digest).read_text(encoding="utf-8")
+        versions = [entry for model in self.read()["models"].values() for entry in model["versions"].values()]
+        return next((str(entry["uri"]) for entry in versions if entry["digest"] == digest), otherwise)
+
+    def _source(self, digest: str) -> Path:
+        return self.models / f".source-{digest}"
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """While a load is under way its copy is not swept, though no version uses it yet."""
+        with (self.home / "loading.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
 
     def fetch_lookup(self, uri: str, digest: str) -> Path:
         """A checked copy of a folder of precomputed answers; the same digest is copied once.
@@ -177,13 +227,18 @@ class Store:
         return self._lookups / f"{digest}.sqlite"
 
     def sweep(self) -> None:
-        """Remove copies that no version uses any more."""
-        with self._locked():
-            used = {entry["digest"] for model in self.read()["models"].values() for entry in model["versions"].values()}
-            for folder in self.models.iterdir():
-                if not folder.name.startswith(".") and folder.name not in used:
-                    shutil.rmtree(folder, ignore_errors=True)
-            kept = {model["lookup"]["digest"] for model in self.read()["models"].values() if model.get("lookup")}
+        """Remove copies that no version uses any more; while something is loaded nothing is, for its own sweep comes."""
+        with self._locked(), (self.home / "loading.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            models = self.read()["models"].values()
+            used = {entry["digest"] for model in models for entry in model["versions"].values()}
+            for path in self.models.iterdir():
+                if path.name.removeprefix(".source-") not in used and not path.name.startswith(".fetch-"):
+                    _remove(path)
+            kept = {model["lookup"]["digest"] for model in models if model.get("lookup")}
             for file in self._lookups.glob("*.sqlite"):
                 if file.stem not in kept:
                     file.unlink(missing_ok=True)
@@ -209,3 +264,28 @@ class Store:
         with (self.home / "state.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse a bundle that points out of itself.
+
+    Raises:
+        IntegrityError: a link, or a name that leads out of the folder.
+    """
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            raise IntegrityError(f"{path.relative_to(folder)} is a link or no file: a bundle holds files only")
+    try:
+        files = json.loads((folder / "model.json").read_text(encoding="utf-8")).get("files", {})
+    except (OSError, ValueError, AttributeError):
+        return  # said better when the bundle is read
+    for name in files:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise IntegrityError(f"the bundle names the file {name!r}, which is outside of it")

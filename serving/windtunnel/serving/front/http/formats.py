@@ -14,7 +14,7 @@ from windtunnel.serving.base.batch import Batch, Named, Rows, from_csv, from_mat
 from windtunnel.serving.base.values import InvalidInputError, Schema, invalid
 from windtunnel.serving.front.http import predicting
 from windtunnel.serving.front.http.messages import Ask, Refused, Reply, json_of, parsed
-from windtunnel.serving.front.http.predicting import Asked, asked_of, identified
+from windtunnel.serving.front.http.predicting import Asked, asked_of, identified, schema_of
 from windtunnel.serving.routing.answer import Answer
 from windtunnel.serving.routing.service import MAX_ROWS, Service
 
@@ -35,7 +35,7 @@ class Instances:
         if not isinstance(body, dict) or not isinstance(body.get("instances", body.get("inputs")), list):
             raise _bad("instances", "must be a list: one object, or one list in the order of the inputs, a row")
         instances = {"instances": body.get("instances", body.get("inputs"))}
-        return asked_of(batch_of(instances, _schema(ask, service)), ask, service)
+        return asked_of(batch_of(instances, schema_of(ask, service)), ask, service)
 
     def write(self, answer: Answer, asked: Asked) -> Reply:  # noqa: ARG002 - Codec's signature
         """Plain predictions."""
@@ -61,7 +61,7 @@ class Invocations(Instances):
             asked = predicting.Rows.asked(body, ask, service)
             asked.extra = predicting.Rows()
             return asked
-        return asked_of(batch_of(body, _schema(ask, service)), ask, service)
+        return asked_of(batch_of(body, schema_of(ask, service)), ask, service)
 
     def write(self, answer: Answer, asked: Asked) -> Reply:
         """Plain predictions, or what `Rows` says to those who asked in its words."""
@@ -179,15 +179,8 @@ def _value(name: str) -> Any:
     return value if isinstance(value, int | float) and repr(value) == name else name
 
 
-def _schema(ask: Ask, service: Service) -> Schema:
-    """What the version that answers takes, as far as that is known before the rows are."""
-    served = service.models.get(ask.model)
-    version = served.route.named(ask.wanted)[1] if ask.wanted else served.route.choose("")[1]
-    return served.engines[version].schema
-
-
 def _csv(ask: Ask, service: Service) -> Batch:
-    batch = from_csv(_schema(ask, service), ask.body, MAX_ROWS)
+    batch = from_csv(schema_of(ask, service), ask.body, MAX_ROWS)
     if not batch.count:
         raise _bad("body", "has no rows")
     return batch

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from windtunnel.serving.base import batch as batches
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.base.batch import Batch
-from windtunnel.serving.base.values import invalid
+from windtunnel.serving.base.values import Schema, invalid
 from windtunnel.serving.compiler.explain import explain
 from windtunnel.serving.front import v2
 from windtunnel.serving.front.http.messages import JSON, RETRY, Ask, Refused, Reply, header_of, parsed
@@ -103,7 +103,7 @@ class Tensors:
     def read(self, ask: Ask, service: Service) -> Asked:
         """One tensor a column, or one matrix of all columns."""
         request = v2.parse_http(ask.body, ask.headers.get(b"inference-header-content-length"))
-        asked = asked_of(request.batch(), ask, service, request)
+        asked = asked_of(request.batch(lambda: schema_of(ask, service)), ask, service, request)
         asked.identity = request.id or asked.identity
         return asked
 
@@ -114,6 +114,12 @@ class Tensors:
             return Reply(200, body, JSON, identified(answer))
         headers = (*identified(answer), (b"inference-header-content-length", str(length).encode()))
         return Reply(200, body, b"application/octet-stream", headers)
+
+
+def schema_of(ask: Ask, service: Service) -> Schema:
+    """What the version that answers takes, as far as that is known before the rows are."""
+    served, _, version = service.find(ask.model, ask.wanted, ask.key)
+    return served.engines[version].schema
 
 
 def asked_of(batch: Batch, ask: Ask, service: Service, extra: Any = None) -> Asked:
