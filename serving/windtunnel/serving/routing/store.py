@@ -238,10 +238,12 @@ class Store:
             for path in self.models.iterdir():
                 if path.name.removeprefix(".source-") not in used and not path.name.startswith(".fetch-"):
                     _remove(path)
-            kept = {model["lookup"]["digest"] for model in models if model.get("lookup")}
-            for file in self._lookups.glob("*.sqlite"):
-                if file.stem not in kept:
-                    file.unlink(missing_ok=True)
+            self._sweep_lookups({model["lookup"]["digest"] for model in models if model.get("lookup")})
+
+    def _sweep_lookups(self, kept: set[str]) -> None:
+        for file in self._lookups.glob("*.sqlite"):
+            if file.stem not in kept:
+                file.unlink(missing_ok=True)
 
     def acknowledge(self, slot: int, generation: int, error: str = "") -> None:
         """Say which generation a worker serves."""
