@@ -76,7 +76,7 @@ class Supervisor:
                 self._called.wait(5.0)
                 self._called.clear()
                 self._revive(options, listener)
-            self._stop()
+            self._stop(listener)
             shipping.join(timeout=10)
             self._ship_once()  # what the workers closed when they stopped
         return 0
@@ -114,9 +114,12 @@ class Supervisor:
             log.warning("worker %s ended with %s: starting it again", slot, code)
             self._start(slot, options, listener)
 
-    def _stop(self) -> None:
+    def _stop(self, listener: socket.socket) -> None:
         for worker in self._workers.values():
             worker.terminate()
+        # From here on only workers take connections; when they stop too, new ones are refused and not left to be reset.
+        time.sleep(self._options.drain)
+        listener.close()
         for worker in self._workers.values():
             try:
                 worker.wait(timeout=15 + self._options.drain)

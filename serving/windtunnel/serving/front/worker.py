@@ -52,7 +52,7 @@ async def serve(options: Options, slot: int, listener: socket.socket, *, supervi
     try:
         await stopping.wait()
         service.ready = False
-        await connections.leave(options.drain)
+        await connections.leave(server.close, options.drain)
     finally:
         service.ready = False
         server.close()

@@ -73,7 +73,8 @@ def _tables(lines: Sequence[bytes], *, alone: bool) -> tuple[Grouped, list[bytes
             _add(line, grouped, alone=alone)
         except _DAMAGE:
             bad.append(line)
-    return {key: rows.table() for key, rows in grouped.items()}, bad
+    tables = {key: rows.table() for key, rows in grouped.items()}
+    return {key: table for key, table in tables.items() if table.num_rows}, bad
 
 
 def _add(line: bytes, grouped: dict[tuple[str, str], Entries], *, alone: bool) -> None:

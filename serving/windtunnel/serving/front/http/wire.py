@@ -93,10 +93,11 @@ class Connections:
         for connection in list(self.open):
             connection.close_if_overdue(now, _IDLE, self.slow)
 
-    async def leave(self, drain: float, linger: float = 1.0, patience: float = 10.0) -> None:
+    async def leave(self, stop: Callable[[], None], drain: float, linger: float = 1.0, patience: float = 10.0) -> None:
         """Answer what still comes, each with ``Connection: close``, then close what is idle and finish the rest.
 
         Args:
+            stop: ends the taking of new connections, for which it is time when nobody is left or the time is over.
             drain: seconds in which new connections are taken as ever: a balancer has to notice first.
             linger: seconds more, which end with the last connection.
             patience: seconds for what is under way.
@@ -104,6 +105,7 @@ class Connections:
         self.leaving = True
         await asyncio.sleep(drain)
         await self._until(lambda: not self.open, linger)
+        stop()
         for connection in list(self.open):
             connection.close_if_idle()
         await self._until(lambda: not self.open, patience)
