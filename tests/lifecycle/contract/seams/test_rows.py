@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
-from windtunnel.lifecycle.contract.seams import transformers
+from windtunnel.lifecycle.contract.seams import catalogue, transformers
 from windtunnel.lifecycle.contract.seams.catalogue import SEAMS
 from windtunnel.lifecycle.contract.seams.learners import LEARNERS, learner_of
 from windtunnel.lifecycle.contract.seams.metrics import METRICS, lower_is_better
@@ -68,3 +68,20 @@ def test_what_is_lost_is_better_when_it_is_less():
 def test_the_table_of_transformers_is_the_registry_s():
     text = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
     assert transformers.table() in text, "python -c 'from windtunnel.lifecycle.contract.seams.transformers import table; print(table())'"
+
+
+def test_the_table_of_what_can_be_added_is_the_registries():
+    assert catalogue.table() in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "print catalogue.table()"
+
+
+@pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: seam.registry.seam)
+def test_what_the_table_names_is_there(seam):
+    for name in (seam.code, seam.rows, seam.docs):
+        assert (ROOT / name).exists(), name
+    assert f"class {seam.registry.row.__name__}(" in (ROOT / seam.rows).read_text(encoding="utf-8")
+
+
+def test_the_page_of_learners_names_them_all():
+    text = (ROOT / "docs" / "learning.md").read_text(encoding="utf-8")
+    for row in LEARNERS.own:
+        assert f"| `{row.name}` | {row.summary} | {', '.join(row.tasks)} |" in text

@@ -61,13 +61,17 @@ SEAMS = (
 
 
 def table() -> str:
-    """The seams as a Markdown table, as CONTRIBUTING.md has it.
+    """What can be added, as a Markdown table: CONTRIBUTING.md has it.
 
     Example:
         >>> print(table().splitlines()[0])
-        | I want to add | code | row in | entry points of a package | test class | docs |
+        | I want to add | its code beside | its row in | a package's entry point | its test class | its docs |
     """
-    lines = ["| I want to add | code | row in | entry points of a package | test class | docs |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| I want to add | its code beside | its row in | a package's entry point | its test class | its docs |",
+        "|---|---|---|---|---|---|",
+        _STAGE,
+    ]
     for seam in SEAMS:
         registry = seam.registry
         lines.append(
@@ -75,3 +79,10 @@ def table() -> str:
             f"[{seam.docs}]({seam.docs}) |"
         )
     return "\n".join(lines)
+
+
+_STAGE = (
+    "| a stage | `operators/windtunnel/operators/stages`, `beam_jobs/windtunnel/beam_jobs` | "
+    "`lifecycle/windtunnel/lifecycle/contract/stages.py`: `Stage` | none: an operator of one's own serves in any DAG | "
+    "`StageConformance` | [README.md](README.md) |"
+)
