@@ -32,6 +32,7 @@ from windtunnel.lifecycle.data.pins import pin
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.data.schema import QUARANTINE_SCHEMA, arrow_schema
 from windtunnel.lifecycle.data.sources import Chunk, Piece, Unit, plan, read
+from windtunnel.lifecycle.data.sources.arrival import await_arrival
 from windtunnel.lifecycle.data.sources.database import one_version
 from windtunnel.lifecycle.data.sources.lake import pinned
 from windtunnel.lifecycle.data.sources.plan import version_of
@@ -82,6 +83,7 @@ def ingest(problem: Problem, window: Window, settings: Settings, progress: Progr
 
 
 def _ingest(problem: Problem, window: Window, settings: Settings, progress: Progress, version: str) -> None:
+    await_arrival(problem, window, settings)
     units = plan(problem, window, settings, version)
     examples = open_table(settings, table_name(problem, "examples"), arrow_schema(problem))
     quarantine = open_table(settings, table_name(problem, "quarantine"), QUARANTINE_SCHEMA)

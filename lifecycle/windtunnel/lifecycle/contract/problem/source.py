@@ -1,13 +1,21 @@
 """Where rows come from, and when they happened."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from windtunnel.lifecycle.contract.problem.parts import DottedName, Part, Registered
 from windtunnel.lifecycle.contract.seams.sources import SOURCES
 
-__all__ = ["EventTime", "Source"]
+__all__ = ["EventTime", "Source", "Wait"]
+
+
+class Wait(Part):
+    """How long the files of a window are waited for; without this a day without a file is logged and passed over."""
+
+    until: float = Field(6, ge=0, description="hours after the end of the window (midnight UTC) until which files are waited for")
+    complete: Literal["newest", "all"] = Field("newest", description="which days must have a file: the window's newest, or all of them")
+    settle_seconds: float = Field(60, ge=0, description="a local file that was changed more recently still grows and is not read")
 
 
 class Source(Part):
@@ -20,12 +28,15 @@ class Source(Part):
     connection: str = Field("", description="format sql: an Airflow connection id")
     generator: DottedName | None = Field(None, description="format python: module:function(start, end) -> iterable of Arrow batches")
     options: dict[str, Any] = Field(default_factory=dict, description="reader options: delimiter, encoding, nulls, decimal_point, ...")
+    wait: Wait | None = Field(None, description="files of required days are waited for, and a run without them fails")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         needs = SOURCES[self.format].needs
         if needs and not any(getattr(self, field) for field in needs):
             raise ValueError(f"a source of format {self.format!r} needs {' or '.join(needs)}")
+        if self.wait is not None and not self.path:
+            raise ValueError(f"wait is for files; a source of format {self.format!r} has none")
         return self
 
 

@@ -169,7 +169,7 @@ class Fitter:
             values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
             typed, bad = self._cast(field.name, values, field.type)
             if pa.types.is_string(field.type):
-                bad = bad | _with_nul(typed)
+                bad = bad | _not_text(typed)
             for i in np.flatnonzero(bad & good):
                 why[int(i)] = (field.name, f"{shown(values[int(i)])!r} is not {field.type}")
             good &= ~bad
@@ -191,6 +191,8 @@ def shown(value: pa.Scalar, limit: int = 80) -> str:
     """A value as text, also where Python has no such value: the year 36812."""
     try:
         return shorten(str(value.as_py()), limit)
+    except UnicodeDecodeError:
+        return shorten(value.cast(pa.large_binary()).as_py().decode("utf-8", "replace"), limit)
     except (OverflowError, ValueError):
         try:
             return shorten(str(value.cast(pa.string()).as_py()), limit)
@@ -201,6 +203,14 @@ def shown(value: pa.Scalar, limit: int = 80) -> str:
 def _text_of(batch: pa.RecordBatch, row: int) -> str:
     cells = (f"{name!r}: {shown(column[row], 2000)!r}" for name, column in zip(batch.schema.names, batch.columns, strict=True))
     return "{" + ", ".join(cells) + "}"
+
+
+def _is_utf8(cell: bytes) -> bool:
+    try:
+        cell.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def check_readable(batch: pa.RecordBatch, where: str, row: int = 0) -> None:
@@ -216,6 +226,7 @@ def check_readable(batch: pa.RecordBatch, where: str, row: int = 0) -> None:
             f"{where}: column {twice!r} is there {names.count(twice)} times", hint="give each column its own name", path=where
         )
     for name, column in zip(names, batch.columns, strict=True):
+        _check_text(name, column, where, row)
         outside = is_outside_calendar(column)
         if outside.any():
             place = int(np.flatnonzero(outside)[0])
@@ -226,6 +237,27 @@ def check_readable(batch: pa.RecordBatch, where: str, row: int = 0) -> None:
             )
 
 
-def _with_nul(values: pa.Array) -> np.ndarray:
+def _check_text(name: str, column: pa.Array, where: str, row: int) -> None:
+    """Texts must be UTF-8: files that were damaged hold others."""
+    texts = column.dictionary if pa.types.is_dictionary(column.type) else column
+    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+        return
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise SourceFormatError(
+            f"{where}: column {name!r} has text that is not UTF-8 in the rows from {row + 1} on: {error}",
+            hint="is the file damaged? write or fetch it again",
+            path=where,
+        ) from error
+
+
+def _not_text(values: pa.Array) -> np.ndarray:
+    """Which texts no text column can hold: with a NUL, or not UTF-8."""
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        cells = values.cast(pa.large_binary()).to_pylist()
+        return np.array([cell is not None and (b"\0" in cell or not _is_utf8(cell)) for cell in cells], dtype=bool)
     found = pc.fill_null(pc.match_substring(values, "\0"), False)
     return np.asarray(found.to_numpy(zero_copy_only=False))

@@ -13,12 +13,12 @@ from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.sources.files import content_digest, find, is_local, state_of
 from windtunnel.lifecycle.data.sources.piece import Piece, Unit
 
-__all__ = ["plan", "plan_iceberg", "plan_python", "plan_sql"]
+__all__ = ["day_values", "plan", "plan_iceberg", "plan_python", "plan_sql"]
 
 log = logging.getLogger("windtunnel.sources")
 
-_PARSER = 2
-"""Raised whenever the same bytes would be read as other rows: days ingested before are then ingested anew."""
+_PARSERS = {"csv": 2, "jsonl": 2}
+"""Of a format (1 if not named): raised whenever the same bytes would be read as other rows. Days from before are ingested anew."""
 
 _PIECE_ROWS = 1_048_576
 _DAILY = {"day", "dom"}
@@ -69,12 +69,8 @@ def plan_iceberg(problem: Problem, window: Window, settings: Settings, _version:
 
 
 def _plan_files(problem: Problem, window: Window, settings: Settings) -> list[Unit]:
-    fields = _fields(problem)
-    landing = settings.need("landing") if "landing" in fields else ""
-    values = [
-        {"landing": landing, "day": f"{day:%Y-%m-%d}", "year": f"{day:%Y}", "month": f"{day:%m}", "dom": f"{day:%d}"} for day in window.days
-    ]
-    if fields & _DAILY:
+    values = day_values(problem, window, settings)
+    if _fields(problem) & _DAILY:
         return _daily(problem, values)
     patterns = dict.fromkeys(problem.source.path.format(**entry) for entry in values)
     paths = list(dict.fromkeys(path for pattern in patterns for path in find(pattern)))
@@ -82,6 +78,18 @@ def _plan_files(problem: Problem, window: Window, settings: Settings) -> list[Un
         log.warning("%s: no file matches %s", problem.name, _shown(list(patterns)))
         return []
     return [_unit(problem, "" if problem.event_time else window.days[-1].isoformat(), paths)]
+
+
+def day_values(problem: Problem, window: Window, settings: Settings) -> list[dict[str, str]]:
+    """What is filled into `source.path`, for each day of a window.
+
+    Raises:
+        ConfigurationError: the path has unknown fields.
+    """
+    landing = settings.need("landing") if "landing" in _fields(problem) else ""
+    return [
+        {"landing": landing, "day": f"{day:%Y-%m-%d}", "year": f"{day:%Y}", "month": f"{day:%m}", "dom": f"{day:%d}"} for day in window.days
+    ]
 
 
 def _daily(problem: Problem, values: Sequence[Mapping[str, str]]) -> list[Unit]:
@@ -141,7 +149,7 @@ def _row_groups(path: str) -> list[tuple[int, ...]]:
 def version_of(problem: Problem, contents: Sequence[str]) -> str:
     """The digest of rows that were made from these contents in this problem's way."""
     how = problem.part_fingerprint("columns", "optional_columns", "event_time")
-    return fingerprint(_PARSER, problem.source.format, problem.source.options, how, list(contents))
+    return fingerprint(_PARSERS.get(problem.source.format, 1), problem.source.format, problem.source.options, how, list(contents))
 
 
 def _shown(entries: Sequence[str], limit: int = 5) -> str:
