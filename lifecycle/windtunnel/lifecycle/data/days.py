@@ -20,7 +20,7 @@ from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.rows import DAY
 
 if TYPE_CHECKING:
-    from pyiceberg.manifest import DataFile
+    from pyiceberg.manifest import DataFile, ManifestFile
     from pyiceberg.table import Table
 
 from windtunnel.lifecycle.data.catalog import ATTEMPTS, catalog, pause, reaching
@@ -83,30 +83,51 @@ def _listed(
     table: "Table", start: dt.date | str | None, end: dt.date | str | None, snapshot_id: int | None
 ) -> Iterator[tuple[DayFile, "DataFile"]]:
     """Entries of the manifests themselves, because a scan hides files without rows."""
-    snapshot = table.current_snapshot() if snapshot_id is None else table.metadata.snapshot_by_id(snapshot_id)
-    if snapshot is None:
-        if snapshot_id is None:
-            return
-        raise UnavailableError(
-            f"table {'.'.join(table.name())} has no snapshot {snapshot_id} any more",
-            hint="it was expired; ingest the window again",
-            snapshot_id=snapshot_id,
-        )
-    low = None if start is None else _number(start)
-    high = None if end is None else _number(end)
-    for manifest in snapshot.manifests(table.io):
+    low, high = (None if day is None else _number(day) for day in (start, end))
+    for manifest in _manifests(table, snapshot_id):
+        # The manifest list alone says that most manifests have no day of the range: they are not even opened.
         if manifest.partitions and not _overlaps(manifest.partitions[0], low, high):
             continue
         for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
             file = entry.data_file
-            number = file.partition[0] if len(file.partition) else None
-            day = number if number is None or isinstance(number, int) else _number(number)
-            if (low is not None and (day is None or day < low)) or (high is not None and (day is None or day >= high)):
-                continue
-            found = _NAME.search(file.file_path)
-            digest, part = (found["digest"], int(found["part"])) if found else (fingerprint(file.file_path), 0)
-            shown = "" if day is None else (_EPOCH + dt.timedelta(days=day)).isoformat()
-            yield DayFile(shown, digest, part, file.record_count, file.file_path), file
+            day = _day_number(file)
+            if _within(day, low, high):
+                yield _described(file, day), file
+
+
+def _manifests(table: "Table", snapshot_id: int | None) -> "list[ManifestFile]":
+    """The manifests of a snapshot; of the newest one if none is named, and none where the table never had one."""
+    snapshot = table.current_snapshot() if snapshot_id is None else table.metadata.snapshot_by_id(snapshot_id)
+    if snapshot is not None:
+        return snapshot.manifests(table.io)
+    if snapshot_id is None:
+        return []
+    raise UnavailableError(
+        f"table {'.'.join(table.name())} has no snapshot {snapshot_id} any more",
+        hint="it was expired; ingest the window again",
+        snapshot_id=snapshot_id,
+    )
+
+
+def _day_number(file: "DataFile") -> int | None:
+    """The day of a file's partition; catalogs give it as a number or as a date."""
+    number = file.partition[0] if len(file.partition) else None
+    return number if number is None or isinstance(number, int) else _number(number)
+
+
+def _within(day: int | None, low: int | None, high: int | None) -> bool:
+    """Whether a day is in a range; a file without one is in the range without bounds only."""
+    if day is None:
+        return low is None and high is None
+    return (low is None or day >= low) and (high is None or day < high)
+
+
+def _described(file: "DataFile", day: int | None) -> DayFile:
+    """What a file's name and manifest say; a file that is not named as ours are goes by the fingerprint of its path."""
+    named = _NAME.search(file.file_path)
+    digest, part = (named["digest"], int(named["part"])) if named else (fingerprint(file.file_path), 0)
+    shown = "" if day is None else (_EPOCH + dt.timedelta(days=day)).isoformat()
+    return DayFile(shown, digest, part, file.record_count, file.file_path)
 
 
 def _number(day: dt.date | str) -> int:
@@ -150,31 +171,48 @@ def replace_days(
     for attempt in range(ATTEMPTS):
         with reaching(name):
             table = catalog(settings).load_table(name)
-        there = list(_listed(table, min(days), _after(max(days)), None)) if days else []
-        old = [file for entry, file in there if entry.day in days and entry.path not in days[entry.day] and entry.digest.startswith(among)]
-        known = {entry.path for entry, _ in there}
-        new = [(day, path) for day, paths in days.items() for path in paths if path not in known]
+        old, new = _changes(table, days, among)
         if not old and not new:
-            snapshot = table.current_snapshot()
-            return snapshot.snapshot_id if snapshot else None
+            return _newest(table)
         try:
             with reaching(name):
-                how = _statistics_plan(table)
-                change = table.transaction()
-                with change.update_snapshot(snapshot_properties=dict(properties or {})).overwrite() as overwrite:
-                    for file in old:
-                        overwrite.delete_data_file(file)
-                    for day, path in new:
-                        overwrite.append_data_file(_data_file(table, day, path, how))
-                change.commit_transaction()
+                _commit(table, old, new, properties or {})
         except (CommitFailedException, ValidationException):
             log.info("table %s: somebody else committed first; looking again", name)
             pause(attempt)
             continue
-        snapshot = table.current_snapshot()
-        assert snapshot is not None  # noqa: S101 - the commit made one
-        return snapshot.snapshot_id
+        return _newest(table)
     raise ConflictError(f"table {name} is being changed by others all the time", table=name)
+
+
+def _changes(table: "Table", days: Mapping[str, Sequence[str]], among: str) -> "tuple[list[DataFile], list[tuple[str, str]]]":
+    """The files to take out of the days and the (day, path) to put in, so that the days hold the given files and nothing else."""
+    there = list(_listed(table, min(days), _after(max(days)), None)) if days else []
+    known = {entry.path for entry, _ in there}
+    old = []
+    for entry, file in there:
+        is_ours = entry.day in days and entry.digest.startswith(among)
+        if is_ours and entry.path not in days[entry.day]:
+            old.append(file)
+    new = [(day, path) for day, paths in days.items() for path in paths if path not in known]
+    return old, new
+
+
+def _commit(table: "Table", old: "Sequence[DataFile]", new: Sequence[tuple[str, str]], properties: Mapping[str, str]) -> None:
+    """One commit that takes files out and puts others in."""
+    how = _statistics_plan(table)
+    change = table.transaction()
+    with change.update_snapshot(snapshot_properties=dict(properties)).overwrite() as overwrite:
+        for file in old:
+            overwrite.delete_data_file(file)
+        for day, path in new:
+            overwrite.append_data_file(_data_file(table, day, path, how))
+    change.commit_transaction()
+
+
+def _newest(table: "Table") -> int | None:
+    snapshot = table.current_snapshot()
+    return snapshot.snapshot_id if snapshot else None
 
 
 def _statistics_plan(table: "Table") -> tuple[Any, Any]:

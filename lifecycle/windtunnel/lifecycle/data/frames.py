@@ -12,6 +12,8 @@ import pyarrow as pa
 
 __all__ = ["dtypes_of", "to_frame"]
 
+_TEXTS = (pa.string(), pa.large_string(), pa.string_view())
+
 
 def dtypes_of(schema: pa.Schema, nulls: Mapping[str, int]) -> dict[str, str]:
     """The pandas type of each column, as ``Table.to_pandas()`` over all rows would choose it.
@@ -24,29 +26,30 @@ def dtypes_of(schema: pa.Schema, nulls: Mapping[str, int]) -> dict[str, str]:
         >>> dtypes_of(pa.schema({"a": pa.int64(), "b": pa.int64(), "c": pa.string()}), {"b": 2})
         {'a': 'int64', 'b': 'float64', 'c': 'str'}
     """
-    found = {}
-    for field in schema:
-        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        has_nulls = bool(nulls.get(field.name, 0))
-        if pa.types.is_dictionary(field.type):
-            found[field.name] = (
-                "category"  # as pandas wrote it; strings that are only read as dictionaries are strings in the file's schema
-            )
-        elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-            found[field.name] = "str"
-        elif pa.types.is_integer(kind):
-            found[field.name] = "float64" if has_nulls else str(kind)
-        elif pa.types.is_floating(kind):
-            found[field.name] = {"halffloat": "float16", "float": "float32", "double": "float64"}[str(kind)]
-        elif pa.types.is_boolean(kind):
-            found[field.name] = "object" if has_nulls else "bool"
-        elif pa.types.is_timestamp(kind):
-            found[field.name] = f"datetime64[{kind.unit}]" if kind.tz is None else f"datetime64[{kind.unit}, {kind.tz}]"
-        elif pa.types.is_duration(kind):
-            found[field.name] = f"timedelta64[{kind.unit}]"
-        else:
-            found[field.name] = "object"
-    return found
+    return {field.name: _dtype(field.type, has_nulls=bool(nulls.get(field.name, 0))) for field in schema}
+
+
+def _dtype(kind: pa.DataType, *, has_nulls: bool) -> str:
+    """The pandas type of one column; a null turns whole numbers into floats and booleans into objects."""
+    if pa.types.is_dictionary(kind):
+        return "category"  # as pandas wrote it; strings that are only read as dictionaries are strings in the file's schema
+    if pa.types.is_integer(kind):
+        return "float64" if has_nulls else str(kind)
+    if pa.types.is_boolean(kind):
+        return "object" if has_nulls else "bool"
+    if pa.types.is_floating(kind):
+        return {"halffloat": "float16", "float": "float32", "double": "float64"}[str(kind)]
+    if pa.types.is_temporal(kind):
+        return _moment_dtype(kind)
+    return "str" if kind in _TEXTS else "object"
+
+
+def _moment_dtype(kind: pa.DataType) -> str:
+    if pa.types.is_duration(kind):
+        return f"timedelta64[{kind.unit}]"
+    if pa.types.is_timestamp(kind):
+        return f"datetime64[{kind.unit}]" if kind.tz is None else f"datetime64[{kind.unit}, {kind.tz}]"
+    return "object"  # dates and times of day
 
 
 def to_frame(batch: pa.RecordBatch | pa.Table, dtypes: Mapping[str, str]) -> pd.DataFrame:

@@ -114,16 +114,11 @@ def conclude(
     groups = {name: _groups(problem, slicings) for name, slicings in count.declared.items()}
     fairness = {column: compare_groups(problem.task, cells) for column, cells in groups["candidate"].items()}
     figures = _figures(problem, count, "candidate", groups, fairness) | dict(more or {})
-    theirs: dict[str, float] | None = None
-    if scored:
-        other = {column: compare_groups(problem.task, cells) for column, cells in groups["champion"].items()}
-        theirs = _figures(problem, count, "champion", groups, other)
+    theirs = _champion_figures(problem, count, groups) if scored else None
     beside = count.heldout.get("baseline")
-    baseline = _baseline(problem, count, mine, models[0].bundle) if beside is None else beside.figures()
-    if problem.costs is not None and isinstance(beside, Binary):
-        baseline["expected_cost"] = expected_cost(beside.confusion.sum(axis=0), problem.costs)
-    for held in (figures, baseline, *([theirs] if theirs is not None else [])):
-        _objective(problem, held)
+    baseline = _baseline_figures(problem, count, models[0].bundle)
+    for each in (figures, baseline, *([theirs] if theirs is not None else [])):
+        _objective(problem, each)
     spots, looked = weak_spots(count.searched)
     spreads = {name: Spread.of(counted) for name, counted in count.heldout.items()}
     tested = [name for name in figures if name in spreads["candidate"].figures]
@@ -150,10 +145,7 @@ def conclude(
         "slices": _declared(count),
         "found": [_spot(problem, spot) for spot in spots],
         "looked_at": {"cells": looked, "given_up": given_up([*count.searched, *count.declared["candidate"]])},
-        "fairness": {
-            column: {**found, "groups": {name: _brief(cell) for name, cell in groups["candidate"][column].items()}}
-            for column, found in fairness.items()
-        },
+        "fairness": _fairness(fairness, groups["candidate"]),
         "pictures": _pictures(problem, mine),
         "explanations": dict(explanations or {}),
         "unseen": unseen(count.domains),
@@ -163,6 +155,31 @@ def conclude(
     body = _plain(body)
     body["gates"] = [verdict.__dict__ for verdict in gates.judge(problem, body)]
     return body
+
+
+def _champion_figures(problem: Problem, count: Counted, groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
+    fairness = {column: compare_groups(problem.task, cells) for column, cells in groups["champion"].items()}
+    return _figures(problem, count, "champion", groups, fairness)
+
+
+def _baseline_figures(problem: Problem, count: Counted, bundle: Bundle) -> dict[str, float]:
+    """The fitted baseline's figures on the same rows; where none was fitted, what a constant answer would have been worth."""
+    beside = count.heldout.get("baseline")
+    if beside is None:
+        return _baseline(problem, count, count.heldout["candidate"], bundle)
+    figures = beside.figures()
+    if problem.costs is not None and isinstance(beside, Binary):
+        figures["expected_cost"] = expected_cost(beside.confusion.sum(axis=0), problem.costs)
+    return figures
+
+
+def _fairness(compared: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What is written of each sensitive column: how its groups compare, and the groups themselves in brief."""
+    written = {}
+    for column, figures in compared.items():
+        brief = {name: _brief(cell) for name, cell in groups[column].items()}
+        written[column] = {**figures, "groups": brief}
+    return written
 
 
 def load(evaluation: EvaluationRef) -> dict[str, Any]:
@@ -184,16 +201,7 @@ def approval_body(evaluation: EvaluationRef, report_url: str = "") -> str:
     others = [("baseline", found["baseline_figures"])]
     if found["champion_figures"]:
         others.append((f"champion (version {found['champion']['version']})", found["champion_figures"]))
-    names = [found["metric"], *(n for n in _SHOWN if n in found["candidate"] and n != found["metric"])]
-    lines = [
-        f"| metric | candidate | 95 % interval | {' | '.join(name for name, _ in others)} |",
-        f"|---|---|---|{'---|' * len(others)}",
-    ]
-    for name in names:
-        bounds = found["intervals"].get(name)
-        held = f"{_short(bounds[0])} to {_short(bounds[1])}" if bounds else "-"
-        cells = " | ".join(_short(figures.get(name)) for _, figures in others)
-        lines.append(f"| {name} | **{_short(found['candidate'][name])}** | {held} | {cells} |")
+    lines = _approval_table(found, others)
     lines += ["", f"{found['rows']['judged']:,} held-out rows, data up to {found['candidate_bundle']['cutoff']}.", ""]
     lines += [f"- {'✅' if gate['passed'] else '❌'} {gate['gate']}: {gate['reason']}" for gate in found["gates"]]
     if not found["gates"]:
@@ -203,6 +211,20 @@ def approval_body(evaluation: EvaluationRef, report_url: str = "") -> str:
     if report_url:
         lines += ["", f"[The whole report]({report_url})"]
     return "\n".join(lines)
+
+
+def _approval_table(found: Mapping[str, Any], others: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """The main metric and those that people ask for first, beside the baseline and the champion."""
+    lines = [
+        f"| metric | candidate | 95 % interval | {' | '.join(name for name, _ in others)} |",
+        f"|---|---|---|{'---|' * len(others)}",
+    ]
+    for name in [found["metric"], *(n for n in _SHOWN if n in found["candidate"] and n != found["metric"])]:
+        bounds = found["intervals"].get(name)
+        interval = f"{_short(bounds[0])} to {_short(bounds[1])}" if bounds else "-"
+        cells = " | ".join(_short(figures.get(name)) for _, figures in others)
+        lines.append(f"| {name} | **{_short(found['candidate'][name])}** | {interval} | {cells} |")
+    return lines
 
 
 _STANDS_IN = ("prior", "mean")
@@ -261,11 +283,7 @@ def _figures(
     """A model's metrics with what fairness, costs and the KPI add to them."""
     counted = count.heldout[name]
     found = dict(counted.figures())
-    found |= worst_groups(list(groups[name].values()))
-    for figures in (entry["figures"] for entry in fairness.values()):
-        for metric, value in figures.items():
-            worse = min if metric.endswith("_ratio") else max
-            found[metric] = worse(found.get(metric, value), value)
+    found |= worst_groups(list(groups[name].values())) | _worst_columns(fairness)
     if problem.costs is not None and isinstance(counted, Binary):
         found["expected_cost"] = expected_cost(counted.confusion.sum(axis=0), problem.costs)
     rows = count.kpi[name].table() if name in count.kpi else None
@@ -276,6 +294,16 @@ def _figures(
         call = imported(problem.kpi.function, "kpi.function", problem.directory)
         found["kpi"] = float(call(truth, prediction))
     return found | {row.name: float(row.part("compute")(truth, prediction)) for row in computed(problem)}
+
+
+def _worst_columns(fairness: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Each fairness figure of the sensitive column where it is worst: the smallest ratio, the largest difference."""
+    worst: dict[str, float] = {}
+    for compared in fairness.values():
+        for metric, value in compared["figures"].items():
+            worse = min if metric.endswith("_ratio") else max
+            worst[metric] = worse(worst.get(metric, value), value)
+    return worst
 
 
 def needs_answers(problem: Problem) -> bool:

@@ -6,7 +6,7 @@ figure, a ratio the smallest over the largest. Regression compares errors, multi
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
@@ -36,35 +36,49 @@ def compare_groups(task: str, groups: Mapping[str, Mapping[str, Any]], *, enough
     figures: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
     if len(held) > 1 and task in {"binary", "anomaly"}:
-        selected = {name: (f["selection_rate"], float(f["rows"])) for name, f in held.items()}
-        found = {name: (f["recall"], float(sum(f["confusion"][1]))) for name, f in held.items()}
-        alarmed = {name: (f["false_positive_rate"], float(sum(f["confusion"][0]))) for name, f in held.items()}
-        right = {name: (f["accuracy"], float(f["rows"])) for name, f in held.items()}
-        for metric, rates in (
-            ("demographic_parity", selected),
-            ("equal_opportunity", found),
-            ("false_positive_rate", alarmed),
-            ("accuracy", right),
-        ):
-            _spread(metric, rates, figures, intervals)
-        for kind, choose in (("difference", max), ("ratio", min)):
-            parts = [f"equal_opportunity_{kind}", f"false_positive_rate_{kind}"]
-            known = [part for part in parts if part in figures]
-            if known:
-                chosen = choose(known, key=lambda part: figures[part])
-                figures[f"equalized_odds_{kind}"] = figures[chosen]
-                if chosen in intervals:
-                    intervals[f"equalized_odds_{kind}"] = intervals[chosen]
+        _binary(held, figures, intervals)
     elif len(held) > 1 and task == "multiclass":
         _spread("accuracy", {name: (f["accuracy"], float(f["rows"])) for name, f in held.items()}, figures, intervals)
     elif len(held) > 1:
-        for metric in ("rmse", "mae", "bias"):
-            errors = [(f[metric], _error(metric, f)) for f in held.values()]
-            (low, low_error), (high, high_error) = min(errors), max(errors)
-            reach = _Z * math.hypot(low_error, high_error)
-            figures[f"{metric}_difference"] = high - low
-            intervals[f"{metric}_difference"] = [max(high - low - reach, 0.0), high - low + reach]
+        _regression(held, figures, intervals)
     return {"figures": figures, "intervals": intervals, "left_out": left_out}
+
+
+def _binary(groups: Mapping[str, Mapping[str, Any]], figures: dict[str, float], intervals: dict[str, list[float]]) -> None:
+    """Each rate with the number of rows that it is a share of: all, those that are positive, those that are not."""
+    selected = {name: (f["selection_rate"], float(f["rows"])) for name, f in groups.items()}
+    recalled = {name: (f["recall"], float(sum(f["confusion"][1]))) for name, f in groups.items()}
+    alarmed = {name: (f["false_positive_rate"], float(sum(f["confusion"][0]))) for name, f in groups.items()}
+    right = {name: (f["accuracy"], float(f["rows"])) for name, f in groups.items()}
+    for metric, rates in (
+        ("demographic_parity", selected),
+        ("equal_opportunity", recalled),
+        ("false_positive_rate", alarmed),
+        ("accuracy", right),
+    ):
+        _spread(metric, rates, figures, intervals)
+    _equalized_odds("difference", max, figures, intervals)
+    _equalized_odds("ratio", min, figures, intervals)
+
+
+def _equalized_odds(kind: str, worse: Callable[..., str], figures: dict[str, float], intervals: dict[str, list[float]]) -> None:
+    """Equalized odds are as far apart as the worse of equal opportunity and false positive rate."""
+    parts = [part for part in (f"equal_opportunity_{kind}", f"false_positive_rate_{kind}") if part in figures]
+    if not parts:
+        return
+    chosen = worse(parts, key=lambda part: figures[part])
+    figures[f"equalized_odds_{kind}"] = figures[chosen]
+    if chosen in intervals:
+        intervals[f"equalized_odds_{kind}"] = intervals[chosen]
+
+
+def _regression(groups: Mapping[str, Mapping[str, Any]], figures: dict[str, float], intervals: dict[str, list[float]]) -> None:
+    for metric in ("rmse", "mae", "bias"):
+        errors = [(f[metric], _error(metric, f)) for f in groups.values()]
+        (low, low_error), (high, high_error) = min(errors), max(errors)
+        reach = _Z * math.hypot(low_error, high_error)
+        figures[f"{metric}_difference"] = high - low
+        intervals[f"{metric}_difference"] = [max(high - low - reach, 0.0), high - low + reach]
 
 
 def worst_groups(columns: Sequence[Mapping[str, Mapping[str, Any]]], *, enough: int = ENOUGH) -> dict[str, float]:

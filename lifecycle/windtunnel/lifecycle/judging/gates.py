@@ -7,7 +7,7 @@ worse for its worst-off group.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from windtunnel.lifecycle.contract.problem import Gate, Problem
@@ -70,16 +70,31 @@ def _one(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
         return Verdict(describe(gate), False, f"{gate.metric} could not be computed; there are: {known}", None, None)
     if gate.at_least is not None or gate.at_most is not None:
         return _absolute(gate, value)
-    other = "baseline" if gate.above_baseline_by is not None else "champion"
-    by = gate.above_baseline_by if gate.above_baseline_by is not None else gate.above_champion_by or 0.0
+    return _relative(gate, evaluation, value)
+
+
+def _rival(gate: Gate) -> tuple[str, float]:
+    """Whom a relative gate compares with, and by how much the candidate must be better."""
+    if gate.above_baseline_by is not None:
+        return "baseline", gate.above_baseline_by
+    return "champion", gate.above_champion_by or 0.0
+
+
+def _gain(metric: str, value: float, against: float) -> float:
+    """By how much a figure is better than another."""
+    return float(against - value if lower_is_better(metric) else value - against)
+
+
+def _relative(gate: Gate, evaluation: Mapping[str, Any], value: float) -> Verdict:
+    other, by = _rival(gate)
     if other == "champion" and evaluation.get("champion") is None:
         return Verdict(describe(gate), True, f"there is no champion yet; {gate.metric} is {value:.4g}", value, None)
-    held = (evaluation.get(f"{other}_figures") or {}).get(gate.metric)
-    if held is None:
+    against = (evaluation.get(f"{other}_figures") or {}).get(gate.metric)
+    if against is None:
         return Verdict(describe(gate), False, f"{gate.metric} of the {other} could not be computed", value, None)
     extra = _margin(evaluation, gate.metric) if other == "champion" else 0.0
-    gain = (held - value) if lower_is_better(gate.metric) else (value - held)
-    text = f"{gate.metric} is {value:.4g}, the {other}'s {held:.4g}: better by {gain:.4g}"
+    gain = _gain(gate.metric, value, against)
+    text = f"{gate.metric} is {value:.4g}, the {other}'s {against:.4g}: better by {gain:.4g}"
     if extra:
         text += f"; needed {by:.4g} + {extra:.2g} because these rows have judged {evaluation['uses']} candidates"
     return Verdict(describe(gate), gain >= by + extra - _ROUNDING, text, value, by + extra)
@@ -95,29 +110,43 @@ def _absolute(gate: Gate, value: float, where: str = "") -> Verdict:
 
 def _slices(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
     """A slice falls short if its figure does, and the figure's 95 % interval as well: small slices must not block by chance."""
-    held = [entry for entry in evaluation["slices"] if entry["rows"] >= ENOUGH and entry["figures"].get(gate.metric) is not None]
+    held = [entry for entry in evaluation["slices"] if _is_judged(gate, entry)]
     if not held:
         return Verdict(describe(gate), True, f"no declared slice has {ENOUGH} rows and a {gate.metric}", None, None)
-    failed: list[tuple[float, str]] = []
-    unsure: list[str] = []
-    for entry in held:
-        value = entry["figures"][gate.metric]
-        slack = _slack(gate, entry, value)
-        if slack is None or slack >= -_ROUNDING:
-            continue
-        ends = [end for end in entry["figures"].get(f"{gate.metric}_interval") or [] if end is not None]
-        if any((_slack(gate, entry, end) or 0.0) >= 0 for end in ends):
-            unsure.append(entry["name"])
-        else:
-            failed.append((value, entry["name"]))
-    if failed:
-        worst = max(failed) if lower_is_better(gate.metric) else min(failed)
-        text = f"{len(failed)} of {len(held)} slices fall short; the worst is {worst[1]} with {gate.metric} {worst[0]:.4g}"
-        return Verdict(describe(gate), False, text, worst[0], None)
-    text = f"all {len(held)} slices of at least {ENOUGH} rows hold it"
+    short = [entry for entry in held if _falls_short(gate, entry)]
+    unsure = [entry["name"] for entry in short if _may_hold(gate, entry)]
+    failed = _failed(gate, short)
+    if not failed:
+        return Verdict(describe(gate), True, _holding(len(held), unsure), None, None)
+    value, name = max(failed) if lower_is_better(gate.metric) else min(failed)
+    text = f"{len(failed)} of {len(held)} slices fall short; the worst is {name} with {gate.metric} {value:.4g}"
+    return Verdict(describe(gate), False, text, value, None)
+
+
+def _holding(slices: int, unsure: Sequence[str]) -> str:
     if unsure:
-        text = f"{len(held) - len(unsure)} of {len(held)} slices hold it, the others may by their intervals: {', '.join(unsure)}"
-    return Verdict(describe(gate), True, text, None, None)
+        return f"{slices - len(unsure)} of {slices} slices hold it, the others may by their intervals: {', '.join(unsure)}"
+    return f"all {slices} slices of at least {ENOUGH} rows hold it"
+
+
+def _is_judged(gate: Gate, entry: Mapping[str, Any]) -> bool:
+    return entry["rows"] >= ENOUGH and entry["figures"].get(gate.metric) is not None
+
+
+def _failed(gate: Gate, short: Sequence[Mapping[str, Any]]) -> list[tuple[float, str]]:
+    """Figure and name of the slices that fall short beyond chance."""
+    return [(entry["figures"][gate.metric], entry["name"]) for entry in short if not _may_hold(gate, entry)]
+
+
+def _falls_short(gate: Gate, entry: Mapping[str, Any]) -> bool:
+    slack = _slack(gate, entry, entry["figures"][gate.metric])
+    return slack is not None and slack < -_ROUNDING
+
+
+def _may_hold(gate: Gate, entry: Mapping[str, Any]) -> bool:
+    """Whether an end of the slice's 95 % interval passes: its figure may fall short by chance."""
+    ends = [end for end in entry["figures"].get(f"{gate.metric}_interval") or [] if end is not None]
+    return any((_slack(gate, entry, end) or 0.0) >= 0 for end in ends)
 
 
 def _slack(gate: Gate, entry: Mapping[str, Any], value: float) -> float | None:
@@ -126,12 +155,9 @@ def _slack(gate: Gate, entry: Mapping[str, Any], value: float) -> float | None:
         return value - gate.at_least
     if gate.at_most is not None:
         return gate.at_most - value
-    other = "baseline" if gate.above_baseline_by is not None else "champion"
-    by = gate.above_baseline_by if gate.above_baseline_by is not None else gate.above_champion_by or 0.0
+    other, by = _rival(gate)
     against = (entry.get(other) or {}).get(gate.metric)
-    if against is None:
-        return None
-    return float((against - value) if lower_is_better(gate.metric) else (value - against)) - by
+    return None if against is None else _gain(gate.metric, value, against) - by
 
 
 def _margin(evaluation: Mapping[str, Any], metric: str) -> float:

@@ -20,7 +20,7 @@ from windtunnel.lifecycle.contract.errors import SourceFormatError, UnavailableE
 from windtunnel.lifecycle.contract.fingerprint import fingerprint
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data.days import day_files, day_path, replace_days
+from windtunnel.lifecycle.data.days import DayFile, day_files, day_path, replace_days
 from windtunnel.lifecycle.data.parquet import batches, write_file
 from windtunnel.lifecycle.data.predictions import LOGGED
 from windtunnel.lifecycle.data.tables import open_table, table_name
@@ -59,26 +59,27 @@ def collect(problem: Problem | str, settings: Settings) -> int:
         table = open_table(settings, name, _SCHEMA)
         for day, files in _shipped(root).items():
             there = [entry for entry in day_files(table) if entry.day == day and entry.digest.startswith(COLLECTED)]
-            known = {
-                value for batch in batches([entry.path for entry in there], [_SOURCE]) for value in pc.unique(batch.column(0)).to_pylist()
-            }
+            known = _known(there)
+            taken = [path for path, mark in files if mark in known]
             new = [(path, mark) for path, mark in files if mark not in known]
-            taken: list[str] = [path for path, mark in files if mark in known]
             if new:
                 path = day_path(table, day, COLLECTED + fingerprint([mark for _, mark in new]), 0)
                 _, count = write_file(path.rpartition("/")[0], _rows(new, taken), _SCHEMA, functools.partial(str, path))
                 if count:
-                    replace_days(
-                        settings,
-                        name,
-                        {day: [*(entry.path for entry in there), path]},
-                        {"windtunnel.collected": str(count)},
-                        among=COLLECTED,
-                    )
+                    paths = [*(entry.path for entry in there), path]
+                    replace_days(settings, name, {day: paths}, {"windtunnel.collected": str(count)}, among=COLLECTED)
                 rows += count
             _remove(taken)
     log.info("%s: %s logged answers came into %s", model, f"{rows:,}", name)
     return rows
+
+
+def _known(files: Sequence[DayFile]) -> set[str]:
+    """The marks of the log files whose rows are in the table already."""
+    marks: set[str] = set()
+    for batch in batches([entry.path for entry in files], [_SOURCE]):
+        marks |= set(pc.unique(batch.column(0)).to_pylist())
+    return marks
 
 
 def _shipped(root: str) -> dict[str, list[tuple[str, str]]]:

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,15 +217,25 @@ def _label_text(problem: Problem, text: str | None) -> str | None:
     if not text:
         return None
     if problem.task == "multiclass":
-        classes = problem.label.classes
-        return text if (text in classes if classes is not None else text.casefold() != "nan") else None
+        return _class_text(problem.label.classes, text)
     if problem.task == "regression":
-        try:
-            return repr(float(text)) if np.isfinite(float(text)) else None
-        except ValueError:
-            return None
-    known = text.casefold()
+        return _number_text(text)
     positive = problem.label.positive.equals if problem.label.positive else None
-    if known in _TRUE or (positive is not None and text == str(positive)):
+    if text.casefold() in _TRUE or (positive is not None and text == str(positive)):
         return "1"
-    return "0" if known in _FALSE else None
+    return "0" if text.casefold() in _FALSE else None
+
+
+def _class_text(classes: Sequence[str] | None, text: str) -> str | None:
+    """A class that is declared; where none are, any text but NaN."""
+    if classes is None:
+        return None if text.casefold() == "nan" else text
+    return text if text in classes else None
+
+
+def _number_text(text: str) -> str | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return repr(number) if np.isfinite(number) else None

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.problem import Gate, Problem
 from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.live.outcomes import Outcome
@@ -320,29 +320,42 @@ def check_quality(problem: Problem, present: Champion, live: Outcome | None) -> 
         figures[f"evaluated.{present.metric}"] = present.value
     if live.rows < _LEAST_ROWS:
         return [], figures
-    alerts = []
-    for gate in problem.gates:
-        value = live.figures.get(gate.metric)
-        bound = gate.at_least if gate.at_least is not None else gate.at_most
-        if value is None or bound is None or gate.slices or not (value < bound if gate.at_least is not None else value > bound):
-            continue
-        name = "at_least" if gate.at_least is not None else "at_most"
-        text = (
-            f"live {gate.metric} is {value:.4g} in {live.rows:,} labelled answers, limit {name} = {bound:g} of its gate: retrain, and roll "
-            "back if an earlier version was better"
-        )
-        alerts.append(Alert("quality", text, retrain=True))
-    if present.value is not None and present.metric == live.metric and live.value is not None and live.interval is not None:
-        less = lower_is_better(live.metric)
-        limit = present.value + abs(present.value) * (_DROP if less else -_DROP)
-        low, high = live.interval
-        if (low > limit) if less else (high < limit):
-            text = (
-                f"live {live.metric} is {live.value:.4g} (95 % interval {low:.4g} to {high:.4g}, {live.rows:,} labelled answers), but was "
-                f"{present.value:.4g} when it was evaluated, limit {limit:.4g}: look at drift and at slices; retrain"
-            )
-            alerts.append(Alert("quality", text, retrain=True))
-    return alerts, figures
+    alerts = [alert for gate in problem.gates if (alert := _gate_alert(gate, live)) is not None]
+    fallen = _fallen(present, live)
+    return alerts if fallen is None else [*alerts, fallen], figures
+
+
+def _gate_alert(gate: Gate, live: Outcome) -> Alert | None:
+    """A gate with a fixed bound holds for the live model too, where its metric can be told from answers."""
+    value = live.figures.get(gate.metric)
+    name, bound = ("at_least", gate.at_least) if gate.at_least is not None else ("at_most", gate.at_most)
+    if value is None or bound is None or gate.slices:
+        return None
+    broken = value < bound if name == "at_least" else value > bound
+    if not broken:
+        return None
+    text = (
+        f"live {gate.metric} is {value:.4g} in {live.rows:,} labelled answers, limit {name} = {bound:g} of its gate: retrain, and roll "
+        "back if an earlier version was better"
+    )
+    return Alert("quality", text, retrain=True)
+
+
+def _fallen(present: Champion, live: Outcome) -> Alert | None:
+    """Whether the whole 95 % interval of the live figure lies beyond what the evaluated one allows: chance alone raises no alarm."""
+    if present.value is None or present.metric != live.metric or live.value is None or live.interval is None:
+        return None
+    less = lower_is_better(live.metric)
+    limit = present.value + abs(present.value) * (_DROP if less else -_DROP)
+    low, high = live.interval
+    beyond = low > limit if less else high < limit
+    if not beyond:
+        return None
+    text = (
+        f"live {live.metric} is {live.value:.4g} (95 % interval {low:.4g} to {high:.4g}, {live.rows:,} labelled answers), but was "
+        f"{present.value:.4g} when it was evaluated, limit {limit:.4g}: look at drift and at slices; retrain"
+    )
+    return Alert("quality", text, retrain=True)
 
 
 def check_latency(problem: Problem, times: Latencies | Histogram, what: str, name: str) -> tuple[list[Alert], dict[str, float]]:
@@ -379,17 +392,24 @@ def check_server(problem: Problem, server: Server, present: Champion | None) -> 
             f"`windtunnel rollback` and the deploy task both put the server right"
         )
         alerts.append(Alert("server", text))
-    requests = sum(server.codes.values())
-    failed = sum(count for code, count in server.codes.items() if code.startswith("5") or code in {"INTERNAL", "UNAVAILABLE"})
-    figures |= {"server.requests": float(requests), "server.failed": float(failed)}
-    if requests >= _LEAST_REQUESTS and failed / requests > _ERRORS:
-        text = (
-            f"the model server failed {failed:,} of {requests:,} requests for {problem.name} ({failed / requests:.1%}), "
-            f"limit {_ERRORS:.0%}: look at its log and load"
-        )
-        alerts.append(Alert("server", text))
+    failing, counted = _check_errors(problem, server)
+    alerts, figures = alerts + failing, figures | counted
     version = present.version if present else served
     if version in server.seconds:
         slow, times = check_latency(problem, server.seconds[version], f"version {version} on the server", "server")
         alerts, figures = alerts + slow, figures | times
     return alerts, figures
+
+
+def _check_errors(problem: Problem, server: Server) -> tuple[list[Alert], dict[str, float]]:
+    """How many requests the server itself failed; what callers did wrong is not counted."""
+    requests = sum(server.codes.values())
+    failed = sum(count for code, count in server.codes.items() if code.startswith("5") or code in {"INTERNAL", "UNAVAILABLE"})
+    figures = {"server.requests": float(requests), "server.failed": float(failed)}
+    if requests < _LEAST_REQUESTS or failed / requests <= _ERRORS:
+        return [], figures
+    text = (
+        f"the model server failed {failed:,} of {requests:,} requests for {problem.name} ({failed / requests:.1%}), "
+        f"limit {_ERRORS:.0%}: look at its log and load"
+    )
+    return [Alert("server", text)], figures

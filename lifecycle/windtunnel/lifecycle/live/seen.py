@@ -1,8 +1,9 @@
 """Which values of columns the model server was asked about lately: values that no judged row has say where a model is not known to work."""
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from windtunnel.lifecycle.contract.errors import WindtunnelError
 from windtunnel.lifecycle.contract.settings import Settings
@@ -26,26 +27,28 @@ def seen_live(settings: Settings, problem: str, columns: Sequence[str]) -> dict[
         problem: whose log.
         columns: categorical columns.
     """
-    if not columns or not settings.catalog_uri:
-        return {}
+    found: dict[str, Counter[str]] = {column: Counter() for column in columns}
+    if columns and settings.catalog_uri:
+        for text in itertools.islice(_logged(_newest_files(settings, problem)), _ROWS):
+            _count(found, text)
+    return {column: dict(values) for column, values in found.items() if values}
+
+
+def _newest_files(settings: Settings, problem: str) -> list[str]:
+    """The files of logged requests, newest first; none where nothing was logged yet."""
     try:
         table = load_table(settings, table_name(problem, "predictions"))
-        if "inputs" not in table.schema().column_names:
-            return {}
-        newest = [file.path for file in reversed(day_files(table)) if file.rows]
-    except WindtunnelError:  # nothing was logged yet
-        return {}
-    found: dict[str, Counter[str]] = {column: Counter() for column in columns}
-    rows = 0
-    for path in newest:
+        logged = "inputs" in table.schema().column_names
+        return [file.path for file in reversed(day_files(table)) if file.rows] if logged else []
+    except WindtunnelError:
+        return []
+
+
+def _logged(paths: Iterable[str]) -> Iterator[str | None]:
+    for path in paths:
         with open_parquet(path) as file:
             for batch in file.iter_batches(columns=["inputs"]):
-                for text in batch.column(0).to_pylist()[: _ROWS - rows]:
-                    rows += 1
-                    _count(found, text)
-        if rows >= _ROWS:
-            break
-    return {column: dict(values) for column, values in found.items() if values}
+                yield from batch.column(0).to_pylist()
 
 
 def _count(found: dict[str, Counter[str]], text: str | None) -> None:

@@ -55,22 +55,25 @@ class StageComparison:
 
 def compare(before: Manifest, after: Manifest) -> list[StageComparison]:
     """Every stage of two runs, in order."""
-    found = []
-    names = [record.stage for record in before.ordered]
-    names += [record.stage for record in after.ordered if record.stage not in names]
+    found: list[StageComparison] = []
     differing: set[str] = set()
-    for name in names:
+    for name in dict.fromkeys(record.stage for run in (before, after) for record in run.ordered):
         one, other = before.stages.get(name), after.stages.get(name)
-        if one is None or other is None:
+        if one is None or other is None:  # a stage that only one of the runs had
             found.append(StageComparison(name, False, one.fingerprint if one else "", other.fingerprint if other else "", [], []))
             continue
-        outcome = _fields(_content(one.output), _content(other.output), "outcome")
-        same = one.fingerprint == other.fingerprint and not outcome
-        causes = [] if same else differences(one, other, frozenset(differing))
-        found.append(StageComparison(name, same, one.fingerprint, other.fingerprint, causes, outcome))
-        if not same:
+        compared = _compared(one, other, frozenset(differing))
+        found.append(compared)
+        if not compared.same:
             differing |= {one.fingerprint, other.fingerprint}
     return found
+
+
+def _compared(one: StageRecord, other: StageRecord, upstream: frozenset[str]) -> StageComparison:
+    outcome = _fields(_content(one.output), _content(other.output), "outcome")
+    same = one.fingerprint == other.fingerprint and not outcome
+    causes = [] if same else differences(one, other, upstream)
+    return StageComparison(one.stage, same, one.fingerprint, other.fingerprint, causes, outcome)
 
 
 def differences(one: StageRecord, other: StageRecord, upstream: frozenset[str] = frozenset()) -> list[Difference]:
@@ -83,16 +86,7 @@ def differences(one: StageRecord, other: StageRecord, upstream: frozenset[str] =
     """
     found: list[Difference] = []
     for name in sorted(set(one.inputs) | set(other.inputs)):
-        a, b = one.inputs.get(name), other.inputs.get(name)
-        if isinstance(a, Mapping) and isinstance(b, Mapping) and "kind" in a:
-            if _content(a) != _content(b):
-                known = {str(a.get("fingerprint")), str(b.get("fingerprint"))} & upstream
-                kind = "upstream" if known else "data" if a["kind"] == "snapshot" else "upstream"
-                found.append(Difference(kind, name, a.get("fingerprint"), b.get("fingerprint")))
-        elif isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += _fields(a, b, "data" if "start" in a else "parameters", name)
-        elif a != b:
-            found.append(Difference("parameters", name, a, b))
+        found += _input_differences(name, one.inputs.get(name), other.inputs.get(name), upstream)
     here, there = ({key: value for key, value in record.problem.items() if key != "directory"} for record in (one, other))
     found += _fields(here, there, "parameters", "problem")
     for name in sorted(set(one.environment) | set(other.environment)):
@@ -100,6 +94,19 @@ def differences(one: StageRecord, other: StageRecord, upstream: frozenset[str] =
         if a != b:
             found.append(Difference("code" if name == "windtunnel" else "environment", name, a, b))
     return found
+
+
+def _input_differences(name: str, a: Any, b: Any, upstream: frozenset[str]) -> list[Difference]:
+    """What differs in one input: a reference to what another stage left, a group of parameters, or a single value."""
+    if not (isinstance(a, Mapping) and isinstance(b, Mapping)):
+        return [Difference("parameters", name, a, b)] if a != b else []
+    if "kind" not in a:
+        return _fields(a, b, "data" if "start" in a else "parameters", name)
+    if _content(a) == _content(b):
+        return []
+    consequence = {str(a.get("fingerprint")), str(b.get("fingerprint"))} & upstream
+    kind = "data" if a["kind"] == "snapshot" and not consequence else "upstream"
+    return [Difference(kind, name, a.get("fingerprint"), b.get("fingerprint"))]
 
 
 def _content(reference: Mapping[str, Any]) -> dict[str, Any]:

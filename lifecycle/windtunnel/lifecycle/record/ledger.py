@@ -174,13 +174,7 @@ class Ledger:
             if expect is not None:
                 head = self._head(connection, name, of)
                 if head != expect:
-                    raise ConflictError(
-                        f"{name}: somebody else decided first: the newest of {', '.join(of)} is {head[:12] or 'none'}, not "
-                        f"{expect[:12] or 'none'}",
-                        hint="look at the present champion and decide anew",
-                        expected=expect,
-                        found=head,
-                    )
+                    raise _lost(name, of, head, expect)
             last = connection.execute(sa.text(f"SELECT seq, at, hash FROM {_TABLE} ORDER BY seq DESC LIMIT 1")).first()  # noqa: S608
             seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
             now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
@@ -426,6 +420,15 @@ _POSTGRES_GUARD = (
     f"""CREATE OR REPLACE TRIGGER {_TABLE}_no_truncate BEFORE TRUNCATE ON {_TABLE}
     FOR EACH STATEMENT EXECUTE FUNCTION {_TABLE}_refuse()""",
 )
+
+
+def _lost(name: str, of: Sequence[str], head: str, expect: str) -> ConflictError:
+    return ConflictError(
+        f"{name}: somebody else decided first: the newest of {', '.join(of)} is {head[:12] or 'none'}, not {expect[:12] or 'none'}",
+        hint="look at the present champion and decide anew",
+        expected=expect,
+        found=head,
+    )
 
 
 def _uri(settings: Settings) -> str:

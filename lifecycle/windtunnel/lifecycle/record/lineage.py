@@ -4,7 +4,7 @@ Everything is read from the ledger's registrations, which carry the bundle's own
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
@@ -61,15 +61,8 @@ def of_version(settings: Settings, problem: str, version: str = "") -> Lineage:
     ledger = Ledger(settings)
     everything = ledger.entries(problem)
     decisive = [entry for entry in everything if entry.kind in DECISIVE]
-    wanted = version or (str(decisive[-1].payload["version"]) if decisive else "")
-    registrations = [entry for entry in everything if entry.kind == "register" and str(entry.payload["version"]) == wanted]
-    if not registrations:
-        known = sorted({str(entry.payload["version"]) for entry in everything if entry.kind == "register"}, key=lambda v: (len(v), v))
-        raise ConfigurationError(
-            f"{problem} has no registered version {wanted}" if wanted else f"{problem} has no champion",
-            hint=f"registered: {', '.join(known) or 'none'}",
-        )
-    first = registrations[0]
+    wanted = version or _newest_version(decisive)
+    first = _first_registration(problem, [entry for entry in everything if entry.kind == "register"], wanted)
     lineage = first.payload.get("lineage") or {}
     stages = _stages(settings, problem, str(first.run.get("run_id", "")))
     owner, sources, suite = _before_training(stages)
@@ -80,13 +73,28 @@ def of_version(settings: Settings, problem: str, version: str = "") -> Lineage:
         semantic=f"{first.payload['semantic']} ({first.payload['reason']})",
         cutoff=str(first.payload["cutoff"]),
         data={name: lineage.get(name) for name in _DATA},
-        code={name: value for name, value in lineage.items() if name not in _DATA},
+        code=_without(lineage, _DATA),
         run={"mlflow": first.payload["run_id"], "airflow": first.run.get("run_id"), "dag": first.run.get("dag_id")},
         people={"owner": owner, "triggered": str(first.run.get("by") or ""), "approved": str(first.payload["approved_by"])},
         sources=sources,
         suite=suite,
         evidence=about,
         periods=_periods(decisive, wanted),
+    )
+
+
+def _newest_version(decisive: Sequence[Entry]) -> str:
+    return str(decisive[-1].payload["version"]) if decisive else ""
+
+
+def _first_registration(problem: str, registrations: Sequence[Entry], version: str) -> Entry:
+    for entry in registrations:
+        if str(entry.payload["version"]) == version:
+            return entry
+    known = sorted({str(entry.payload["version"]) for entry in registrations}, key=lambda text: (len(text), text))
+    raise ConfigurationError(
+        f"{problem} has no registered version {version}" if version else f"{problem} has no champion",
+        hint=f"registered: {', '.join(known) or 'none'}",
     )
 
 
@@ -111,6 +119,10 @@ def models_of(settings: Settings, problem: str = "", *, snapshot: str = "", day:
         if row not in found:
             found.append(row)
     return found
+
+
+def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _stages(settings: Settings, problem: str, run_id: str) -> Mapping[str, StageRecord]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -64,32 +64,48 @@ def of_row(settings: Settings, problem: str, key: Mapping[str, str]) -> RowLinea
     wanted = _wanted(table, key)
     registrations = Ledger(settings).entries(problem, ("register",))
     by_version = {str(entry.payload["version"]): entry for entry in registrations}  # the newest registration of each
-    ids = {str((entry.payload.get("lineage") or {}).get("snapshot_id")) for entry in by_version.values()}
-    known = {snapshot.snapshot_id for snapshot in table.metadata.snapshots if str(snapshot.snapshot_id) in ids}
     newest = table.current_snapshot()
-    if newest is not None:
-        known.add(newest.snapshot_id)
-    held: dict[str, pa.Table] = {}
-    holding: dict[int, dict[str, pa.Table]] = {}
-    for snapshot_id in sorted(known):
-        for file in day_files(table, snapshot_id=snapshot_id):
-            if file.path not in held:
-                held[file.path] = _matching(file.path, wanted) if file.rows else pa.table({})
-            if held[file.path].num_rows:
-                holding.setdefault(snapshot_id, {})[file.path] = held[file.path]
-    models = [
-        row for version, entry in sorted(by_version.items(), key=_number) for row in _roles(settings, problem, version, entry, holding)
-    ]
+    holding = _holding(table, _looked_at(table, by_version.values()), wanted)
+    models = []
+    for version, entry in sorted(by_version.items(), key=_number):
+        models += _roles(settings, problem, version, entry, holding)
     described = next((then for entry in reversed(registrations) if (then := _problem_then(settings, problem, entry))), None)
     columns = list(dict.fromkeys([*key, *(described.keys if described else [])]))
-    shown = [row for found in holding.get(newest.snapshot_id if newest else 0, {}).values() for row in found.to_pylist()][:_MOST]
+    present = holding.get(newest.snapshot_id, {}) if newest else {}
     return RowLineage(
         problem=problem,
         key=dict(key),
-        rows=[{"day": _text(row.get(DAY)), "row": {name: _text(row[name]) for name in columns if name in row}} for row in shown],
+        rows=_shown(present.values(), columns),
         snapshots=sorted(holding),
         models=models,
     )
+
+
+def _looked_at(table: "Table", registrations: Iterable[Entry]) -> set[int]:
+    """The snapshots that versions were made from, as far as they are still there, and the newest."""
+    ids = {str((entry.payload.get("lineage") or {}).get("snapshot_id")) for entry in registrations}
+    known = {snapshot.snapshot_id for snapshot in table.metadata.snapshots if str(snapshot.snapshot_id) in ids}
+    newest = table.current_snapshot()
+    return known | {newest.snapshot_id} if newest is not None else known
+
+
+def _holding(table: "Table", snapshots: Iterable[int], wanted: Mapping[str, pa.Scalar]) -> dict[int, dict[str, pa.Table]]:
+    """Snapshot -> file -> matching rows; a file that several snapshots share is read once."""
+    matching: dict[str, pa.Table] = {}
+    holding: dict[int, dict[str, pa.Table]] = {}
+    for snapshot_id in sorted(snapshots):
+        for file in day_files(table, snapshot_id=snapshot_id):
+            if file.path not in matching:
+                matching[file.path] = _matching(file.path, wanted) if file.rows else pa.table({})
+            if matching[file.path].num_rows:
+                holding.setdefault(snapshot_id, {})[file.path] = matching[file.path]
+    return holding
+
+
+def _shown(tables: Iterable[pa.Table], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The first rows as people read them: their day, and the columns that name them."""
+    rows = [row for table in tables for row in table.to_pylist()][:_MOST]
+    return [{"day": _text(row.get(DAY)), "row": {name: _text(row[name]) for name in columns if name in row}} for row in rows]
 
 
 def _wanted(table: "Table", key: Mapping[str, str]) -> dict[str, pa.Scalar]:
@@ -134,11 +150,7 @@ def _roles(
     described = _problem_then(settings, problem, entry)
     found: list[dict[str, Any]] = []
     for rows in holding.get(int(identity) if identity else 0, {}).values():
-        days = [day.isoformat() for day in rows.column(DAY).to_pylist()] if DAY in rows.column_names else [""] * rows.num_rows
-        roles = _role(described, rows, str(lineage["end"])) if described else ["in its window"] * rows.num_rows
-        for day, role in zip(days, roles, strict=True):
-            if day and not str(lineage["start"]) <= day < str(lineage["end"]):
-                continue
+        for day, role in _days_and_roles(described, rows, lineage):
             row = {
                 "problem": problem,
                 "version": version,
@@ -150,6 +162,14 @@ def _roles(
             if row not in found:
                 found.append(row)
     return found
+
+
+def _days_and_roles(described: Problem | None, rows: pa.Table, lineage: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Day and role of each row that is in the version's window; without the problem as it was then, the role cannot be told closer."""
+    days = [day.isoformat() for day in rows.column(DAY).to_pylist()] if DAY in rows.column_names else [""] * rows.num_rows
+    roles = _role(described, rows, str(lineage["end"])) if described else ["in its window"] * rows.num_rows
+    start, end = str(lineage["start"]), str(lineage["end"])
+    return [(day, role) for day, role in zip(days, roles, strict=True) if not day or start <= day < end]
 
 
 def _role(problem: Problem, rows: pa.Table, end: str) -> list[str]:

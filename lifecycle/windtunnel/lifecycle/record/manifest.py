@@ -138,16 +138,24 @@ def find(settings: Settings, run_id: str, problem: str = "") -> Manifest:
     Raises:
         ConfigurationError: no run or several match.
     """
+    recorded = _recorded(settings, problem)
+    matches = [match for match in recorded if match[1].startswith(run_id)]
+    # A run whose whole id was given is meant, also where other ids begin with it.
+    chosen = [match for match in matches if match[1] == run_id] or matches
+    if len(chosen) == 1:
+        return load(settings, *chosen[0])
+    what = "several runs begin" if chosen else "no run begins"
+    known = [f"{name}: {known}" for name, known in (chosen or recorded)]
+    raise ConfigurationError(f"{what} with {run_id!r}", hint="; ".join(known[-10:]) or f"no run is recorded in {settings.artifacts}")
+
+
+def _recorded(settings: Settings, problem: str) -> list[tuple[str, str]]:
+    """Problem and run id of every run that has a manifest, of one problem or of all."""
+    if problem:
+        return [(problem, known) for known in runs(settings, problem)]
     filesystem, root = fsspec.core.url_to_fs(settings.need("artifacts"))
-    problems = [problem] if problem else sorted({path.split("/")[-2] for path in filesystem.glob(f"{root.rstrip('/')}/*/runs")})
-    matches = [(name, known) for name in problems for known in runs(settings, name) if known.startswith(run_id)]
-    exact = [match for match in matches if match[1] == run_id]
-    found = exact or matches
-    if len(found) != 1:
-        what = "no run begins" if not found else "several runs begin"
-        known = [f"{name}: {known}" for name, known in (found or [(n, k) for n in problems for k in runs(settings, n)])]
-        raise ConfigurationError(f"{what} with {run_id!r}", hint="; ".join(known[-10:]) or f"no run is recorded in {root}")
-    return load(settings, *found[0])
+    names = sorted({path.split("/")[-2] for path in filesystem.glob(f"{root.rstrip('/')}/*/runs")})
+    return [(name, known) for name in names for known in runs(settings, name)]
 
 
 def runs(settings: Settings, problem: str) -> list[str]:

@@ -73,27 +73,31 @@ def promote(
     judged = str(entry.payload.get("judged_against", "")) if expect is None else expect
     if judged != head:
         refuse(context, ledger, entry, "another version was promoted since it was evaluated", present)
-        raise ConflictError(
-            f"{context.problem.name}: version {version.version} was judged against {shown_champion(ledger, judged)}, but "
-            f"{shown_champion(ledger, head)} is champion now",
-            hint="evaluate it against the present champion and register it again: the decision is then made anew",
-            expected=judged,
-            found=head,
-        )
-    made = ledger.append(
-        context.problem,
-        "promotion",
-        {
-            **{name: entry.payload[name] for name in _IDENTITY},
-            "previous": present.version if present else None,
-            "evidence": [h for h in [*entry.payload["evidence"], entry.hash] if h],
-            "facts": dict(evidence or {}),
-        },
-        context.run,
-        expect=head,
-    )
+        raise _overtaken(context, ledger, version, judged, head)
+    made = ledger.append(context.problem, "promotion", _promotion(entry, present, evidence or {}), context.run, expect=head)
     follow_ledger(context.settings, context.problem.name)
     return Promotion(promoted=True, reason="it passed and has the newest data", entry=made, previous=present)
+
+
+def _promotion(entry: Entry, present: Champion | None, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ledger says of a promotion: who the version is, whom it follows, and on which evidence."""
+    return {
+        **{name: entry.payload[name] for name in _IDENTITY},
+        "previous": present.version if present else None,
+        "evidence": [h for h in [*entry.payload["evidence"], entry.hash] if h],
+        "facts": dict(facts),
+    }
+
+
+def _overtaken(context: RunContext, ledger: Ledger, version: VersionRef, judged: str, head: str) -> ConflictError:
+    """A version that was judged against a champion which is no longer the champion."""
+    return ConflictError(
+        f"{context.problem.name}: version {version.version} was judged against {shown_champion(ledger, judged)}, but "
+        f"{shown_champion(ledger, head)} is champion now",
+        hint="evaluate it against the present champion and register it again: the decision is then made anew",
+        expected=judged,
+        found=head,
+    )
 
 
 def rollback(settings: Settings, problem_name: str, to: str | None = None, *, reason: str, run: Run | None = None) -> Champion:
@@ -115,17 +119,7 @@ def rollback(settings: Settings, problem_name: str, to: str | None = None, *, re
     present = present_champion(ledger, problem_name)
     if present is None:
         raise ConfigurationError(f"{problem_name} has no champion, so there is nothing to roll back")
-    history = [entry for entry in ledger.entries(problem_name, DECISIVE) if entry.payload["version"] != present.version]
-    if to is not None:
-        history = [entry for entry in history if str(entry.payload["version"]) == str(to)]
-    else:  # a version that was rolled back from is no place to go back to
-        left = {str(entry.payload.get("from")) for entry in ledger.entries(problem_name, ("rollback",))}
-        history = [entry for entry in history if str(entry.payload["version"]) not in left]
-    if not history:
-        been = sorted({str(e.payload["version"]) for e in ledger.entries(problem_name, DECISIVE)} - {present.version})
-        wanted = f"version {to} was never champion of {problem_name}" if to else f"{problem_name} had no other champion"
-        raise ConfigurationError(wanted, hint=f"earlier champions: {', '.join(been) or 'none'}")
-    target = history[-1]
+    target = _earlier_champion(ledger, problem_name, present, to)
     made = ledger.append(
         problem_name,
         "rollback",
@@ -141,3 +135,18 @@ def rollback(settings: Settings, problem_name: str, to: str | None = None, *, re
     )
     follow_ledger(settings, problem_name)
     return as_champion(made)
+
+
+def _earlier_champion(ledger: Ledger, problem_name: str, present: Champion, to: str | None) -> Entry:
+    """The entry that made the wanted version the champion, or the champion before the present one."""
+    decisive = ledger.entries(problem_name, DECISIVE)
+    left = {str(entry.payload.get("from")) for entry in decisive if entry.kind == "rollback"}
+    for entry in reversed(decisive):
+        version = str(entry.payload["version"])
+        # A version that was rolled back from is no place to go back to, unless a person names it.
+        wanted_one = version == str(to) if to is not None else version not in left
+        if wanted_one and version != present.version:
+            return entry
+    been = sorted({str(entry.payload["version"]) for entry in decisive} - {present.version})
+    message = f"version {to} was never champion of {problem_name}" if to else f"{problem_name} had no other champion"
+    raise ConfigurationError(message, hint=f"earlier champions: {', '.join(been) or 'none'}")
