@@ -77,6 +77,7 @@ def _problem(landing: Path, heard: Path) -> dict[str, Any]:
         "limits": {"label_shift": 1.0, "drift": 100.0, "split_shift": 1.0},
         "gates": [{"metric": "auc", "at_least": 0.6}],
         "approval": {"promotion": "auto"},
+        "serving": {"latency_p99_ms": 60000},
         "schedule": "0 3 * * *",
         "start_date": DAYS[0].isoformat(),
         "dag": {"deadline": 1},

@@ -202,3 +202,9 @@ def test_stages_are_grouped_and_explained(retraining):
     assert groups["decision"] == {"approve", "register", "deploy"}
     assert len({task.ui_color for task in retraining.tasks}) == len(retraining.tasks)
     assert all(task.doc_md for task in retraining.tasks)
+
+
+def test_the_form_offers_only_what_is_no_laxer_than_the_file():
+    for rule, offered in (("auto", ["auto", "ask", "never"]), ("ask", ["ask", "never"]), ("never", ["never"])):
+        dag = lifecycle_dags(flights(approval={"promotion": rule}))[0]
+        assert dag.params.get_param("promotion").schema["enum"] == offered

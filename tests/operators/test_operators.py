@@ -303,3 +303,42 @@ def test_a_killed_task_takes_its_processes_along(problem):
     ProfileOperator(task_id="profile", problem=problem, snapshot=None).on_kill()
     assert not psutil.pid_exists(child.pid)
     child.wait()
+
+
+def test_a_stage_of_ones_own_says_its_row(home, problem):
+    from windtunnel.lifecycle.contract.stages import Stage
+
+    class Nameless(StageOperator):
+        pass
+
+    with pytest.raises(errors.ConfigurationError, match="does not say which stage it is"):
+        Nameless(task_id="nameless", problem=problem)
+
+    class CountOperator(StageOperator):
+        row = Stage(
+            "count", "a number", takes={"snapshot": "snapshot"}, gives="trials", link="StatisticsLink", group="data", color="#ffffff"
+        )
+
+        def __init__(self, *, snapshot, **kwargs):
+            super().__init__(**kwargs)
+            self.snapshot = snapshot
+
+        def run_stage(self, context, work):
+            from windtunnel.lifecycle.contract.references import TrialsRef
+
+            return TrialsRef({}, "rows", float(self.references()["snapshot"].rows), 0, "f")
+
+    assert CountOperator.template_fields == ("snapshot",)
+    snapshot = SnapshotRef("t", 1, "2013-01-01", "2013-01-03", 7, 0, "s").to_dict()
+    assert CountOperator(task_id="count", problem=problem, snapshot=snapshot).execute(context())["value"] == 7
+
+
+def test_a_remedy_that_was_chosen_reaches_training_and_its_replay(home, problem):
+    from windtunnel.beam_jobs.stages import remedied
+    from windtunnel.lifecycle.contract.context import RunContext
+    from windtunnel.lifecycle.contract.references import BalanceRef
+
+    work = RunContext(problem, Settings())
+    changed, chosen = remedied(work, BalanceRef("weights", "ada", "chosen in Airflow"))
+    assert (changed.problem.model.class_balance, chosen.by, work.problem.model.class_balance) == ("weights", "ada", "none")
+    assert remedied(work, None)[0] is work

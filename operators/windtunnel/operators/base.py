@@ -189,6 +189,11 @@ class StageOperator(Staged, BaseOperator):
     ui_color = "#dbe7f5"
 
     def __init__(self, *, problem: Problem | Mapping[str, Any] | str | Path, **kwargs: Any) -> None:
+        if not hasattr(self, "row"):
+            raise ConfigurationError(
+                f"{type(self).__name__} does not say which stage it is",
+                hint="give the class stage = 'NAME' of a stage of ours, or row = Stage(...) for one of your own",
+            )
         problem = problem_of(problem)
         with_defaults(self.row, problem, kwargs)
         super().__init__(**kwargs)

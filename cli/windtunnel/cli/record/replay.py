@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.contract.context import RunContext
+from windtunnel.lifecycle.contract.fingerprint import fingerprint
 from windtunnel.lifecycle.contract.stages import STAGES, Stage
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class _Again:
             ledger_uri=f"sqlite:///{folder}/ledger.db",
             studies_uri="",
         )
-        self.computed: dict[str, Reference] = {}
+        self.computed: dict[str, Reference] = {}  # by the fingerprint of what the stage had handed on then
 
     def stage(self, row: Stage, record: "StageRecord") -> "Reference":
         """What a stage leaves behind this time."""
@@ -140,13 +141,14 @@ class _Again:
         else:
             values["past"] = Past(record, self.settings, self.folder)
         output: Reference = row.function(row.replayed)(RunContext(parse(record.problem), self.apart, run), **values)
-        self.computed[row.gives] = output
+        self.computed[fingerprint(record.output)] = output
         return output
 
     def inputs(self, row: Stage, record: "StageRecord") -> dict[str, Any]:
         """What went in this time: where an earlier stage was computed again, what it gave; the rows stay those of the recorded snapshot."""
         known = dict(record.inputs)
         for name, kind in row.takes.items():
-            if kind in self.computed and kind != "snapshot" and known.get(name):
-                known[name] = self.computed[kind].to_dict()
+            again = self.computed.get(fingerprint(known.get(name)))
+            if again is not None and kind != "snapshot":
+                known[name] = again.to_dict()
         return known
