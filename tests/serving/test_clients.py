@@ -308,16 +308,17 @@ def test_tritonclient_over_http_with_all_options(server, rows, wanted):
     import tritonclient.http as triton
 
     client = triton.InferenceServerClient(server.url.removeprefix("http://"))
+    # The client writes into the headers that it is given.
     token = {"Authorization": f"Bearer {TOKEN}"}
     assert client.is_server_live()
     assert client.is_server_ready()
-    assert client.is_model_ready("flight_delays", "1", headers=token)
-    assert client.get_model_config("flight_delays", headers=token)["name"] == "flight_delays"
-    assert client.get_model_metadata("flight_delays", "champion", headers=token)["inputs"]
-    assert client.get_inference_statistics(headers=token)["model_stats"]
-    assert client.get_inference_statistics("flight_delays", headers=token)["model_stats"]
-    assert client.get_model_repository_index(headers=token)[0]["state"] == "READY"
-    client.load_model("flight_delays", headers=token)
+    assert client.is_model_ready("flight_delays", "1", headers=dict(token))
+    assert client.get_model_config("flight_delays", headers=dict(token))["name"] == "flight_delays"
+    assert client.get_model_metadata("flight_delays", "champion", headers=dict(token))["inputs"]
+    assert client.get_inference_statistics(headers=dict(token))["model_stats"]
+    assert client.get_inference_statistics("flight_delays", headers=dict(token))["model_stats"]
+    assert client.get_model_repository_index(headers=dict(token))[0]["state"] == "READY"
+    client.load_model("flight_delays", headers=dict(token))
     scores = [answer["score"] for answer in wanted]
     for compress in (None, "gzip", "deflate"):
         for binary in (True, False):
@@ -329,7 +330,7 @@ def test_tritonclient_over_http_with_all_options(server, rows, wanted):
                 request_id="r1",
                 priority=1,
                 timeout=5_000_000,
-                headers=token,
+                headers=dict(token),
                 query_params={"a": 1},
                 request_compression_algorithm=compress,
                 response_compression_algorithm=compress,
@@ -337,7 +338,7 @@ def test_tritonclient_over_http_with_all_options(server, rows, wanted):
             )
             assert found.as_numpy("score").tolist() == scores
             assert found.get_response()["id"] == "r1"
-    asynchronous = client.async_infer("flight_delays", tensors(triton, rows[:3]), headers=token)
+    asynchronous = client.async_infer("flight_delays", tensors(triton, rows[:3]), headers=dict(token))
     assert asynchronous.get_result().as_numpy("score").tolist() == scores
     client.close()
 
