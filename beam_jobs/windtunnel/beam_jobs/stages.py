@@ -174,13 +174,13 @@ def approve(
 
 def register(context: RunContext, *, candidate: CandidateRef, evaluation: EvaluationRef, decision: DecisionRef) -> VersionRef:
     """Register an approved candidate; of a counterfactual one the ledger keeps what would have become of it."""
-    from windtunnel.lifecycle.record import registry
+    from windtunnel.lifecycle.record import registration
 
     if context.run.counterfactual:
         from windtunnel.beam_jobs.evaluate import settle
 
         return settle(context, candidate, evaluation, decision)
-    return registry.register(context, candidate, evaluation, decision)
+    return registration.register(context, candidate, evaluation, decision)
 
 
 def deploy(context: RunContext, *, candidate: CandidateRef, version: VersionRef) -> DeploymentRef:
