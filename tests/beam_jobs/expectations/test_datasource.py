@@ -111,3 +111,19 @@ def test_a_condition_of_ones_own_sees_the_whole_column(people):
 def test_wrong_expectations_are_an_error_not_dropped(people):
     with pytest.raises(ConfigurationError, match="expect_column_values_to_be_betwen"):
         run_suite({"name": "s", "expectations": [{"type": "expect_column_values_to_be_betwen", "kwargs": {"column": "age"}}]}, str(people))
+
+
+def test_another_table_is_refused_as_great_expectations_refuses_it(people):
+    """It was once compared with itself, and always passed."""
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = QUIET
+    asset = context.data_sources.add_arrow("files").add_parquet_asset("people", path=str(people))
+    peer = context.data_sources.add_pandas("frames").add_dataframe_asset("people")
+    expectation = gx.expectations.ExpectTableRowCountToEqualOtherTable(other_table_name="no_such_table")
+    ours = asset.add_batch_definition_whole_dataframe("all").get_batch().validate(expectation)
+    definition = peer.add_batch_definition_whole_dataframe("all")
+    theirs = definition.get_batch(batch_parameters={"dataframe": pd.read_parquet(people)}).validate(expectation)
+    messages = [[entry["exception_message"] for entry in result.exception_info.values()] for result in (ours, theirs)]
+    assert not ours.success
+    assert messages[0] == messages[1]
+    assert "named tables" in messages[0][0]

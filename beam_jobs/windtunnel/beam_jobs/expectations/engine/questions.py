@@ -218,7 +218,7 @@ class _Round:
         name = metric.metric_name
         columns = domain_columns(metric, self._source.columns)
         asked = (metric, needs)
-        if self._names_a_missing_column(metric):
+        if self._names_a_missing_column(metric) or metric.metric_domain_kwargs.get("table"):  # another table: GX's own error
             self._settle(metric, lambda: self._questions.now(metric, needs))
         elif name == "table.row_count" and not metric.metric_domain_kwargs.get("row_condition"):
             self._answers[metric.id] = self._source.rows
