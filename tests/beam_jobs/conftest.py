@@ -118,3 +118,36 @@ def world(tmp_path, landing):
         landing=str(landing),
     )
     return World(settings, load(PROBLEM))
+
+
+@pytest.fixture(scope="module")
+def server():
+    """An S3 on the loopback interface."""
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        running.start()
+        host, port = running.get_host_and_port()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "somebody",
+            "AWS_SECRET_ACCESS_KEY": "something",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "NO_PROXY": "127.0.0.1,localhost",
+        }.items():
+            patch.setenv(name, value)
+        yield running
+        running.stop()
+        fsspec.filesystem("s3").clear_instance_cache()
+
+
+@pytest.fixture
+def bucket(server, request):
+    """A bucket of the test's own."""
+    import fsspec
+
+    name = f"b{abs(hash(request.node.nodeid))}"
+    fsspec.filesystem("s3").mkdir(name)
+    return name

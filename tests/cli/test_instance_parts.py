@@ -248,7 +248,7 @@ def server(request: pytest.FixtureRequest, home: Path) -> Iterator[tuple[databas
 
 def test_the_embedded_server(server: tuple[database.Embedded, Daemon]) -> None:
     embedded, daemon = server
-    assert sorted(database.create_databases(embedded.url)) == ["airflow", "catalog", "mlflow", "optuna"]
+    assert sorted(database.create_databases(embedded.url)) == ["airflow", "catalog", "mlflow"]
     assert database.create_databases(embedded.url) == []
     # A password is asked for, on a socket that only its owner reaches; there is no port.
     assert not database.is_ready(embedded.url.set(password="wrong"))
@@ -363,3 +363,32 @@ def test_a_folder_of_dags_that_went_away_is_named(home: Path) -> None:
 def test_the_folder_of_dags_must_exist(home: Path) -> None:
     with pytest.raises(ConfigurationError, match="none does not exist"):
         Instance(home / "w", dags=home / "none").up()
+
+
+def test_what_works_is_not_idle_and_what_hangs_is(tmp_path):
+    """A busy process and one that only looks at its clock, under a clock of the test's own."""
+    from windtunnel.cli.instance.waiting import Activity
+
+    talks = "import time\nwhile True:\n  print(1, flush=True)\n  time.sleep(0.2)"
+    loops = {"busy": "while True: pass", "hanging": "import time\nwhile True: time.sleep(0.05)", "talking": talks}
+    for folder in (tmp_path / "run", tmp_path / "logs"):
+        folder.mkdir()
+    daemons = {name: Daemon(name, tmp_path / "run", tmp_path / "logs") for name in loops}
+    try:
+        for name, daemon in daemons.items():
+            daemon.start([sys.executable, "-c", loops[name]], dict(os.environ), "")
+        time.sleep(1.0)  # they have started
+        activities = {name: Activity(daemon) for name, daemon in daemons.items()}
+        for _ in range(4):
+            time.sleep(0.5)
+            idle = {name: activity.idle() for name, activity in activities.items()}
+        assert idle["busy"] == 0.0
+        assert idle["talking"] < 1.0
+        assert idle["hanging"] > 0.5
+        os.kill(daemons["busy"].pid or 0, signal.SIGSTOP)
+        time.sleep(0.2)
+        activities["busy"].idle()
+        time.sleep(0.5)
+        assert activities["busy"].idle() > 0.0
+    finally:
+        stop(list(daemons.values()), grace=0)

@@ -178,7 +178,7 @@ def test_up_replaces_what_runs_but_does_not_answer(instance: Instance, monkeypat
     before = pids(instance)
     stuck = before["api-server"]
     assert stuck is not None
-    monkeypatch.setattr("windtunnel.cli.instance.instance._PATIENCE", 1.0)
+    monkeypatch.setattr("windtunnel.cli.instance.waiting._PATIENCE", 1.0)
     os.kill(stuck, signal.SIGSTOP)
     assert not instance.status()["services"]["airflow"]["healthy"]
     assert all_well(instance.up())

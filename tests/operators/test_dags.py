@@ -40,7 +40,7 @@ def bag(folder):
 def test_the_bundle_has_no_import_error(folder):
     found = bag(folder)
     assert not found.import_errors
-    assert set(found.dags) == {"flight_delays", "flight_delays_monitoring", "flight_delays_feedback"}
+    assert set(found.dags) == {"flight_delays", "flight_delays_monitoring", "flight_delays_feedback", "windtunnel_maintenance"}
 
 
 def test_the_stages_follow_each_other(retraining):
@@ -110,7 +110,7 @@ def test_a_broken_file_is_an_import_error_and_the_others_stay(folder):
     broken = good.replace("name: flight_delays", "name: broken").replace("task: binary", "task: guess")
     (folder / "problems" / "broken.yaml").write_text(broken, encoding="utf-8")
     found = bag(folder)
-    assert set(found.dags) == {"flight_delays", "flight_delays_monitoring", "flight_delays_feedback"}
+    assert set(found.dags) == {"flight_delays", "flight_delays_monitoring", "flight_delays_feedback", "windtunnel_maintenance"}
     ((file, message),) = found.import_errors.items()
     assert file.endswith("problem_files.py"), "an error in lifecycle.py would take every problem's DAGs away"
     for part in ("broken.yaml", "task", "'binary', 'multiclass', 'regression' or 'anomaly'"):

@@ -1,11 +1,14 @@
 """Operators with a hand-made context: what they record, hand on, link to and refuse."""
 
+import dataclasses
 import datetime as dt
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import time_machine
 import yaml
 from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
@@ -137,21 +140,111 @@ def test_an_automatic_decision_is_in_the_ledger_first(home, problem, run_type, a
 
 
 @pytest.mark.parametrize(
-    ("answer", "user", "approved", "by"),
+    ("answer", "user", "approved", "outcome"),
     [
-        ("Approve", {"id": "7", "name": "grace"}, True, "grace"),
-        ("Reject", {"id": "7", "name": "grace"}, False, "grace"),
-        ("Ask for changes", {"id": "7", "name": "grace"}, False, "grace"),
-        ("Reject", None, False, "nobody"),
+        ("Approve", "grace", True, "approved"),
+        ("Reject", "grace", False, "rejected"),
+        ("Ask for changes", "grace", False, "changes asked for"),
+        ("Reject", None, False, "rejected"),
     ],
 )
-def test_a_persons_decision_is_in_the_ledger(home, problem, answer, user, approved, by):
-    operator = ApproveOperator(task_id="approve", problem=problem, candidate=CANDIDATE.to_dict(), evaluation=evaluation().to_dict())
-    event = {"chosen_options": [answer], "params_input": {}, "responded_at": dt.datetime.now(dt.UTC), "responded_by_user": user}
-    decision = DecisionRef.from_dict(operator.execute_complete(context(), event))
-    assert (decision.approved, decision.by) == (approved, by)
+def test_a_persons_decision_is_in_the_ledger(home, problem, answer, user, approved, outcome):
+    operator = asked_of(problem)
+    decision = DecisionRef.from_dict(operator.execute_complete(context(), event(answer, user, "the recall fell")))
+    assert (decision.approved, decision.by) == (approved, user or "nobody")
     (entry,) = Ledger(airflow_settings()).entries("flight_delays", ("decision",))
-    assert (entry.payload["approved"], entry.payload["by"]) == (approved, by)
+    assert (entry.payload["approved"], entry.payload["by"], entry.payload["outcome"]) == (approved, user or "nobody", outcome)
+    assert ("the recall fell (grace)" in entry.payload["reason"]) is bool(user)
+    assert "overridden" not in entry.payload
+
+
+def event(answer, user, comment="", **more):
+    person = {"id": "7", "name": user} if user else None
+    said = {"params_input": {"comment": comment}} if user else {"params_input": {}}
+    return {"chosen_options": [answer], "responded_at": dt.datetime.now(dt.UTC), "responded_by_user": person, **said, **more}
+
+
+def asked_of(problem, passed=True, **approval):
+    """An operator of a problem with such an approval, and its waiting replaced by a word: Airflow's own waiting needs its server."""
+    values = {**problem.model_dump(mode="json", by_alias=True, exclude_none=True), "approval": {"promotion": "ask", **approval}}
+    held = evaluation(passed)
+    operator = ApproveOperator(task_id="approve", problem=parse(values), candidate=CANDIDATE.to_dict(), evaluation=held.to_dict())
+    object.__setattr__(operator, "_wait", lambda *_: "asked again")
+    return operator
+
+
+def decisions_of(kind="decision"):
+    return Ledger(airflow_settings()).entries("flight_delays", (kind,))
+
+
+@pytest.mark.parametrize(("answer", "passed"), [("Reject", True), ("Ask for changes", True), ("Approve", False), ("Reject", False)])
+def test_an_answer_without_the_comment_that_it_needs_is_asked_for_again(home, problem, answer, passed):
+    operator = asked_of(problem, passed)
+    for comment in ("", "  "):
+        assert operator.execute_complete(context(), event(answer, "grace", comment)) == "asked again"
+    assert not decisions_of()
+    assert operator.execute_complete(context(), event(answer, "grace", "because"))["approved"] is (answer == "Approve")
+
+
+def test_soft_gates_can_be_overridden_with_a_reason_and_the_ledger_says_so(home, problem):
+    answer = asked_of(problem, passed=False).execute_complete(context(), event("Approve", "grace", "the drop is seasonal"))
+    assert answer["approved"]
+    (entry,) = decisions_of()
+    assert entry.payload["overridden"] == ["auc 0.93 < 0.99"]
+    assert "the drop is seasonal (grace)" in entry.payload["reason"]
+
+
+def test_nobody_can_approve_a_hard_gate_away(home, problem, tmp_path):
+    gates = [{"gate": "fair", "passed": False, "reason": "demographic_parity_difference is 0.4", "hard": True}]
+    (tmp_path / "evaluation.json").write_text(json.dumps({"gates": gates}))
+    operator = asked_of(problem, passed=False)
+    operator.evaluation = dataclasses.replace(evaluation(False), uri=str(tmp_path)).to_dict()
+    answer = operator.execute(context())
+    assert (answer["approved"], answer["by"]) == (False, "the problem's rule")
+    assert "nobody can approve them away: demographic_parity_difference is 0.4" in answer["reason"]
+    assert not decisions_of("question")
+
+
+def test_silence_cannot_override_a_gate(home, problem):
+    answer = asked_of(problem, passed=False, default="approve").execute_complete(context(), event("Approve", None))
+    assert (answer["approved"], answer["by"]) == (False, "nobody")
+
+
+def test_two_of_three_people_must_approve_and_one_rejects_alone(home, problem):
+    operator = asked_of(problem, approvers=["grace", "alan", "kay"], needed=2)
+    assert operator.execute_complete(context(), event("Approve", "grace")) == "asked again"
+    assert operator.execute_complete(context(), event("Approve", "grace")) == "asked again", "twice the same person is one"
+    answer = operator.execute_complete(context(), event("Approve", "alan"))
+    assert (answer["approved"], answer["by"]) == (True, "grace, alan")
+    assert len(decisions_of("vote")) == 3
+
+
+def test_whoever_started_the_run_is_not_the_only_one(home, problem):
+    operator = asked_of(problem, second_person=True)
+    assert operator.execute_complete(context(), event("Approve", "ada")) == "asked again", "ada started it"
+    assert operator.execute_complete(context(), event("Approve", "grace"))["by"] == "ada, grace"
+
+
+def test_people_are_reminded_before_the_default_is_taken(home, problem):
+    from windtunnel.lifecycle.contract.context import RunContext
+    from windtunnel.lifecycle.release.decisions import ask, remaining, waiting
+
+    operator = asked_of(problem, remind_hours=1, timeout_hours=3, approvers=["grace"], deputies=["alan"])
+    assert [user["name"] for user in operator.assigned_users] == ["grace", "alan"]
+    about = RunContext(operator.problem, airflow_settings(), run_of(context()))
+    ask(about, CANDIDATE, evaluation(), "http://report")
+    assert dt.timedelta(hours=2) < remaining(about, CANDIDATE) <= dt.timedelta(hours=3)
+    assert operator.execute_complete(context(), event("Reject", None)) == "asked again"
+    (waits,) = waiting(Ledger(airflow_settings()), "flight_delays")
+    assert (waits.payload["people"], waits.payload["report"]) == (["grace", "alan"], "http://report")
+    with time_machine.travel(dt.datetime.now(dt.UTC) + dt.timedelta(hours=4)):
+        assert not waiting(Ledger(airflow_settings()), "flight_delays")
+        assert operator.execute_complete(context(), event("Reject", None))["by"] == "nobody"
+
+
+def test_a_form_field_takes_the_comment(problem):
+    operator = asked_of(problem)
+    assert operator.serialized_params["comment"]["schema"]["title"] == "Comment"
 
 
 def test_what_was_not_approved_is_not_registered(home, problem):

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import serving_models
@@ -15,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from windtunnel.cli.main import main
 from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError, GateError, IntegrityError, UnavailableError
 from windtunnel.lifecycle.contract.fingerprint import fingerprint
@@ -179,7 +181,7 @@ def test_a_server_that_is_down_can_be_tried_again(settings, stages, monkeypatch)
 def test_limits_and_changed_bundles_stop_a_deployment(settings, stages):
     candidate = stages.candidate(0)
     slow = problem_of(serving={"latency_p99_ms": 0.0001})
-    with pytest.raises(GateError, match="latency_p99_ms"):
+    with pytest.raises(GateError, match=r"latency_p99_ms is 0.0001.* in each of 3 attempts"):
         deploy(RunContext(slow, settings, RUN), candidate, stages.version(slow, candidate, settings))
     large = problem_of(serving={"size_mb": 0.0001})
     with pytest.raises(GateError, match="size_mb"):
@@ -267,7 +269,7 @@ def taken_out(server, settings, rows):
 
 def test_a_canary_takes_its_share_and_is_promoted(champion_served, stages, rows):
     server, settings = champion_served
-    problem = canary_of(bake_seconds=3.0, sticky="flight")
+    problem = canary_of(bake_seconds=3.0, sticky="flight", canary_requests=10)
     second = stages.candidate(1, cutoff="2013-04-02")
     version = stages.version(problem, second, settings)
     with asked(server, rows) as seen:
@@ -426,3 +428,160 @@ def test_a_place_that_is_none_is_named_first_and_one_that_is_down_is_tried_again
     assert champion(settings, "flight_delays").version == version.version
     assert deploy(RunContext(problems[2], settings, RUN), candidate, version).deployed
     assert (tmp_path / "flight_delays" / version.version).is_dir()
+
+
+def test_a_canary_that_nobody_asked_is_not_promoted(champion_served, stages, rows):
+    server, settings = champion_served
+    problem = canary_of(bake_seconds=0.3)
+    second = stages.candidate(1, cutoff="2013-04-02")
+    with pytest.raises(GateError, match=r"answered 0 requests in 0.3 s, serving.canary_requests is 20"):
+        deploy(RunContext(problem, settings, RUN), second, stages.version(problem, second, settings))
+    assert "too few" in taken_out(server, settings, rows)
+
+
+def test_without_evidence_only_where_the_problem_allows_it_and_the_ledger_says_so(champion_served, stages, rows):
+    server, settings = champion_served
+    problem = canary_of(bake_seconds=0.3, canary_without_evidence=True)
+    second = stages.candidate(1, cutoff="2013-04-02")
+    version = stages.version(problem, second, settings)
+    assert deploy(RunContext(problem, settings, RUN), second, version).deployed
+    assert "promoted without evidence" in steps(settings)
+    assert "canary passed" not in steps(settings)
+    (promotion,) = Ledger(settings).entries("flight_delays", ("promotion",))[1:]
+    assert "answered 0 requests" in promotion.payload["facts"]["canary"]["without_evidence"]
+    assert server.predict(rows[:1])["version"] == version.version
+
+
+def test_how_quick_a_model_is_is_measured_each_time_and_one_busy_moment_bars_nothing(settings, stages, monkeypatch):
+    from windtunnel.lifecycle.release import packaging
+
+    real, calls = packaging._smoke, []
+
+    def busy(folder, digest, limit_ms, *, compiling=False):
+        """The first measurement happens while the machine does something else."""
+        report = real(folder, digest, limit_ms, compiling=compiling)
+        calls.append(compiling)
+        if len(calls) == 1:
+            report["latency_ms"]["p99"] = 1e6
+        return report
+
+    monkeypatch.setattr(packaging, "_smoke", busy)
+    problem, candidate = problem_of(serving={"latency_p99_ms": 5000}), stages.candidate(0)
+    first = package(problem, candidate, settings)
+    assert (first.report["attempts"], calls) == (2, [True, False])
+    again = package(problem, candidate, settings)
+    assert (again.report["attempts"], calls) == (1, [True, False, False])
+    assert (first.uri, first.digest) == (again.uri, again.digest)
+    kept = json.loads((Path(first.uri) / "result.json").read_text())["report"]
+    assert not set(kept) & {"latency_ms", "slowdown", "under_load", "load_seconds"}
+
+
+def test_a_latency_counts_beside_what_the_machine_did_meanwhile():
+    from windtunnel.lifecycle.release.packaging import _too_slow
+
+    problem = problem_of(serving={"latency_p99_ms": 10}, gates=[{"metric": "latency_p50_ms", "at_most": 2}])
+    figures = {"latency_ms": {"p50": 1.0, "p99": 40.0}, "under_load": {"clients": 4, "p50": 1.5, "p99": 9.0}}
+    assert "p99) but serving.latency_p99_ms is 10" in _too_slow(problem, figures | {"slowdown": 1.0})
+    assert not _too_slow(problem, figures | {"slowdown": 5.0})
+    slow = figures | {"latency_ms": {"p50": 30.0, "p99": 40.0}, "slowdown": 5.0}
+    assert "the gate on latency_p50_ms is 2; the machine was 5.0 times slower" in _too_slow(problem, slow)
+
+
+# A rollback, with each system down in turn ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_served(champion_served, stages):
+    """Champions 1, 2 and 3, one after the other, on a server with a token."""
+    server, settings = champion_served
+    problem = problem_of(serving={"latency_p99_ms": 5000})
+    for seed in (1, 2):
+        candidate = stages.candidate(seed, cutoff=f"2013-04-0{seed + 1}")
+        assert deploy(RunContext(problem, settings, RUN), candidate, stages.version(problem, candidate, settings)).deployed
+    return server, settings
+
+
+def roll(settings, monkeypatch, capsys, *more):
+    """The command, in a shell that has the settings' variables."""
+    for name, value in settings.to_dict().items():
+        monkeypatch.setenv(f"AIRFLOW__WINDTUNNEL__{name.upper()}", str(value))
+    code = main(["rollback", "flight_delays", "--reason", "precision fell", *more])
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def agree(server, settings, rows, version):
+    from windtunnel.lifecycle.record.registry import client
+
+    assert champion(settings, "flight_delays").version == version
+    assert str(client(settings).get_model_version_by_alias("flight_delays", "champion").version) == version
+    assert server.predict(rows[:1])["version"] == version
+
+
+def test_a_rollback_changes_all_systems_and_a_second_one_goes_further_back(three_served, rows, monkeypatch, capsys):
+    server, settings = three_served
+    code, said = roll(settings, monkeypatch, capsys)
+    assert code == 0
+    assert "ledger, MLflow, model server agree" in said
+    agree(server, settings, rows, "2")
+    assert roll(settings, monkeypatch, capsys)[0] == 0
+    agree(server, settings, rows, "1")
+    assert len(Ledger(settings).entries("flight_delays", ("rollback",))) == 2
+    code, said = roll(settings, monkeypatch, capsys)
+    assert (code, "had no other champion" in said) == (1, True)
+    assert roll(settings, monkeypatch, capsys, "--to", "1")[0] == 0, "what is so already is no error"
+    agree(server, settings, rows, "1")
+    assert len(Ledger(settings).entries("flight_delays", ("rollback",))) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "system"),
+    [({"server_token": "wrong"}, "model server"), ({"server_url": "http://127.0.0.1:9"}, "model server"), ({"tracking_uri": ""}, "MLflow")],
+    ids=["wrong token", "server down", "MLflow down"],
+)
+def test_a_rollback_that_is_held_up_says_what_is_left_and_can_be_repeated(three_served, rows, monkeypatch, capsys, fault, system):
+    server, settings = three_served
+    if "tracking_uri" in fault:
+        from windtunnel.lifecycle.release import rolling_back
+
+        real = rolling_back.repair
+
+        def down(*_):
+            raise UnavailableError("MLflow is out of reach: nobody answers")
+
+        monkeypatch.setattr("windtunnel.lifecycle.record.promotion.follow_ledger", down)
+        monkeypatch.setattr(rolling_back, "repair", down)
+        broken = settings
+    else:
+        broken = dataclasses.replace(settings, **fault)
+    for _ in range(2):  # given again while it is still down, it goes no further back
+        code, said = roll(broken, monkeypatch, capsys)
+        assert code == 1
+        assert f"  {system}: " in said
+        assert "Left to do: give the same command again" in said
+        assert champion(settings, "flight_delays").version == "2"
+    monkeypatch.undo()
+    if "tracking_uri" in fault:
+        assert rolling_back.repair is real
+    code, said = roll(settings, monkeypatch, capsys)
+    assert code == 0, said
+    agree(server, settings, rows, "2")
+    assert len(Ledger(settings).entries("flight_delays", ("rollback",))) == 1
+
+
+def test_a_rollback_without_its_ledger_changes_nothing(three_served, rows, monkeypatch, capsys):
+    server, settings = three_served
+    gone = dataclasses.replace(settings, ledger_uri="postgresql+psycopg2://a:b@127.0.0.1:9/catalog")
+    code, said = roll(gone, monkeypatch, capsys)
+    assert (code, "out of reach" in said) == (1, True)
+    agree(server, settings, rows, "3")
+
+
+def test_a_rollback_reaches_the_further_places(three_served, stages, tmp_path, monkeypatch, capsys):
+    _, settings = three_served
+    problem = problem_of(serving={"latency_p99_ms": 5000, "targets": [str(tmp_path / "elsewhere")]})
+    candidate = stages.candidate(4, cutoff="2013-04-09")
+    assert deploy(RunContext(problem, settings, RUN), candidate, stages.version(problem, candidate, settings)).deployed
+    code, said = roll(settings, monkeypatch, capsys)
+    assert (code, str(tmp_path / "elsewhere") in said) == (0, True)
+    assert any("3" in path.name for path in (tmp_path / "elsewhere").rglob("*"))

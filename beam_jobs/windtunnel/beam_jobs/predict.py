@@ -159,7 +159,8 @@ def _into_table(settings: Settings, name: str, files: Sequence[str], digest: str
     """Put scored files into the table, one file a day, in one commit."""
     import pyarrow.dataset as ds
 
-    data = ds.dataset(list(files), format="parquet")
+    places = [fsspec.core.url_to_fs(path) for path in files]
+    data = ds.dataset([place for _, place in places], format="parquet", filesystem=places[0][0] if places else None)
     table = tables.open_table(settings, name, data.schema)
     day, end = dt.date.fromisoformat(snapshot.start), dt.date.fromisoformat(snapshot.end)
     days: dict[str, list[str]] = {}

@@ -7,6 +7,7 @@ Operators call these, and so does ``windtunnel replay`` (with the functions endi
 import dataclasses
 import datetime as dt
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,6 @@ from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from windtunnel.lifecycle.record.manifest import StageRecord
 
 __all__ = [
@@ -147,9 +146,28 @@ def evaluate(context: RunContext, *, snapshot: SnapshotRef, candidate: Candidate
 
 
 def approve(
-    context: RunContext, *, candidate: CandidateRef, evaluation: EvaluationRef, approved: bool, by: str, reason: str, at: str = ""
+    context: RunContext,
+    *,
+    candidate: CandidateRef,
+    evaluation: EvaluationRef,
+    approved: bool,
+    by: str,
+    reason: str,
+    at: str = "",
+    more: Mapping[str, Any] | None = None,
 ) -> DecisionRef:
-    """Write a decision into the ledger, before anything follows from it; the same answer (`at` says which) of a run is written once."""
+    """Write a decision into the ledger, before anything follows from it; the same answer (`at` says which) of a run is written once.
+
+    Args:
+        context: the run.
+        candidate: about which.
+        evaluation: on which evidence.
+        approved: whether it goes on.
+        by: who decided.
+        reason: their words.
+        at: which answer of them.
+        more: further facts, such as the gates that were overridden.
+    """
     from windtunnel.lifecycle.record.ledger import Ledger
 
     entry = Ledger(context.settings).append(
@@ -163,6 +181,7 @@ def approve(
             "digest": candidate.digest,
             "cutoff": candidate.cutoff,
             "evidence": {"evaluation": evaluation.fingerprint, evaluation.metric: evaluation.value, "report": evaluation.report},
+            **(more or {}),
         },
         context.run,
         key=f"decision:{candidate.fingerprint}:{evaluation.fingerprint}:{context.run.dag_id}:{context.run.run_id}:{by}:{at}"

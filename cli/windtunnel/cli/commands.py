@@ -177,6 +177,13 @@ COMMANDS: dict[str, Command] = {
         ("diff manual__2026-01-30 manual__2026-01-31",),
         instance=True,
     ),
+    "gc": Command(
+        "windtunnel.cli.record.gc",
+        "remove what nobody needs any more, by the rules of the problem files",
+        _RECORD,
+        ("gc dags/problems --dry-run", "gc dags/problems/flight_delays.yaml"),
+        instance=True,
+    ),
     "completion": Command(
         "windtunnel.cli.completion",
         "print what makes a shell complete commands and options",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from windtunnel.operators.base import StageOperator
     from windtunnel.operators.dags.factory import lifecycle_dags
     from windtunnel.operators.dags.folders import check_problems, register_problems
+    from windtunnel.operators.dags.housekeeping import HousekeepingOperator
+    from windtunnel.operators.dags.maintenance import register_maintenance
     from windtunnel.operators.hook import WindtunnelHook
     from windtunnel.operators.stages.approve import ApproveOperator
     from windtunnel.operators.stages.balance import BalanceOperator
@@ -41,6 +43,7 @@ __all__ = [
     "DeployOperator",
     "EvaluateOperator",
     "FeedbackOperator",
+    "HousekeepingOperator",
     "IngestOperator",
     "MonitorOperator",
     "PredictOperator",
@@ -55,16 +58,19 @@ __all__ = [
     "WindtunnelHook",
     "check_problems",
     "lifecycle_dags",
+    "register_maintenance",
     "register_problems",
 ]
 
 _ROOMS = {
     **{row.operator: f"stages.{row.name}" for row in STAGES},
     "RetrainOperator": "stages.retrain",
+    "HousekeepingOperator": "dags.housekeeping",
     "StageOperator": "base",
     "WindtunnelHook": "hook",
     "check_problems": "dags.folders",
     "lifecycle_dags": "dags.factory",
+    "register_maintenance": "dags.maintenance",
     "register_problems": "dags.folders",
 }
 

@@ -61,10 +61,9 @@ def overview(user: GetUserDep) -> HTMLResponse:
     by_problem: dict[str, list[Entry]] = {}
     for entry in ledger.entries():
         by_problem.setdefault(entry.problem, []).append(entry)
-    manager = get_auth_manager()
     rows = []
     for name, entries in sorted(by_problem.items()):
-        if not manager.is_authorized_dag(method="GET", details=DagDetails(id=name), user=user):
+        if not _may_see(name, user):
             continue
         present = ledger.at(name, dt.datetime.now(dt.UTC))
         payload = present.entry.payload if present else {}
@@ -78,12 +77,39 @@ def overview(user: GetUserDep) -> HTMLResponse:
                 len(entries),
             ]
         )
-    body = (
+    champions = (
         [page.section("Champions", page.table(["problem", "champion", "data cut-off", "metric", "since (UTC)", "decisions"], rows))]
         if rows
         else [page.section("No model yet", "Trigger the DAG of a problem: its first decision appears here.")]
     )
+    body: list[Markup | str] = [*_waiting(ledger, [name for name in sorted(by_problem) if _may_see(name, user)]), *champions]
     return HTMLResponse(page.render("Models", body, "What is in production, and why: the ledger of decisions"), headers=_PLAIN)
+
+
+def _may_see(name: str, user: Any) -> bool:
+    return bool(get_auth_manager().is_authorized_dag(method="GET", details=DagDetails(id=name), user=user))
+
+
+def _waiting(ledger: Ledger, names: list[str]) -> list[Markup | str]:
+    """The candidates that wait for a person's decision, if any do."""
+    from windtunnel.lifecycle.release.decisions import waiting
+
+    rows = [
+        [
+            entry.problem,
+            entry.payload["cutoff"],
+            entry.payload["value"],
+            "every gate passed" if entry.payload["passed"] else "gates are not met",
+            entry.run.get("reason") or entry.run.get("run_type"),
+            ", ".join(entry.payload["people"]) or "everybody who may run the DAG",
+            str(entry.payload["until"])[:16].replace("T", " "),
+            Markup('<a href="{}">report</a>').format(entry.payload["report"]) if entry.payload.get("report") else None,
+        ]
+        for name in names
+        for entry in waiting(ledger, name)
+    ]
+    heads = ["problem", "data cut-off", "metric", "gates", "why", "who may decide", "until (UTC)", ""]
+    return [page.section("Waiting for a decision (Browse > Required Actions)", page.table(heads, rows))] if rows else []
 
 
 def model(dag_id: ProblemName) -> HTMLResponse:

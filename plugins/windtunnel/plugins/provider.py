@@ -15,7 +15,6 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "warehouse": ("Where the catalog keeps data files: a path, or a URL that fsspec knows.", ""),
     "artifacts": ("Where statistics, reports, features and model bundles are kept: a path, or a URL that fsspec knows.", ""),
     "tracking_uri": ("MLflow's tracking and registry server.", ""),
-    "studies_uri": ("Optuna's storage, a SQLAlchemy URL; empty means in memory.", ""),
     "ledger_uri": ("The database of the ledger of decisions, a SQLAlchemy URL; empty means the catalog's.", ""),
     "server_url": ("The model server's base URL, where the connection windtunnel_server does not say it.", ""),
     "server_log": ("The folder or URL where the model server ships its prediction log as Parquet: its home's folder predictions.", ""),
@@ -72,7 +71,7 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "integer" if name == "workers" else "string",
                         "example": None,
                         "default": default,
-                        **({"sensitive": True} if name in {"catalog_uri", "studies_uri", "ledger_uri"} else {}),
+                        **({"sensitive": True} if name in {"catalog_uri", "ledger_uri"} else {}),
                     }
                     for name, (description, default) in _OPTIONS.items()
                 },

@@ -102,7 +102,7 @@ def test_the_noisy_group_is_found_as_a_weak_spot(binary):
     assert body["looked_at"]["cells"] > 20
 
 
-def test_latency_and_size_are_judged_with_reasons(binary):
+def test_size_is_judged_and_latency_waits_for_the_machine_that_serves(binary):
     model = binary.train()
     gates = [
         {"metric": "latency_p99_ms", "at_most": 1000},
@@ -110,17 +110,17 @@ def test_latency_and_size_are_judged_with_reasons(binary):
         {"metric": "size_mb", "at_most": 5},
     ]
     reference, body = evaluation(changed(binary, gates=gates, serving={"size_mb": 1e-6, "latency_p99_ms": 1000}), model)
-    assert 0 < body["candidate"]["latency_p50_ms"] <= body["candidate"]["latency_p99_ms"]
+    assert not [name for name in body["candidate"] if name.startswith("latency_")], "it is no function of model and data"
     verdicts = [(gate["gate"], gate["passed"]) for gate in body["gates"]]
     assert verdicts == [
         ("latency_p99_ms at most 1000", True),
-        ("latency_p50_ms at most 1e-06", False),
+        ("latency_p50_ms at most 1e-06", True),
         ("size_mb at most 5", True),
         ("size_mb at most 1e-06", False),
-        ("latency_p99_ms at most 1000", True),
     ]
+    assert [gate["hard"] for gate in body["gates"]] == [True, True, False, True]
     assert not reference["passed"]
-    assert all(gate["reason"].startswith(gate["gate"].split()[0]) for gate in body["gates"])
+    assert all(gate["reason"].startswith("measured when it is deployed") for gate in body["gates"][:2])
 
 
 def test_costs_objectives_and_kpi(binary, tmp_path, monkeypatch):

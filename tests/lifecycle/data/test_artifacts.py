@@ -91,3 +91,41 @@ def test_an_object_store_gets_the_result_last():
             assert (folder / "deep" / "report.html").read_text() == "<p>"
     finally:
         fsspec.register_implementation("memory", type(filesystem), clobber=True)
+
+
+def test_a_full_disk_keeps_its_class(tmp_path):
+    """/dev/full is a disk without room: writing to it ends with a real ENOSPC."""
+    import pickle
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from windtunnel.lifecycle.contract.errors import UnavailableError
+
+    def text(path):
+        path.write_text("x" * 100_000)
+
+    def parquet(path):
+        pq.write_table(pa.table({"a": list(range(100_000))}), path)
+
+    for number, write in enumerate((text, parquet)):
+        stage = Stage(Settings(artifacts=str(tmp_path)), "churn", "profile", str(number))
+
+        def fill(stage=stage, write=write):
+            with stage.writing() as folder:
+                (folder / "file").symlink_to("/dev/full")
+                write(folder / "file")
+
+        with pytest.raises(UnavailableError, match="No space left on device") as error:
+            fill()
+        assert error.value.retryable
+        assert "room" in error.value.hint
+        assert pickle.loads(pickle.dumps(error.value)).details == error.value.details
+        assert stage.result() is None
+        assert not list((tmp_path / "churn" / "profile").iterdir())
+
+
+def test_other_errors_of_files_stay_what_they_are(tmp_path):
+    stage = Stage(Settings(artifacts=str(tmp_path)), "churn", "profile", "0")
+    with pytest.raises(FileNotFoundError), stage.writing():
+        (tmp_path / "none").read_text()

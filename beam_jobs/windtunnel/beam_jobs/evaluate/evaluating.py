@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_limits
 from windtunnel.beam_jobs.batches import RowGroup, open_parquet, row_groups
 from windtunnel.beam_jobs.evaluate.baseline import with_baseline
 from windtunnel.beam_jobs.evaluate.counting import Count, CountRows, Merge, Model, Plan
-from windtunnel.beam_jobs.evaluate.latency import latency
 from windtunnel.beam_jobs.job import Progress, pipeline, reporting
 from windtunnel.lifecycle.contract import problem as problems
 from windtunnel.lifecycle.contract.errors import ConfigurationError, EmptyWindowError, IntegrityError
@@ -25,7 +24,7 @@ from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.artifacts import Stage, local_copy
 from windtunnel.lifecycle.data.rows import DAY, first_unknown_day
 from windtunnel.lifecycle.judging.evaluation import conclude, unseen
-from windtunnel.lifecycle.judging.explaining import TRUTH, explain
+from windtunnel.lifecycle.judging.explaining import explain
 from windtunnel.lifecycle.judging.slices import Cuts
 from windtunnel.lifecycle.judging.tallies import MAIN
 from windtunnel.lifecycle.live.seen import seen_live
@@ -186,7 +185,6 @@ def _conclude(problem: Problem, plan: Plan, count: Count, present: Champion | No
         fitted = bundles.read_pipeline(folder)
         more, found = {"size_mb": size}, dict[str, Any]()
         if sample is not None:
-            more |= latency(candidate.bundle, fitted, sample.drop_columns([TRUTH]))
             found = explain(problem, candidate.bundle, fitted, sample)
     return conclude(
         problem, plan.models, count, present, uses=uses, left_out=left_out, about=_about(problem, plan), explanations=found, more=more

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DATABASES", "DATABASE_VARIABLE", "Embedded", "create_databases", "external_url", "is_ready", "wait_until_ready"]
 
-DATABASES = ("airflow", "mlflow", "catalog", "optuna")
+DATABASES = ("airflow", "mlflow", "catalog")
 DATABASE_VARIABLE = "WINDTUNNEL_DATABASE_URL"
 _USER = "windtunnel"
 _SYSTEM_USER = "pgserver"  # PostgreSQL refuses to run as root; the wheel's own tools use the same name

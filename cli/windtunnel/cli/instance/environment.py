@@ -59,7 +59,6 @@ def settings_of(layout: Layout, ports: Mapping[str, int], database: "URL", token
         warehouse=str(layout.warehouse),
         artifacts=str(layout.artifacts),
         tracking_uri=f"http://{LOOPBACK}:{ports['mlflow']}",
-        studies_uri=_render(database, "optuna"),
         ledger_uri=_render(database, "catalog"),
         server_url=f"http://{LOOPBACK}:{ports['server']}",
         server_token=token,
@@ -75,7 +74,7 @@ def instance_environment(layout: Layout, ports: Mapping[str, int], database: "UR
     """
     airflow = f"http://{LOOPBACK}:{ports['airflow']}"
     settings = settings_of(layout, ports, database)
-    names = ("catalog_uri", "warehouse", "artifacts", "tracking_uri", "studies_uri", "ledger_uri", "server_url", "server_log", "landing")
+    names = ("catalog_uri", "warehouse", "artifacts", "tracking_uri", "ledger_uri", "server_url", "server_log", "landing")
     bundle = [{"name": "windtunnel", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(dags)}}]
     connection = {
         "conn_type": "http",

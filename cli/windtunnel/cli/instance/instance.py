@@ -24,6 +24,7 @@ from windtunnel.cli.instance.layout import Layout, home_folder
 from windtunnel.cli.instance.ports import LOOPBACK, free_port, is_free
 from windtunnel.cli.instance.process import Daemon, members, stop
 from windtunnel.cli.instance.services import AIRFLOW, SERVICES, Service, airflow_health, answers, definitions
+from windtunnel.cli.instance.waiting import Startup
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
@@ -35,11 +36,8 @@ __all__ = ["Instance"]
 
 _PREFERRED_PORTS = {"airflow": 8080, "mlflow": 5000, "server": 8090, "server_grpc": 8091}
 _PORT_OF = {"airflow": "api-server", "mlflow": "mlflow", "server": "server", "server_grpc": "server"}
-_START_SECONDS = 180.0  # a cold machine with other work on it
 _LOCK_SECONDS = 300.0
-_RESTARTS = 2  # of one service within one up
 _ATTEMPTS = 3
-_PATIENCE = 45.0  # seconds for a service that ran before to answer
 
 
 class _PortTakenError(UnavailableError):
@@ -206,7 +204,8 @@ class Instance:
                 self._ensure(services[name])
             others.result()
         write_json(self.layout.state, state)
-        self._wait(state, services, started or 0.0)
+        startup = Startup(services, self.daemon, lambda name: self._check_port(state, name), self._say)
+        startup.wait(state["ports"]["airflow"], lambda: self._started(started or 0.0), self._ensure)
 
     def down(self) -> bool:
         """Stop everything, also what a killed part left behind; gives whether anything ran."""
@@ -228,27 +227,38 @@ class Instance:
         given = os.environ.get(database.DATABASE_VARIABLE, "")
         if given:
             state["database"] = database.external_url(given).render_as_string(hide_password=False)
-        dags = self._dags or (Path(state["dags"]) if state.get("dags") else None) or Path("dags").absolute()
-        if self._dags is not None and not dags.is_dir():
-            raise ConfigurationError(f"the folder of DAGs {dags} does not exist", hint="give another one with --dags")
-        if not dags.is_dir():
-            if state.get("dags"):
-                self._say(f"the folder of DAGs {dags} is gone; give another one with --dags")
-            dags = self.home / "dags"
-            dags.mkdir(exist_ok=True)
-        state["dags"] = str(dags)
-        ports = {name: int(port) for name, port in state.get("ports", {}).items() if name in _PREFERRED_PORTS}
-        for name, preferred in _PREFERRED_PORTS.items():
-            known = ports.get(name)
-            if known is None or (self.daemon(_PORT_OF[name]).pid is None and not is_free(known)):
-                taken = {port for other, port in ports.items() if other != name} | ({known} if known else set())
-                ports[name] = free_port(preferred, taken)
-                if known is not None:
-                    self._say(f"port {known} is taken by another program: {name} moves to {ports[name]}")
-        state["ports"] = ports
+        state["dags"] = str(self._dags_folder(str(state.get("dags") or "")))
+        state["ports"] = self._ports(state.get("ports", {}))
         write_json(self.layout.state, state)
         write_json(self.layout.airflow / "passwords.json", {ADMIN: credentials.admin})
         return state
+
+    def _dags_folder(self, known: str) -> Path:
+        """The folder that was asked for, or the one it had before, or ``dags`` here; an empty one of its own where that is gone."""
+        if self._dags is not None:
+            if not self._dags.is_dir():
+                raise ConfigurationError(f"the folder of DAGs {self._dags} does not exist", hint="give another one with --dags")
+            return self._dags
+        dags = Path(known) if known else Path("dags").absolute()
+        if dags.is_dir():
+            return dags
+        if known:
+            self._say(f"the folder of DAGs {dags} is gone; give another one with --dags")
+        own = self.home / "dags"
+        own.mkdir(exist_ok=True)
+        return own
+
+    def _ports(self, known: dict[str, Any]) -> dict[str, int]:
+        """The ports it had before, or others where a service is down and another program has its port."""
+        ports = {name: int(port) for name, port in known.items() if name in _PREFERRED_PORTS}
+        for name, preferred in _PREFERRED_PORTS.items():
+            before = ports.get(name)
+            if before is not None and (self.daemon(_PORT_OF[name]).pid is not None or is_free(before)):
+                continue
+            ports[name] = free_port(preferred, set(ports.values()))
+            if before is not None:
+                self._say(f"port {before} is taken by another program: {name} moves to {ports[name]}")
+        return ports
 
     def _database(self, state: dict[str, Any]) -> "URL":
         if state.get("database"):
@@ -333,35 +343,6 @@ class Instance:
         daemon = self.daemon(service.name)
         if daemon.pid is None:
             daemon.start(service.command, {**os.environ, **service.environment}, service.fingerprint)
-
-    def _wait(self, state: dict[str, Any], services: dict[str, Service], since: float) -> None:
-        """Wait until all services are well; those that die meanwhile are started again, twice at most, and do not hold up the others."""
-        began = time.time()
-        starts = dict.fromkeys(services, 0)
-        missing, failed = set(services), set[str]()
-        with ThreadPoolExecutor(max_workers=len(services)) as threads:
-            while missing - failed and time.time() - began < _START_SECONDS:
-                report = threads.submit(airflow_health, state["ports"]["airflow"], self._started(since))
-                found = {name: threads.submit(answers, services[name].url) for name in missing - failed if services[name].url}
-                for name in sorted(missing - failed):
-                    daemon = self.daemon(name)
-                    if daemon.pid is None:
-                        self._check_port(state, name)
-                        if starts[name] == _RESTARTS:
-                            failed.add(name)
-                            continue
-                        starts[name] += 1
-                        self._ensure(services[name])
-                    elif found[name].result() if name in found else report.result()[name]:
-                        missing.discard(name)
-                        self._say(f"{name} is well ({time.time() - began:.1f} s)")
-                    elif daemon.started < began < time.time() - _PATIENCE and (name in found or report.result()["api-server"]):
-                        self._say(f"{name} runs but does not answer: started again")
-                        stop([daemon], grace=2)
-                time.sleep(0.2 if missing - failed else 0)
-        if missing:
-            tails = "\n".join(f"--- {name}\n{self.daemon(name).tail()}" for name in sorted(missing))
-            raise UnavailableError(f"{', '.join(sorted(missing))} did not come up; the rest did\n{tails}", hint="see `windtunnel logs`")
 
     def _started(self, since: float = 0.0) -> dict[str, float]:
         """Since when a heartbeat of each part counts."""

@@ -132,22 +132,26 @@ def stop(daemons: Sequence[Daemon], grace: float, how: signal.Signals = signal.S
         how: the signal that asks a service to end.
     """
     markers = {str(daemon.marker) for daemon in daemons}
-    for pid in [pid for pid in (daemon.pid for daemon in daemons) if pid is not None] if grace else []:
-        _signal(pid, how)
+    if grace:
+        for pid in filter(None, [daemon.pid for daemon in daemons]):
+            _signal(pid, how)
     deadline = time.monotonic() + grace
-    while (left := members(markers)) and time.monotonic() < deadline:
-        if not any(daemon.pid for daemon in daemons):
-            break
+    while members(markers) and time.monotonic() < deadline and any(daemon.pid for daemon in daemons):
         time.sleep(0.1)
+    _kill(markers)
+    for daemon in daemons:
+        daemon.file.unlink(missing_ok=True)
+
+
+def _kill(markers: set[str]) -> None:
+    """Kill what carries the markers, also what it starts meanwhile."""
     for _ in range(100):
+        left = members(markers)
         if not left:
-            break
+            return
         for pid in left:
             _signal(pid, signal.SIGKILL)
         time.sleep(0.05)
-        left = members(markers)
-    for daemon in daemons:
-        daemon.file.unlink(missing_ok=True)
 
 
 def _signal(pid: int, how: signal.Signals) -> None:

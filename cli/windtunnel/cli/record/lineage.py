@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"  {title}")
         for name, value in values.items():
             print(f"    {name:<12} {_text(value)}")
+    for line_of_it in lineage.expired:
+        print(f"  {line_of_it}")
     print("  in production")
     for since, until in lineage.periods or [("never", None)]:
         print(f"    {since}" + ("" if since == "never" else f" to {until or 'now'}"))

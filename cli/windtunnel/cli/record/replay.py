@@ -95,13 +95,16 @@ def _row(record: "StageRecord") -> Stage | None:
 def _compared(again: "_Again", row: Stage, record: "StageRecord") -> "StageComparison":
     """One stage computed again, beside what is recorded."""
     from windtunnel.lifecycle.contract.errors import WindtunnelError
+    from windtunnel.lifecycle.data.expiry import notes_of
     from windtunnel.lifecycle.record.comparing import Difference, StageComparison, compare
     from windtunnel.lifecycle.record.manifest import Manifest, environment
 
     try:
         output = again.stage(row, record)
-    except WindtunnelError as error:
-        cause = Difference("data", "could not be computed again", "", str(error).replace("\n", " "))
+    except (WindtunnelError, FileNotFoundError) as error:
+        # What it needs may have expired: then the note says when, and by which rule.
+        gone = notes_of(again.settings, again.manifest.problem, [record.inputs, record.output])
+        cause = Difference("data", "could not be computed again", "", "; ".join(gone) or str(error).replace("\n", " "))
         return StageComparison(record.stage, False, record.fingerprint, "", [cause], [])
     now = dataclasses.replace(record, inputs=again.inputs(row, record), output=output.to_dict(), environment=environment())
     manifest = again.manifest
@@ -120,7 +123,6 @@ class _Again:
             artifacts=str(folder / "artifacts"),
             tracking_uri=f"sqlite:///{folder}/mlflow.db",
             ledger_uri=f"sqlite:///{folder}/ledger.db",
-            studies_uri="",
         )
         self.computed: dict[str, Reference] = {}  # by the fingerprint of what the stage had handed on then
 

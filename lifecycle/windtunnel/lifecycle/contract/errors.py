@@ -9,6 +9,7 @@
     │   ├── SourceFormatError     a source cannot be read as what it claims to be
     │   ├── SchemaMismatchError   columns or types differ from the pinned schema
     │   ├── EmptyWindowError      a window has no usable row
+    │   ├── ExpiredError          what is asked for was removed by a rule of housekeeping
     │   ├── QuarantineLimitError  too large a share of rows does not fit
     │   └── ValidationFailedError a suite or a limit was not met
     ├── UnsupportedError          something is asked for that cannot be done so; the message says the ways out
@@ -29,6 +30,7 @@ __all__ = [
     "ConflictError",
     "DataError",
     "EmptyWindowError",
+    "ExpiredError",
     "GateError",
     "IntegrityError",
     "JobError",
@@ -101,6 +103,10 @@ class SchemaMismatchError(DataError):
 
 class EmptyWindowError(DataError):
     """A window has no usable row."""
+
+
+class ExpiredError(DataError):
+    """What is asked for was removed by a rule of housekeeping."""
 
 
 class QuarantineLimitError(DataError):

@@ -26,7 +26,6 @@ class Settings:
         warehouse: where the catalog keeps data files: a path or a URL that fsspec knows.
         artifacts: where statistics, reports, features and model bundles are kept: a path or a URL that fsspec knows.
         tracking_uri: MLflow's tracking and registry server.
-        studies_uri: Optuna's storage: a SQLAlchemy URL; empty means in memory, one worker.
         ledger_uri: the ledger's database, a SQLAlchemy URL; empty means the catalog's.
         server_url: the model server's base URL.
         server_token: the bearer token for it.
@@ -41,7 +40,6 @@ class Settings:
     warehouse: str = ""
     artifacts: str = ""
     tracking_uri: str = ""
-    studies_uri: str = ""
     ledger_uri: str = ""
     server_url: str = ""
     server_token: str = ""

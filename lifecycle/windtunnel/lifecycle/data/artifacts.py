@@ -4,8 +4,10 @@ A folder counts only once its ``result.json`` is there, and that is written last
 """
 
 import contextlib
+import errno
 import json
 import logging
+import os
 import shutil
 import tempfile
 import uuid
@@ -15,14 +17,18 @@ from typing import Any
 
 import fsspec
 
+from windtunnel.lifecycle.contract.errors import UnavailableError
 from windtunnel.lifecycle.contract.seams.pages import further_pages
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.expiry import refuse_expired
 
-__all__ = ["Stage", "local_copy", "read_text"]
+__all__ = ["Stage", "local_copy", "read_text", "room_for"]
 
 log = logging.getLogger("windtunnel.artifacts")
 
 _RESULT = "result.json"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""What a write ends with where the disk is full, the quota used up, the file too large for it, or the disk broken."""
 
 
 class Stage:
@@ -69,7 +75,8 @@ class Stage:
         folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=Path(path).parent if local else None))
         folder.chmod(0o755)
         try:
-            yield folder
+            with room_for(self.uri):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -100,16 +107,42 @@ class Stage:
                 log.exception("the page %r could not be added to the stage %s", page.name, self.name)
 
 
+@contextlib.contextmanager
+def room_for(uri: str) -> Iterator[None]:
+    """Turn a write that found no room into an error that says so.
+
+    Raises:
+        UnavailableError: the disk is full, its quota is used up, or it is broken; a retry helps once there is room.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = error.filename or uri
+        raise UnavailableError(
+            f"{where}: cannot be written: {os.strerror(error.errno)}",
+            hint="make room where artefacts and temporary files are kept (`windtunnel gc` says what may go), then try again",
+            path=str(where),
+        ) from error
+
+
 def read_text(uri: str) -> str:
     """The text of a file at a path or URL."""
-    with fsspec.open(uri, "rt", encoding="utf-8") as file:
-        return str(file.read())
+    try:
+        with fsspec.open(uri, "rt", encoding="utf-8") as file:
+            return str(file.read())
+    except FileNotFoundError:
+        refuse_expired(uri)
+        raise
 
 
 @contextlib.contextmanager
 def local_copy(uri: str) -> Iterator[Path]:
     """A folder's files as a local folder: itself if it is local, else a copy that is removed afterwards."""
     filesystem, path = fsspec.core.url_to_fs(uri)
+    if not filesystem.exists(path):
+        refuse_expired(uri)
     if "file" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)):
         yield Path(path)
         return

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from windtunnel.lifecycle.contract.errors import SourceFormatError, UnavailableError
 
-__all__ = ["BATCH_ROWS", "RowGroup", "batches", "expand", "open_parquet", "read_row_group", "row_groups", "write_file"]
+__all__ = ["BATCH_ROWS", "RowGroup", "batches", "expand", "head", "open_parquet", "read_row_group", "row_groups", "write_file"]
 
 BATCH_ROWS = 131_072
 """Rows a batch at most: what was measured to keep memory flat and kernels fast."""
@@ -81,6 +81,27 @@ def row_groups(data: str | Sequence[str]) -> list[RowGroup]:
             metadata = file.metadata
             found += [RowGroup(path, i, metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups)]
     return found
+
+
+def head(paths: Sequence[str], rows: int, columns: Sequence[str]) -> pa.Table:
+    """The first rows of some Parquet files, wherever they are; fewer if there are fewer.
+
+    Args:
+        paths: paths or URLs; at least one.
+        rows: at most so many.
+        columns: only these, in this order.
+    """
+    found: list[pa.RecordBatch] = []
+    missing, schema = rows, None
+    for path in paths:
+        with open_parquet(path) as file:
+            schema = schema or pa.schema([file.schema_arrow.field(name) for name in columns])
+            for batch in file.iter_batches(min(missing, BATCH_ROWS), columns=list(columns)):
+                found.append(batch.select(list(columns)).slice(0, missing))
+                missing -= found[-1].num_rows
+                if not missing:
+                    return pa.Table.from_batches(found)
+    return pa.Table.from_batches(found, schema=None if found else schema)
 
 
 def read_row_group(

@@ -30,6 +30,7 @@ class Verdict:
     reason: str
     value: float | None
     bound: float | None
+    hard: bool = False
 
 
 def judge(problem: Problem, evaluation: Mapping[str, Any]) -> list[Verdict]:
@@ -39,11 +40,24 @@ def judge(problem: Problem, evaluation: Mapping[str, Any]) -> list[Verdict]:
         problem: whose gates.
         evaluation: what ``evaluation.json`` holds.
     """
-    found = [_slices(gate, evaluation) if gate.slices else _one(gate, evaluation) for gate in problem.gates]
-    for field, metric in (("size_mb", "size_mb"), ("latency_p99_ms", "latency_p99_ms")):
-        if field in problem.serving.model_fields_set and metric in evaluation["candidate"]:
-            found.append(_one(Gate(metric=metric, at_most=getattr(problem.serving, field)), evaluation))
+    found = [dataclasses.replace(_judged(gate, evaluation), hard=gate.is_hard) for gate in problem.gates]
+    if "size_mb" in problem.serving.model_fields_set and "size_mb" in evaluation["candidate"]:
+        found.append(dataclasses.replace(_one(Gate(metric="size_mb", at_most=problem.serving.size_mb), evaluation), hard=True))
     return found
+
+
+def _judged(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
+    if gate.metric.startswith("latency_"):
+        return _at_deployment(gate)
+    return _slices(gate, evaluation) if gate.slices else _one(gate, evaluation)
+
+
+def _at_deployment(gate: Gate) -> Verdict:
+    """A latency is no function of model and data: it is measured where and when the model is deployed."""
+    if gate.at_most is None:
+        reason = "a latency is measured at deployment, and can only be bounded by at_most"
+        return Verdict(describe(gate), False, reason, None, None)
+    return Verdict(describe(gate), True, "measured when it is deployed, which stops where it is not met", None, gate.at_most)
 
 
 def describe(gate: Gate) -> str:

@@ -23,6 +23,7 @@ from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import BalanceRef, CandidateRef, FeaturesRef, SnapshotRef, TrialsRef
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data import parquet
 from windtunnel.lifecycle.data.artifacts import Stage, read_text
 from windtunnel.lifecycle.learning.estimators import dense_only, estimator, evened, one_thread, weighted
 from windtunnel.lifecycle.learning.shards import load_shards, load_transformer
@@ -186,37 +187,34 @@ def _pipeline(features: FeaturesRef, model: Any) -> Any:
 
 def _samples(described: bundle.Bundle, pipeline: Any, snapshot: SnapshotRef, settings: Settings) -> dict[str, Any]:
     """A few real rows, and what this environment answers for them: every later environment must answer the same."""
-    import pyarrow.dataset as ds
-
     from windtunnel.lifecycle.data.frames import to_frame
     from windtunnel.lifecycle.data.pins import files
 
     names = [column.name for column in described.inputs]
-    head = ds.dataset(files(settings, snapshot), format="parquet").head(_SAMPLES, columns=names)
-    frame = to_frame(head, described.dtypes)
+    first = parquet.head(files(settings, snapshot), _SAMPLES, names)
+    frame = to_frame(first, described.dtypes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unseen categories in the first rows are no news here
         scores = answers.scores(pipeline, described.task, frame)
     columns = answers.columns(described.task, described.classes, described.threshold, scores)
     rows = [
         {name: value[i].tolist() if hasattr(value[i], "tolist") else value[i] for name, value in columns.items()}
-        for i in range(head.num_rows)
+        for i in range(first.num_rows)
     ]
-    return {"inputs": json.loads(json.dumps(head.to_pylist(), default=str)), "outputs": rows}
+    return {"inputs": json.loads(json.dumps(first.to_pylist(), default=str)), "outputs": rows}
 
 
 def _typical(described: bundle.Bundle, snapshot: SnapshotRef, settings: Settings) -> dict[str, Any]:
     """The row that explanations compare with: the median of each number and the most frequent text among the first rows."""
     import pyarrow.compute as pc
-    import pyarrow.dataset as ds
 
     from windtunnel.lifecycle.data.pins import files
 
     names = [column.name for column in described.inputs]
-    head = ds.dataset(files(settings, snapshot), format="parquet").head(_TYPICAL, columns=names)
+    first = parquet.head(files(settings, snapshot), _TYPICAL, names)
     found: dict[str, Any] = {}
     for column in described.inputs:
-        values = head[column.name].drop_null()
+        values = first[column.name].drop_null()
         if not len(values):
             found[column.name] = None
         elif column.type.startswith(("int", "float")):

@@ -13,6 +13,7 @@ from windtunnel.lifecycle.record.tracking import TAG, calling, client
 
 __all__ = [
     "Champion",
+    "aliases",
     "as_champion",
     "champion",
     "champion_of_entry",
@@ -81,6 +82,12 @@ def judged_against(settings: Settings, problem_name: str, version: Champion) -> 
     """The champion that a version was judged against when it was registered last; None if there was none then."""
     entry = str(registration(Ledger(settings), problem_name, version.version).payload["judged_against"])
     return champion_of_entry(settings, entry) if entry else None
+
+
+def aliases(settings: Settings, problem_name: str) -> dict[str, str]:
+    """Alias -> version, as MLflow has them."""
+    held = calling(lambda: client(settings).get_registered_model(problem_name)).aliases
+    return {str(alias): str(version) for alias, version in held.items()}
 
 
 def registered(settings: Settings, problem_name: str) -> dict[str, Entry]:

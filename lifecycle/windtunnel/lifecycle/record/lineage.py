@@ -9,6 +9,7 @@ from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.expiry import expired
 from windtunnel.lifecycle.record import manifest
 from windtunnel.lifecycle.record.ledger import DECISIVE, Entry, Ledger
 from windtunnel.lifecycle.record.manifest import StageRecord
@@ -33,6 +34,7 @@ class Lineage:
         suite: the Great Expectations suite, how many expectations were evaluated and not met; empty likewise.
         evidence: the ledger entries about it, oldest first.
         periods: when it was in production: pairs of ISO times, the last may be open.
+        expired: what it left behind and housekeeping removed, a line each: when, and by which rule.
     """
 
     problem: str
@@ -47,6 +49,7 @@ class Lineage:
     suite: dict[str, Any]
     evidence: list[Entry]
     periods: list[tuple[str, str | None]]
+    expired: list[str] = dataclasses.field(default_factory=list)
 
 
 _DATA = ("table", "snapshot_id", "start", "end", "snapshot")
@@ -80,6 +83,7 @@ def of_version(settings: Settings, problem: str, version: str = "") -> Lineage:
         suite=suite,
         evidence=about,
         periods=_periods(decisive, wanted),
+        expired=_expired(settings, problem, first.payload),
     )
 
 
@@ -123,6 +127,19 @@ def models_of(settings: Settings, problem: str = "", *, snapshot: str = "", day:
 
 def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in names}
+
+
+def _expired(settings: Settings, problem: str, payload: Mapping[str, Any]) -> list[str]:
+    if not settings.artifacts:
+        return []
+    number = (payload.get("lineage") or {}).get("snapshot_id")
+    places = {
+        "bundle": str(payload["uri"]),
+        "evaluation": str((payload.get("evaluation") or {}).get("uri") or ""),
+        "data version": settings.artifact_path(problem, "snapshots", str(number)),
+    }
+    notes = {what: expired(place) for what, place in places.items() if place}
+    return [f"its {what} expired on {str(note['at'])[:10]} by the rule {note['rule']}" for what, note in notes.items() if note]
 
 
 def _stages(settings: Settings, problem: str, run_id: str) -> Mapping[str, StageRecord]:

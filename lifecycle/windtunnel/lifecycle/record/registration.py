@@ -1,20 +1,24 @@
 """Registering: an approved candidate becomes a version in MLflow, and the ledger says on which evidence."""
 
-import json
+import dataclasses
 
 from windtunnel.lifecycle.contract.context import RunContext
-from windtunnel.lifecycle.contract.errors import GateError, UnavailableError
+from windtunnel.lifecycle.contract.errors import GateError
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import CandidateRef, DecisionRef, EvaluationRef, VersionRef
-from windtunnel.lifecycle.data.artifacts import local_copy, read_text
+from windtunnel.lifecycle.data.artifacts import local_copy
 from windtunnel.lifecycle.model import bundle as bundles
 from windtunnel.lifecycle.record import versions
-from windtunnel.lifecycle.record.champion import present_champion
+from windtunnel.lifecycle.record.champion import Champion, present_champion
 from windtunnel.lifecycle.record.eligibility import refusal_of, refuse
+from windtunnel.lifecycle.record.evidence import hard_failures, judged_against
 from windtunnel.lifecycle.record.ledger import Entry, Ledger
 from windtunnel.lifecycle.record.tracking import TAG, calling, client
 
 __all__ = ["register"]
+
+_COMPARED = 8
+"""Registrations that a new version is numbered beside."""
 
 
 def register(context: RunContext, candidate: CandidateRef, evaluation: EvaluationRef, decision: DecisionRef) -> VersionRef:
@@ -28,6 +32,9 @@ def register(context: RunContext, candidate: CandidateRef, evaluation: Evaluatio
         UnavailableError: MLflow is out of reach.
     """
     ledger = Ledger(context.settings)
+    hard = hard_failures(evaluation) if decision.approved and not evaluation.passed else []
+    if hard:
+        decision = dataclasses.replace(decision, approved=False, reason=f"hard gates are not met: {'; '.join(hard)}")
     if not decision.approved:
         ledger.append(
             context.problem,
@@ -66,7 +73,7 @@ def _register(
     ledger: Ledger,
 ) -> tuple[Entry, bool]:
     """The registration's entry, and whether the version is new; called under the lock."""
-    judged = _judged_against(evaluation)
+    judged = judged_against(evaluation)
     earlier = ledger.keyed(context.problem, "register", candidate.fingerprint)
     for entry in earlier:
         if entry.payload["judged_against"] == judged:
@@ -78,9 +85,8 @@ def _register(
         first = earlier[0].payload
         version, semantic, reason = str(first["version"]), str(first["semantic"]), str(first["reason"])
     else:
-        highest = _highest(context, ledger)
-        before = (highest.payload["signature"], highest.payload["recipe"]) if highest else None
-        chosen, reason = versions.next_version(highest.payload["semantic"] if highest else None, before, (signature, recipe))
+        bound = _bound(context, candidate, present_champion(ledger, context.problem.name))
+        chosen, reason = versions.number(_recent(context, ledger), candidate.cutoff, (signature, recipe), context.problem, bound=bound)
         semantic = str(chosen)
         version = _create_version(context, candidate, semantic, reason)
     payload = {
@@ -106,17 +112,19 @@ def _register(
     return ledger.append(context.problem, "register", payload, context.run, key=f"{candidate.fingerprint}:{judged[:16]}"), not earlier
 
 
-def _highest(context: RunContext, ledger: Ledger) -> Entry | None:
-    """The registration of the highest semantic version.
+def _recent(context: RunContext, ledger: Ledger) -> list[Entry]:
+    """The newest registrations, oldest first, and among them one that is no backfill, if there is any.
 
-    Each new version is numbered above the highest, so the newest entry that registered its candidate for the first time has it; entries
-    that judge an earlier candidate anew are passed over. Nothing of this grows with the ledger.
+    What is numbered is compared with these: nothing of this grows with the ledger.
     """
+    found: list[Entry] = []
+    plain = False
     for entry in ledger.newest_first(context.problem, ("register",)):
-        first = ledger.keyed(context.problem, "register", str(entry.payload["fingerprint"]))
-        if not first or first[0].seq == entry.seq:
-            return entry
-    return None
+        found.append(entry)
+        plain = plain or versions.Semantic.parse(str(entry.payload["semantic"])).final
+        if plain and len(found) >= _COMPARED:
+            break
+    return found[::-1]
 
 
 def _newest_cutoff(context: RunContext, ledger: Ledger) -> str:
@@ -128,6 +136,14 @@ def _newest_cutoff(context: RunContext, ledger: Ledger) -> str:
         if entry.run.get("run_type") != "backfill":  # written before registrations noted it
             newest = max(newest, str(entry.payload["cutoff"]))
     return newest
+
+
+def _bound(context: RunContext, candidate: CandidateRef, present: Champion | None) -> str | None:
+    """The champion's number where the new version must not look newer than it, or None."""
+    late = present is not None and candidate.cutoff < present.cutoff
+    if context.run.run_type == "backfill" or context.run.counterfactual or late:
+        return present.semantic if present else ""
+    return None
 
 
 def _create_version(context: RunContext, candidate: CandidateRef, semantic: str, reason: str) -> str:
@@ -148,14 +164,13 @@ def _create_version(context: RunContext, candidate: CandidateRef, semantic: str,
     made = calling(
         lambda: mlflow.create_model_version(
             context.problem.name,
-            source=f"runs:/{candidate.run_id}/bundle" if candidate.run_id else candidate.uri,
+            source=f"runs:/{candidate.run_id}/model" if candidate.run_id else candidate.uri,
             run_id=candidate.run_id or None,
             description=f"{semantic} ({reason}), data cut-off {candidate.cutoff}",
             tags={
                 f"{TAG}fingerprint": candidate.fingerprint,
                 f"{TAG}cutoff": candidate.cutoff,
                 f"{TAG}digest": candidate.digest,
-                f"{TAG}bundle": candidate.uri,
                 f"{TAG}semantic": semantic,
                 f"{TAG}reason": reason,
             },
@@ -180,14 +195,6 @@ def _asof_only_moves_back(alias: str, context: RunContext, ledger: Ledger, entry
     if alias != "challenger":
         return alias == "champion"
     return str(entry.payload["cutoff"]) < _newest_cutoff(context, ledger)
-
-
-def _judged_against(evaluation: EvaluationRef) -> str:
-    try:
-        found = json.loads(read_text(f"{evaluation.uri}/evaluation.json"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UnavailableError(f"the evaluation at {evaluation.uri} cannot be read: {error}") from error
-    return str((found.get("champion") or {}).get("entry") or "")
 
 
 def _evaluation_entry(ledger: Ledger, problem: Problem, evaluation: EvaluationRef) -> str:

@@ -22,6 +22,10 @@ TAG = "windtunnel."
 """What the names of our tags in MLflow begin with."""
 
 
+_CLASSIC = {"mlflow.experimentKind": "custom_model_development"}
+"""What makes MLflow's UI show runs, metrics and models of an experiment, not traces of prompts."""
+
+
 def client(settings: Settings) -> "MlflowClient":
     """A client of the settings' tracking server and registry, with usage statistics off."""
     return _client(settings.need("tracking_uri"))
@@ -63,9 +67,12 @@ def experiment(settings: Settings, problem: str) -> str:
         found = client(settings).get_experiment_by_name(problem)
         if found is None:
             try:
-                return str(client(settings).create_experiment(problem))
+                return str(client(settings).create_experiment(problem, tags=_CLASSIC))
             except MlflowException:  # another worker made it in between
                 found = client(settings).get_experiment_by_name(problem)
+        if found is not None and "mlflow.experimentKind" not in found.tags:  # made by an earlier release, or by hand
+            for name, value in _CLASSIC.items():
+                client(settings).set_experiment_tag(found.experiment_id, name, value)
     except MlflowException as error:
         raise UnavailableError(f"MLflow at {uri} does not answer: {error}", hint="is the server up? `windtunnel status` tells") from error
     if found is None:

@@ -74,9 +74,29 @@ def bake(problem: Problem, target: Router, version: str, note: Callable[..., Non
         _judge(problem, figures)
         left = ends - time.monotonic()
         if left <= 0:
-            note("canary passed", figures=figures)
-            return figures
+            return _concluded(problem, figures, note)
         time.sleep(min(every, left))
+
+
+def _concluded(problem: Problem, figures: dict[str, float], note: Callable[..., None]) -> dict[str, Any]:
+    """The end of the bake time: what was seen must be enough to say something, or the problem must allow that it is not.
+
+    Raises:
+        GateError: too few requests came.
+    """
+    answered, needed = figures["requests"], problem.serving.canary_requests
+    if answered >= needed:
+        note("canary passed", figures=figures)
+        return figures
+    text = f"the canary answered {answered:.0f} requests in {problem.serving.bake_seconds:g} s, serving.canary_requests is {needed}"
+    if not problem.serving.canary_without_evidence:
+        raise GateError(
+            f"{problem.name}: {text}: too few to say that it does well",
+            hint="a longer serving.bake_seconds, a larger canary_share, or canary_without_evidence: true",
+            figures=dict(figures),
+        )
+    note("promoted without evidence", figures=figures, reason=text)
+    return {**figures, "without_evidence": text}
 
 
 def _since(problem: Problem, now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, float]:

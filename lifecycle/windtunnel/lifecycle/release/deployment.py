@@ -159,7 +159,7 @@ def _push(context: RunContext, version: VersionRef, ready: Package, target: Targ
     except UnavailableError as error:
         steps.note("out of reach", reason=error.message)
         raise
-    facts: dict[str, Any] = {"digest": ready.digest, "report": ready.report}
+    facts: dict[str, Any] = {"package": ready.uri, "digest": ready.digest, "report": ready.report}
     with _taken_out_on_failure(target, model, version.version, steps, already=already):
         if routing is not None:
             _answers_as_trained(routing, model, version.version, ready)
@@ -187,7 +187,7 @@ def _push_elsewhere(context: RunContext, version: str, ready: Package, steps: "_
     for url in context.problem.serving.targets:
         target = target_of(context.settings, url)
         target.push(context.problem.name, version, ready.uri, ready.digest, ["champion"])
-        steps.note(f"pushed to {target.url}", digest=ready.digest)
+        steps.note(f"pushed to {target.url}", digest=ready.digest, target=url)
     written = write_manifests(context.problem, version, ready.uri, context.settings)
     if written:
         steps.note("manifests written", paths=written)

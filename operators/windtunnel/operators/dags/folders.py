@@ -18,7 +18,7 @@ from windtunnel.lifecycle.contract.problem.sense import RESERVED
 from windtunnel.operators.dags.factory import lifecycle_dags
 from windtunnel.operators.dags.options import check_defaults, with_options
 
-__all__ = ["check_problems", "register_problems"]
+__all__ = ["check_problems", "problem_files", "register_problems"]
 
 log = logging.getLogger("windtunnel.problems")
 
@@ -75,6 +75,11 @@ def check_problems(*folders: str | Path) -> None:
     wrong = [fault for folder in folders for path in _files(root / folder) if (fault := _fault(path, root))]
     if wrong:
         raise ProblemError("\n".join(wrong))
+
+
+def problem_files(folder: str | Path, namespace: MutableMapping[str, Any]) -> list[Path]:
+    """The problem files of a folder, which is relative to the DAG file whose globals these are."""
+    return list(_files(_root(namespace) / folder))
 
 
 def _fault(path: Path, root: Path) -> str:

@@ -22,11 +22,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError, WindtunnelError
+from windtunnel.serving.base.extras import check_extras
 from windtunnel.serving.base.options import Options
 
 __all__ = ["Supervisor", "add_arguments", "main", "options_of"]
 
 log = logging.getLogger("windtunnel.server")
+
+_HOPELESS = 3
+"""Starts of every worker after which a server that has never served gives up."""
 
 
 class Supervisor:
@@ -42,14 +46,17 @@ class Supervisor:
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._started: dict[int, float] = {}
         self._stopping = threading.Event()
+        self._deaths = 0
         self._called = threading.Event()  # a signal came: to stop, or of a worker that ended
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
-            ConfigurationError: another server runs on the same home, or the port is taken.
+            ConfigurationError: another server runs on the same home, or a library is not installed.
+            UnavailableError: the port is taken, or no worker ever becomes ready.
         """
+        check_extras(self._options)
         self._home.mkdir(parents=True, exist_ok=True)
         with self._only_one(), _listen(self._options.host, self._options.port) as listener:
             from windtunnel.serving.base.metrics import Metrics
@@ -59,6 +66,7 @@ class Supervisor:
                 preload(self._home, entry)
             for path in (self._home / "run").glob("worker-*.json"):
                 path.unlink(missing_ok=True)
+            (self._home / "run" / "served").unlink(missing_ok=True)
             options = dataclasses.replace(
                 self._options,
                 port=listener.getsockname()[1],
@@ -72,11 +80,14 @@ class Supervisor:
             self._announce(options)
             shipping = threading.Thread(target=self._ship, daemon=True)
             shipping.start()
-            while not self._stopping.is_set():
-                self._called.wait(5.0)
-                self._called.clear()
-                self._revive(options, listener)
-            self._stop(listener)
+            try:
+                while not self._stopping.is_set():
+                    self._called.wait(5.0)
+                    self._called.clear()
+                    self._revive(options, listener)
+            finally:
+                self._stopping.set()
+                self._stop(listener)
             shipping.join(timeout=10)
             self._ship_once()  # what the workers closed when they stopped
         return 0
@@ -111,6 +122,11 @@ class Supervisor:
             # One that dies as soon as it is started would otherwise be started many times a second.
             if time.monotonic() - self._started[slot] < 1.0 and self._stopping.wait(1.0):
                 return
+            self._deaths += 1
+            if self._deaths >= _HOPELESS * options.workers and not (self._home / "run" / "served").exists():
+                raise UnavailableError(
+                    f"no worker became ready in {self._deaths} starts, the last ended with status {code}", hint="the log above says why"
+                )
             log.warning("worker %s ended with %s: starting it again", slot, code)
             self._start(slot, options, listener)
 

@@ -6,10 +6,11 @@ several clients at once. It prints one JSON object.
 """
 
 import argparse
+import functools
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from windtunnel.serving.front.load import percentiles, under_load
 
 __all__ = ["check", "foreign", "main"]
 
+_WARM = 20
 _FOREIGN = {"airflow", "apache_beam", "mlflow", "great_expectations", "pyiceberg", "optuna"}
 
 
@@ -42,20 +44,55 @@ def check(folder: Path, digest: str | None, seconds: float) -> dict[str, Any]:
         wanted = output if isinstance(output, dict) else {"score" if bundle_has_score(engine.bundle) else "prediction": output}
         if not answers.same(found, wanted):
             raise GateError(f"the model answers {found} where training answered {wanted}, for {row!r}")
-    taken: list[float] = []
-    ends = time.perf_counter() + seconds
-    while inputs and (len(taken) < 20 or (time.perf_counter() < ends and len(taken) < 5000)):  # noqa: PLR2004 - enough for a p99
-        begin = time.perf_counter()
-        engine.predict_rows([inputs[len(taken) % len(inputs)]])
-        taken.append((time.perf_counter() - begin) * 1000)
+    timed = _timed(engine, inputs, seconds) if inputs else {"latency_ms": {}, "slowdown": 1.0}
     return {
         "samples": len(expected),
         "engine": engine.kind,
         "load_seconds": round(load_seconds, 4),
-        "latency_ms": percentiles(taken) if taken else {},
+        **timed,
         "size_mb": round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6, 3),
         "foreign": foreign(),
     }
+
+
+def _timed(engine: Any, inputs: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """How long one row takes, and how much slower this machine was meanwhile than it can be.
+
+    Between any two answers a piece of work that never changes is timed, of about an answer's length: what makes its slowest runs slower
+    than its usual ones is the machine's doing, and makes answers slower as well.
+    """
+    for row in inputs[:_WARM]:
+        engine.predict_rows([row])
+    loops = _loops(min(_milliseconds(functools.partial(engine.predict_rows, [row])) for row in inputs))
+    taken: list[float] = []
+    calibration: list[float] = []
+    ends = time.perf_counter() + seconds
+    while len(taken) < 20 or (time.perf_counter() < ends and len(taken) < 5000):  # noqa: PLR2004 - enough for a p99
+        row = inputs[len(taken) % len(inputs)]
+        taken.append(_milliseconds(functools.partial(engine.predict_rows, [row])))
+        calibration.append(_milliseconds(lambda: _work(loops)))
+    slowdown = max(percentiles(calibration)["p99"] / min(calibration), 1.0)
+    return {"latency_ms": percentiles(taken), "slowdown": round(slowdown, 4)}
+
+
+def _work(loops: int) -> float:
+    """The work that never changes."""
+    total = 0.0
+    for number in range(loops):
+        total += number * 0.5
+    return total
+
+
+def _loops(milliseconds: float) -> int:
+    """How many loops of `_work` take about so long."""
+    once = min(_milliseconds(lambda: _work(1000)) for _ in range(5))
+    return max(int(1000 * milliseconds / once), 100)
+
+
+def _milliseconds(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return (time.perf_counter() - began) * 1000
 
 
 def foreign() -> list[str]:

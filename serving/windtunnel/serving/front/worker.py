@@ -49,6 +49,7 @@ async def serve(options: Options, slot: int, listener: socket.socket, *, supervi
     rpc = await _rpc(service, access, options)
     background = [asyncio.create_task(work) for work in (service.models.follow(), _watch(service, connections))]
     service.ready = True
+    (Path(options.home) / "run" / "served").touch()  # who dies before this would die again
     try:
         await stopping.wait()
         service.ready = False

@@ -14,6 +14,7 @@ from windtunnel.lifecycle.contract.problem.monitoring import Monitoring
 from windtunnel.lifecycle.contract.problem.parts import ColumnType, Task
 from windtunnel.lifecycle.contract.problem.problem import Problem
 from windtunnel.lifecycle.contract.problem.reading import json_schema, load, parse
+from windtunnel.lifecycle.contract.problem.retention import Retention
 from windtunnel.lifecycle.contract.problem.scheduling import AssetSchedule, DagOptions
 from windtunnel.lifecycle.contract.problem.serving import Lookup, Manifests, Serving
 from windtunnel.lifecycle.contract.problem.source import EventTime, Source
@@ -41,6 +42,7 @@ __all__ = [
     "Monitoring",
     "Positive",
     "Problem",
+    "Retention",
     "Serving",
     "Source",
     "Splits",

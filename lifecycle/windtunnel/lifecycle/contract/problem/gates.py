@@ -19,6 +19,19 @@ class Gate(Part):
     above_baseline_by: float | None = None
     above_champion_by: float | None = None
     slices: bool = Field(False, description="must hold in every declared slice with enough rows")
+    hard: bool | None = Field(None, description="true: nobody can approve it away; by default only gates on fairness and latency are so")
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether no approval can overrule it.
+
+        Example:
+            >>> Gate(metric="demographic_parity_difference", at_most=0.1).is_hard, Gate(metric="auc", at_least=0.8).is_hard
+            (True, False)
+        """
+        if self.hard is not None:
+            return self.hard
+        return self.metric.startswith(("latency_", "worst_group_")) or self.metric.endswith(("_difference", "_ratio"))
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -36,6 +49,17 @@ class Approval(Part):
     timeout_hours: float = Field(72, gt=0, description="how long a person is waited for")
     default: Literal["approve", "reject"] = Field("reject", description="what is taken when nobody answered")
     notifiers: list[Alert] = Field(default_factory=list, description="who is told that a decision waits")
+    needed: int = Field(1, ge=1, description="how many different people must approve; one who rejects is enough to reject")
+    deputies: list[str] = Field(default_factory=list, description="names of those who may decide beside the approvers")
+    remind_hours: float | None = Field(None, gt=0, description="the notifiers are told again after so long without an answer")
+    second_person: bool = Field(False, description="whoever started the run cannot be the only one who approves it")
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        known = len({*self.approvers, *self.deputies})
+        if self.approvers and self.needed > known:
+            raise ValueError(f"needed is {self.needed} but approvers and deputies are {known}")
+        return self
 
 
 class Limits(Part):

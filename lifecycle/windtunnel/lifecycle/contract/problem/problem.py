@@ -16,6 +16,7 @@ from windtunnel.lifecycle.contract.problem.label import Label
 from windtunnel.lifecycle.contract.problem.model import Baseline, Budget, Explanations, Model
 from windtunnel.lifecycle.contract.problem.monitoring import Monitoring
 from windtunnel.lifecycle.contract.problem.parts import ColumnType, Name, Part, Task
+from windtunnel.lifecycle.contract.problem.retention import Retention
 from windtunnel.lifecycle.contract.problem.scheduling import AssetSchedule, DagOptions, Timezone
 from windtunnel.lifecycle.contract.problem.serving import Serving
 from windtunnel.lifecycle.contract.problem.source import EventTime, Source
@@ -71,6 +72,7 @@ class Problem(Part):
     serving: Serving = Field(default_factory=Serving, description="how the model is served")
     monitoring: Monitoring = Field(default_factory=Monitoring, description="when a live model is no longer fit")
     alerts: list[Alert] = Field(default_factory=list, description="who is told, once, when a stage failed or the monitor sees something")
+    retention: Retention = Field(default_factory=Retention, description="how long things are kept that nobody needs any more")
     first_suite: Literal["go_on", "stop"] = Field(
         "go_on", description="without a suite the run proposes one: go on with it, or stop until a person has reviewed it"
     )

@@ -32,6 +32,8 @@ class Serving(Part):
     size_mb: float = Field(200.0, gt=0, description="larger bundles are not deployed")
     canary_share: Share = Field(0.0, description="share of requests that a new version gets first; 0: all at once")
     bake_seconds: float = Field(0.0, ge=0, description="how long the canary is watched")
+    canary_requests: int = Field(20, ge=0, description="requests that a canary must have answered to be promoted")
+    canary_without_evidence: bool = Field(False, description="promote a canary that answered fewer, and say so in the ledger")
     canary_drift: float = Field(0.25, gt=0, description="largest population stability index of its answers against the champion's")
     sticky: str | None = Field(None, description="the column whose value always gets the same arm")
     bandit: bool = Field(False, description="the canary's share follows what its answers turn out to be worth (Thompson sampling)")
