@@ -10,11 +10,10 @@ from windtunnel.lifecycle.contract.problem.features import Features
 from windtunnel.lifecycle.contract.problem.gates import Approval, Gate, Limits
 from windtunnel.lifecycle.contract.problem.label import Label, Positive
 from windtunnel.lifecycle.contract.problem.model import Baseline, Budget, Explanations, Model
-from windtunnel.lifecycle.contract.problem.monitoring import Monitoring
+from windtunnel.lifecycle.contract.problem.monitoring import Monitoring, Retention
 from windtunnel.lifecycle.contract.problem.parts import ColumnType, Task
 from windtunnel.lifecycle.contract.problem.problem import Problem
 from windtunnel.lifecycle.contract.problem.reading import json_schema, load, parse
-from windtunnel.lifecycle.contract.problem.retention import Retention
 from windtunnel.lifecycle.contract.problem.scheduling import AssetSchedule, DagOptions
 from windtunnel.lifecycle.contract.problem.serving import Lookup, Manifests, Serving
 from windtunnel.lifecycle.contract.problem.source import EventTime, Source

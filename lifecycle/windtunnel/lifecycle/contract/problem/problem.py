@@ -14,9 +14,8 @@ from windtunnel.lifecycle.contract.problem.features import Features
 from windtunnel.lifecycle.contract.problem.gates import Approval, Gate, Limits
 from windtunnel.lifecycle.contract.problem.label import Label
 from windtunnel.lifecycle.contract.problem.model import Baseline, Budget, Explanations, Model
-from windtunnel.lifecycle.contract.problem.monitoring import Monitoring
+from windtunnel.lifecycle.contract.problem.monitoring import Monitoring, Retention
 from windtunnel.lifecycle.contract.problem.parts import ColumnType, Name, Part, Task
-from windtunnel.lifecycle.contract.problem.retention import Retention
 from windtunnel.lifecycle.contract.problem.scheduling import AssetSchedule, DagOptions, Timezone
 from windtunnel.lifecycle.contract.problem.serving import Serving
 from windtunnel.lifecycle.contract.problem.source import EventTime, Source
