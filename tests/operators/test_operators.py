@@ -435,3 +435,18 @@ def test_a_remedy_that_was_chosen_reaches_training_and_its_replay(home, problem)
     changed, chosen = remedied(work, BalanceRef("weights", "ada", "chosen in Airflow"))
     assert (changed.problem.model.class_balance, chosen.by, work.problem.model.class_balance) == ("weights", "ada", "none")
     assert remedied(work, None)[0] is work
+
+
+def test_a_missed_deadline_names_the_run(tmp_path, monkeypatch):
+    from windtunnel.operators.telling.alerts import deadline_missed
+
+    (tmp_path / "late.py").write_text(
+        "from airflow.sdk import BaseNotifier\n"
+        "class Late(BaseNotifier):\n"
+        "    def __init__(self, path):\n        super().__init__()\n        self.path = path\n"
+        "    def notify(self, context):\n        from pathlib import Path; Path(self.path).write_text(context['exception'])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    alerts = [{"notifier": "late.Late", "options": {"path": str(tmp_path / "late")}}]
+    deadline_missed("churn", alerts, {"dag_run": {"dag_run_id": "scheduled__1"}})
+    assert (tmp_path / "late").read_text() == "the retraining of churn is not done by its deadline: run scheduled__1"

@@ -38,7 +38,8 @@ def raise_alarm(problem: Problem, context: "Context", text: str) -> None:
 def deadline_missed(problem: str, alerts: Sequence[Mapping[str, Any]], context: "Context | None" = None) -> None:
     """Tell the problem's people of a retraining that is not done by its deadline; Airflow calls it in a worker."""
     run: Any = (context or {}).get("dag_run") or {}
-    run_id = run.get("run_id", "") if isinstance(run, Mapping) else getattr(run, "run_id", "")
+    names = run if isinstance(run, Mapping) else vars(run)
+    run_id = names.get("run_id") or names.get("dag_run_id") or ""
     told: Any = {"dag": None, **(context or {}), "exception": f"the retraining of {problem} is not done by its deadline: run {run_id}"}
     for alert in alerts:
         ProblemNotifier(notifier=str(alert["notifier"]), options=alert.get("options")).notify(told)
