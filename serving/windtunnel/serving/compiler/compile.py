@@ -26,18 +26,17 @@ def compile_pipeline(pipeline: Any, bundle: Bundle) -> Plan:
     special = [column.name for column in bundle.inputs if column.type in {"date", "timestamp", "decimal"}]
     if special:
         raise NotCompilableError(f"inputs {special} are dates, times or decimals, which a plan does not compute with")
-    names = [column.name for column in bundle.inputs]
-    parts = [part for _, part in pipeline.steps] if hasattr(pipeline, "steps") else [pipeline]
+    *before, model = [part for _, part in pipeline.steps] if hasattr(pipeline, "steps") else [pipeline]
     compiler = Compiler(bundle)
-    chain: list[Step] = [compiler.transformer(part) for part in parts[:-1] if part is not None and part != "passthrough"]
-    last: Step = learners.estimator(parts[-1], bundle.task)
-    if isinstance(last, estimators.Trees) and any(getattr(part, "sparse_output_", False) for part in parts[:-1]):
-        last.null = False  # scikit-learn's trees take null in dense matrices only
-    width = max(1, compiler.width, int(getattr(parts[-1], "n_features_in_", 1)))
+    chain: list[Step] = [compiler.transformer(part) for part in before if part is not None and part != "passthrough"]
+    last: Step = learners.estimator(model, bundle.task)
+    width = max(1, compiler.width, int(getattr(model, "n_features_in_", 1)))
     if isinstance(last, estimators.Trees):
-        features, last = masks.masked(steps.Chain(chain) if chain else None, last, int(parts[-1].n_features_in_))
+        if any(getattr(part, "sparse_output_", False) for part in before):
+            last.null = False  # scikit-learn's trees take null in dense matrices only
+        features, last = masks.masked(steps.Chain(chain) if chain else None, last, int(model.n_features_in_))
         chain = [] if features is None else [features]
-    return Plan(inputs=names, step=steps.Chain([*chain, last]), width=width)
+    return Plan(inputs=[column.name for column in bundle.inputs], step=steps.Chain([*chain, last]), width=width)
 
 
 class Compiler:

@@ -45,9 +45,7 @@ def explain(engine: Engine, rows: Sequence[Mapping[str, Any]], scores: np.ndarra
     Raises:
         InvalidInputError: the model does not explain itself, or there are too many rows.
     """
-    typical = engine.bundle.options.get("baseline")
-    if not engine.bundle.options.get("explain") or not isinstance(typical, Mapping):
-        raise _refused("this version does not explain its answers: set serving.explain in the problem file and train again")
+    typical = _typical(engine)
     if len(rows) > MAX_ROWS:
         raise _refused(f"{len(rows)} rows in a request for explanations; at most {MAX_ROWS}")
     names = [column.name for column in engine.bundle.inputs]
@@ -64,18 +62,38 @@ def explain(engine: Engine, rows: Sequence[Mapping[str, Any]], scores: np.ndarra
     return found
 
 
+def _typical(engine: Engine) -> Mapping[str, Any]:
+    """The row that explanations compare with.
+
+    Raises:
+        InvalidInputError: the model has none.
+    """
+    typical = engine.bundle.options.get("baseline")
+    if not engine.bundle.options.get("explain") or not isinstance(typical, Mapping):
+        raise _refused("this version does not explain its answers: set serving.explain in the problem file and train again")
+    return typical
+
+
 def _coalitions(width: int) -> tuple[list[tuple[bool, ...]], np.ndarray]:
     """Which columns are as sent, a mask a coalition (the first has none), and the weights that turn their scores into contributions."""
-    if width <= _EXACT:
-        masks = [tuple(bool(number >> place & 1) for place in range(width)) for number in range(1 << width)]
-        weights = np.zeros((width, len(masks)))
-        for number, mask in enumerate(masks):
-            for place in range(width):
-                if not mask[place]:
-                    share = 1 / (width * math.comb(width - 1, sum(mask)))
-                    weights[place, number] -= share
-                    weights[place, number | 1 << place] += share
-        return masks, weights
+    return _all_coalitions(width) if width <= _EXACT else _drawn_coalitions(width)
+
+
+def _all_coalitions(width: int) -> tuple[list[tuple[bool, ...]], np.ndarray]:
+    """Every coalition, with the weights of the exact Shapley values."""
+    masks = [tuple(bool(number >> place & 1) for place in range(width)) for number in range(1 << width)]
+    weights = np.zeros((width, len(masks)))
+    for number, mask in enumerate(masks):
+        for place in range(width):
+            if not mask[place]:
+                share = 1 / (width * math.comb(width - 1, sum(mask)))
+                weights[place, number] -= share
+                weights[place, number | 1 << place] += share
+    return masks, weights
+
+
+def _drawn_coalitions(width: int) -> tuple[list[tuple[bool, ...]], np.ndarray]:
+    """The coalitions that fixed orders of the columns go through, with the weights of a mean over these orders."""
     generator = random.Random(0)  # noqa: S311 - the same orders for every row, no secret
     orders = [generator.sample(range(width), width) for _ in range(_ORDERS)]
     orders += [order[::-1] for order in orders]

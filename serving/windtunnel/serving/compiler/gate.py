@@ -105,19 +105,28 @@ def _compare(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str,
     columns = from_rows(bundle.inputs, rows)
     theirs = _try(lambda: _score(pipeline, bundle, columns))
     ours = _try(lambda: plan.run(columns))
-    if len(rows) == 1 and (theirs is None) != (ours is None):
-        raise GateError(f"{'only scikit-learn' if theirs is None else 'only the plan'} refuses the row {rows[0]!r}")
-    if theirs is None and len(rows) == 1:
+    if theirs is not None and ours is not None:
+        difference = _within_tolerance(rows, ours, theirs)
         if plan.width <= WIDEST_ROW:
-            values = Schema.of(bundle, plan.inputs).one(rows[0])
-            if values is not None and _try(lambda: np.array(plan.one(values))) is not None:
-                raise GateError(f"the plan refuses the row {rows[0]!r} among others but not by itself")
+            _compare_single(plan, pipeline, bundle, rows, ours)
+        found.rows += len(rows)
+        found.difference = max(found.difference, difference)
+    elif len(rows) == 1:
+        if (theirs is None) != (ours is None):
+            raise GateError(f"{'only scikit-learn' if theirs is None else 'only the plan'} refuses the row {rows[0]!r}")
+        _refused_alone(plan, bundle, rows[0])
         found.refused += 1
-        return
-    if theirs is None or ours is None:
+    else:  # one of them refuses some of the rows: which?
         for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
             _compare(plan, pipeline, bundle, half, found)
-        return
+
+
+def _within_tolerance(rows: Sequence[dict[str, Any]], ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference.
+
+    Raises:
+        GateError: it is too large.
+    """
     difference = _difference(ours, theirs) if ours.shape == theirs.shape else None
     if difference is None or not np.all(np.isfinite(difference)):
         raise GateError(f"the plan answers {ours[:3].tolist()} where scikit-learn answers {theirs[:3].tolist()}")
@@ -127,10 +136,20 @@ def _compare(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str,
             f"the plan differs from scikit-learn by {difference.max():.3g} for the row {rows[worst]!r}: "
             f"{ours[worst].tolist()} instead of {theirs[worst].tolist()}"
         )
-    if plan.width <= WIDEST_ROW:
-        _compare_single(plan, pipeline, bundle, rows, ours)
-    found.rows += len(rows)
-    found.difference = max(found.difference, float(difference.max()))
+    return float(difference.max())
+
+
+def _refused_alone(plan: Plan, bundle: Bundle, row: dict[str, Any]) -> None:
+    """What is refused among others must be refused by itself.
+
+    Raises:
+        GateError: it is not.
+    """
+    if plan.width > WIDEST_ROW:
+        return
+    values = Schema.of(bundle, plan.inputs).one(row)
+    if values is not None and _try(lambda: np.array(plan.one(values))) is not None:
+        raise GateError(f"the plan refuses the row {row!r} among others but not by itself")
 
 
 def _compare_single(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str, Any]], ours: np.ndarray) -> None:

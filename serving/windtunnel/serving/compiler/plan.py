@@ -9,6 +9,7 @@ import dataclasses
 import io
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
@@ -185,43 +186,57 @@ class Plan:
         return (folder / _JSON).is_file()
 
 
-def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:  # noqa: PLR0911 - one return a kind of value
-    if isinstance(value, Step):
-        return {
-            "$step": value.name,
-            **{field.name: _pack(getattr(value, field.name), arrays) for field in dataclasses.fields(value) if field.init},
-        }
-    if isinstance(value, bytes):
-        return {"$bytes": _pack(np.frombuffer(value, dtype=np.uint8), arrays)["$array"]}
-    if isinstance(value, np.ndarray):
-        name = f"a{len(arrays)}"
-        arrays[name] = value
-        return {"$array": name}
-    if isinstance(value, list | tuple):
-        return [_pack(entry, arrays) for entry in value]
-    if isinstance(value, dict):
-        return {"$map": [[_pack(key, arrays), _pack(entry, arrays)] for key, entry in value.items()]}
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"$float": str(value)}
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
+def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """A field of a step as JSON; arrays and bytes go to `arrays`, by a name."""
+    for kind, packed in _PACKED:
+        if isinstance(value, kind):
+            return packed(value, arrays)
     raise TypeError(f"a {type(value).__name__} cannot be part of a plan")
 
 
-def _unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:  # noqa: PLR0911 - one return a kind of value
+def _pack_step(value: Step, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    fields = {field.name: _pack(getattr(value, field.name), arrays) for field in dataclasses.fields(value) if field.init}
+    return {"$step": value.name, **fields}
+
+
+def _pack_array(value: np.ndarray, arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    name = f"a{len(arrays)}"
+    arrays[name] = value
+    return {"$array": name}
+
+
+def _pack_float(value: float, _: dict[str, np.ndarray]) -> Any:
+    return value if math.isfinite(value) else {"$float": str(value)}
+
+
+_PACKED: tuple[tuple[Any, Callable[[Any, dict[str, np.ndarray]], Any]], ...] = (
+    (Step, _pack_step),
+    (bytes, lambda value, arrays: {"$bytes": _pack_array(np.frombuffer(value, dtype=np.uint8), arrays)["$array"]}),
+    (np.ndarray, _pack_array),
+    (np.generic, lambda value, arrays: _pack(value.item(), arrays)),
+    (list | tuple, lambda value, arrays: [_pack(entry, arrays) for entry in value]),
+    (dict, lambda value, arrays: {"$map": [[_pack(key, arrays), _pack(entry, arrays)] for key, entry in value.items()]}),
+    (float, _pack_float),
+    (str | bool | int | None, lambda value, _: value),
+)
+
+
+def _unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """What `_pack` was given."""
     if isinstance(value, list):
         return [_unpack(entry, arrays) for entry in value]
     if not isinstance(value, dict):
         return value
-    if "$array" in value:
-        return arrays[value["$array"]]
-    if "$bytes" in value:
-        return arrays[value["$bytes"]].tobytes()
-    if "$float" in value:
-        return float(value["$float"])
-    if "$map" in value:
-        return {_unpack(key, arrays): _unpack(entry, arrays) for key, entry in value["$map"]}
+    for name, unpacked in _UNPACKED.items():
+        if name in value:
+            return unpacked(value[name], arrays)
     kind = _REGISTRY[value["$step"]]
     return kind(**{name: _unpack(entry, arrays) for name, entry in value.items() if name != "$step"})
+
+
+_UNPACKED: dict[str, Callable[[Any, dict[str, np.ndarray]], Any]] = {
+    "$array": lambda name, arrays: arrays[name],
+    "$bytes": lambda name, arrays: arrays[name].tobytes(),
+    "$float": lambda text, _: float(text),
+    "$map": lambda pairs, arrays: {_unpack(key, arrays): _unpack(entry, arrays) for key, entry in pairs},
+}

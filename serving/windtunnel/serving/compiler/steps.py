@@ -139,19 +139,21 @@ class Affine(Step):
         """The scaled values; what is rare, such as a value that is no number, is left to `run`."""
         if self._few is None:
             self._few = [_spread(value, len(row)) for value in (self.sub, self.div, self.mul, self.add)]
-        sub, div, mul, add = self._few
         try:
-            if self.low is not None or (not math.isfinite(sum(row)) and self.label and any(map(math.isinf, row))):
-                return super().one(row)
-            if sub is not None:
-                row = list(map(operator.sub, row, sub))
-            if div is not None:
-                row = list(map(operator.truediv, row, div))
+            if self.low is None and (math.isfinite(sum(row)) or not self.label or not any(map(math.isinf, row))):
+                return self._scaled(row)
         except (TypeError, ZeroDivisionError):
-            return super().one(row)
-        if mul is not None:
-            row = list(map(operator.mul, row, mul))
-        return row if add is None else list(map(operator.add, row, add))
+            pass
+        return super().one(row)
+
+    def _scaled(self, row: Row) -> Row:
+        for operation, values in zip(_ARITHMETIC, self._few, strict=True):
+            if values is not None:
+                row = list(map(operation, row, values))
+        return row
+
+
+_ARITHMETIC = (operator.sub, operator.truediv, operator.mul, operator.add)
 
 
 @register
@@ -170,17 +172,14 @@ class Fill(Step):
 
     def one(self, row: Row) -> Row:
         """Values of which none is missing; indicators and marks of one's own are left to `run`."""
-        if self.indicators or not (self.missing is None or (isinstance(self.missing, float) and math.isnan(self.missing))):
+        if self.indicators or not self._fills_null():
             return super().one(row)
-        found: Row = []
-        for place in self.keep:
-            value = row[place]
-            if value is None or value != value:  # noqa: PLR0124 - NaN
-                value = self.fills[place]
-            elif not self.text and (type(value) is not float or math.isinf(value)):
-                return super().one(row)
-            found.append(value)
-        return found
+        found = [self.fills[place] if (value := row[place]) is None or value != value else value for place in self.keep]  # noqa: PLR0124 - NaN
+        return found if self.text or _all_finite(found) else super().one(row)
+
+    def _fills_null(self) -> bool:
+        """Whether null is what is missing, and not a mark of one's own."""
+        return self.missing is None or (isinstance(self.missing, float) and math.isnan(self.missing))
 
     def run(self, value: Value) -> Value:
         """Columns without missing values."""
@@ -416,6 +415,10 @@ def look_up(column: Column, table: dict[Any, int], null: int, unknown: int) -> n
     if _REFUSED in {unknown, null} and (found == _REFUSED).any():
         raise refuse(_UNSEEN)
     return found
+
+
+def _all_finite(row: Row) -> bool:
+    return all(type(value) is float and not math.isinf(value) for value in row)
 
 
 def _missing_of(x: np.ndarray, missing: Any) -> np.ndarray:

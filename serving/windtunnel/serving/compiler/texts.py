@@ -99,11 +99,7 @@ def from_vectorizer(part: Any) -> Words:
 
 
 def _words(part: Any, vocabulary: dict[str, int]) -> Words:
-    own = [name for name in ("preprocessor", "tokenizer") if getattr(part, name) is not None]
-    if own or callable(part.analyzer) or callable(part.strip_accents):
-        raise ValueError(f"{type(part).__name__} with its own {', '.join(own) or 'analyzer'} has no compiler")
-    if part.analyzer == "word" and re.compile(part.token_pattern).groups > 1:
-        raise ValueError("a token_pattern with several groups has no compiler")
+    _compilable(part)
     idf = np.asarray(part.idf_, dtype=np.float64) if getattr(part, "use_idf", False) else None
     return Words(
         vocabulary=vocabulary,
@@ -120,6 +116,19 @@ def _words(part: Any, vocabulary: dict[str, int]) -> Words:
         norm=getattr(part, "norm", None),
         width=len(vocabulary),
     )
+
+
+def _compilable(part: Any) -> None:
+    """Go on only with a vectorizer that uses no function of its own.
+
+    Raises:
+        ValueError: it uses one.
+    """
+    own = [name for name in ("preprocessor", "tokenizer") if getattr(part, name) is not None]
+    if own or callable(part.analyzer) or callable(part.strip_accents):
+        raise ValueError(f"{type(part).__name__} with its own {', '.join(own) or 'analyzer'} has no compiler")
+    if part.analyzer == "word" and re.compile(part.token_pattern).groups > 1:
+        raise ValueError("a token_pattern with several groups has no compiler")
 
 
 _WIDEST_HASH = 1 << 14

@@ -119,17 +119,22 @@ class Models:
         for name, model in state["models"].items():
             engines = {v: self._loaded[entry["digest"]] for v, entry in model["versions"].items() if entry["digest"] in self._loaded}
             before = self.served.get(name)
-            queues = {}
-            for version, engine in engines.items():
-                if engine.kind == "pipeline":
-                    kept = before.queues.get(version) if before and before.engines.get(version) is engine else None
-                    queues[version] = kept or Queue(engine, self.max_age)
+            queues = self._queues(engines, before)
             usable = {**model, "versions": {v: entry for v, entry in model["versions"].items() if v in engines}}
             usable["labels"] = {label: version for label, version in model["labels"].items() if version in engines}
             served[name] = Served(name, engines, queues, Route.of(usable), self._lookup(name, model, before))
         self.served = served
         self.generation = state["generation"]
         self.on_swap()
+
+    def _queues(self, engines: Mapping[str, Engine], before: Served | None) -> dict[str, Queue]:
+        """The queues of the versions that scikit-learn answers: those that stay keep theirs."""
+        queues = {}
+        for version, engine in engines.items():
+            if engine.kind == "pipeline":
+                kept = before.queues.get(version) if before and before.engines.get(version) is engine else None
+                queues[version] = kept or Queue(engine, self.max_age)
+        return queues
 
     def _lookup(self, name: str, model: Mapping[str, Any], before: Served | None) -> Lookup | None:
         """The precomputed answers of a model; a file that cannot be read is reported, and the model answers by itself."""
