@@ -6,6 +6,7 @@ python benchmarks/ingest.py 10    # one day file of 3.37 million rows, and the 3
 import argparse
 import datetime as dt
 import json
+import random
 import resource
 import subprocess
 import sys
@@ -15,6 +16,17 @@ from pathlib import Path
 import pyarrow.csv as pa_csv
 from flights import DATA, raw
 
+RUNS = [
+    ("imports", "one"),
+    ("alone", "one"),
+    ("ingested", "one"),
+    ("read_alone", "one"),
+    ("read_alone", "dirty"),
+    ("alone", "days"),
+    ("ingested", "days"),
+]
+QUOTED = 12
+SPOILED = 0.001
 PROBLEM = Path(__file__).parent.parent / "dags" / "problems" / "flight_delays.yaml"
 
 
@@ -63,6 +75,34 @@ def ingested(folder: Path) -> int:
         return ingest(load(PROBLEM), Window(dt.date(2013, 1, 1), dt.date(2014, 1, 1)), settings, Progress()).rows
 
 
+def read_alone(folder: Path) -> int:
+    """The reader of the stage, its rows written nowhere: over clean rows (`one`), and where 0.1 % are bad (`dirty`)."""
+    from windtunnel.lifecycle.contract.problem import load
+    from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.data.sources import Piece, read
+
+    problem = load(PROBLEM)
+    return sum(chunk.rows for path in sorted(folder.glob("*.csv")) for chunk in read(problem, Piece(0, str(path)), Settings()))
+
+
+def dirty(folder: Path) -> None:
+    """The rows of `one`, one in a thousand with a cell too many, a text for a number, a stray quote, or a quote that is never closed."""
+    if (folder / "dirty").exists():
+        return
+    (folder / "dirty").mkdir()
+    pick = random.Random(0)
+    spoil = [
+        lambda line: line.rstrip("\n") + ",1\n",
+        lambda line: "x" + line,
+        lambda line: line.replace(",", ',"', 3),
+        lambda line: ",".join('"open' if i == QUOTED else cell for i, cell in enumerate(line.split(","))),
+    ]
+    with (folder / "one" / "flights_2013-01-01.csv").open() as source, (folder / "dirty" / "flights_2013-01-01.csv").open("w") as sink:
+        sink.write(next(source))
+        for line in source:
+            sink.write(pick.choice(spoil)(line) if pick.random() < SPOILED else line)
+
+
 def imports(_folder: Path) -> int:
     """What starting the process costs."""
     import pyiceberg.catalog.sql
@@ -83,8 +123,9 @@ def main() -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         print(json.dumps({"rows": rows, "cpu": used.ru_utime + used.ru_stime, "mb": used.ru_maxrss / 1024}))
         return
+    dirty(folder)
     print("| what | files | rows | CPU s | peak MB |\n|---|---|---|---|---|")
-    for what, which in (("imports", "one"), ("alone", "one"), ("ingested", "one"), ("alone", "days"), ("ingested", "days")):
+    for what, which in RUNS:
         done = subprocess.run(
             [sys.executable, __file__, str(given.times), "--child", what, which], capture_output=True, text=True, check=True
         )
