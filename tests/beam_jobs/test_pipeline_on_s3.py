@@ -50,7 +50,9 @@ def test_from_files_to_a_champion_that_mlflow_can_load(bucket, tmp_path, empty_m
     from windtunnel.beam_jobs.profile import profile
     from windtunnel.cli.main import main
     from windtunnel.lifecycle.learning.training import train
-    from windtunnel.lifecycle.record.registry import client, promote, register
+    from windtunnel.lifecycle.record.promotion import promote
+    from windtunnel.lifecycle.record.registration import register
+    from windtunnel.lifecycle.record.tracking import client
     from windtunnel.lifecycle.release.packaging import package
 
     shutil.copy(empty_mlflow, tmp_path / "mlflow.db")

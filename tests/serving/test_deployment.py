@@ -511,7 +511,7 @@ def roll(settings, monkeypatch, capsys, *more):
 
 
 def agree(server, settings, rows, version):
-    from windtunnel.lifecycle.record.registry import client
+    from windtunnel.lifecycle.record.tracking import client
 
     assert champion(settings, "flight_delays").version == version
     assert str(client(settings).get_model_version_by_alias("flight_delays", "champion").version) == version

@@ -22,7 +22,8 @@ from windtunnel.lifecycle.data.tables import open_table, table_name
 from windtunnel.lifecycle.keeping.housekeeping import housekeep
 from windtunnel.lifecycle.record.ledger import Ledger
 from windtunnel.lifecycle.record.manifest import record
-from windtunnel.lifecycle.record.registry import client, promote
+from windtunnel.lifecycle.record.promotion import promote
+from windtunnel.lifecycle.record.tracking import client
 from windtunnel.lifecycle.release.decisions import ask
 
 NOW = dt.datetime.now(dt.UTC)

@@ -9,7 +9,9 @@ from windtunnel.lifecycle.contract.errors import GateError
 from windtunnel.lifecycle.contract.problem import parse
 from windtunnel.lifecycle.contract.references import DecisionRef
 from windtunnel.lifecycle.contract.run import Run
-from windtunnel.lifecycle.record.registry import champion, promote, register
+from windtunnel.lifecycle.record.champion import champion
+from windtunnel.lifecycle.record.promotion import promote
+from windtunnel.lifecycle.record.registration import register
 from windtunnel.lifecycle.record.versions import Semantic
 from windtunnel.lifecycle.release.changes import changes_of
 

@@ -8,7 +8,7 @@ from windtunnel.lifecycle.contract.references import CandidateRef
 from windtunnel.lifecycle.data.artifacts import local_copy
 from windtunnel.lifecycle.model import bundle as bundles
 from windtunnel.lifecycle.record import versions
-from windtunnel.lifecycle.record.registry import champion, registered
+from windtunnel.lifecycle.record.champion import champion, registered
 
 __all__ = ["changes_of"]
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from windtunnel.lifecycle.contract.errors import UnavailableError, WindtunnelError
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.record.champion import Champion, champion, repair
 from windtunnel.lifecycle.record.ledger import DECISIVE, Entry, Ledger
-from windtunnel.lifecycle.record.registry import Champion, champion, repair, rollback
+from windtunnel.lifecycle.record.promotion import rollback
 from windtunnel.lifecycle.release.deployment import serve_champion
 from windtunnel.lifecycle.release.targets import target_of
 
