@@ -25,7 +25,7 @@ PROBLEM = {
     "source": {"format": "csv", "path": "{landing}/{day}.csv"},
     "columns": {"id": "int64", "age": "int64", "plan": "string", "left": "int64"},
     "features": {"numeric": ["age"], "categorical": ["plan"]},
-    "label": {"column": "left"},
+    "label": {"column": "left", "positive": {"equals": 1}},
     "keys": ["id"],
     "model": {"family": "linear"},
     "approval": {"promotion": "auto"},
@@ -37,7 +37,7 @@ def day_file(bucket, day):
     with fsspec.open(f"s3://{bucket}/in/{day}.csv", "w") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "age", "plan", "left"])
-        writer.writerows([day.day * 1000 + i, 20 + i % 40, "ab"[i % 2], int(i % 40 > 20)] for i in range(200))
+        writer.writerows([day.day * 1000 + i, 20 + i % 40, "ab"[i % 2], int((i % 40 > 20) != (i % 7 == 0))] for i in range(200))
 
 
 @pytest.mark.slow
