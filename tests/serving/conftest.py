@@ -20,8 +20,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside the tests
 
 import serving_models
-
-TOKEN = "only-for-tests"
+from serving_models import TOKEN
 
 
 class Server:

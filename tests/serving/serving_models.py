@@ -20,6 +20,8 @@ from windtunnel.lifecycle.model import answers, bundle
 from windtunnel.serving.base.batch import from_rows
 from windtunnel.serving.compiler.frame import frame_of
 
+TOKEN = "only-for-tests"
+
 NUMERIC = ["dep_delay", "sched_dep_time", "distance", "month"]
 CATEGORICAL = ["carrier", "origin", "dest"]
 TYPES = {"dep_delay": "float64", "sched_dep_time": "int64", "distance": "int64", "month": "int64"}

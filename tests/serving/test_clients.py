@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TOKEN
+from serving_models import TOKEN
 
 from windtunnel.serving.compiler.engine import Engine
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import TOKEN
+from serving_models import TOKEN
 
 from windtunnel.lifecycle.release.manifests import kserve_manifest, label_value, plain_manifests, resource_name
 
