@@ -63,10 +63,10 @@ class World:
 
     def ask(self, rows, at, *, version="1", scores=None, seconds=(0.002,), route="champion", shadow=False, drop=(), change=None, log=True):
         """An answer to each row, one request each; without `scores` every answer is right."""
-        from windtunnel.serving.routing.ship import rows_of
+        from windtunnel.serving.routing.entries import Entries
 
         truth = label_of(self.problem, rows).to_pylist()
-        entries = []
+        logged = Entries()
         for index, row in enumerate(rows.drop_columns([DAY]).to_pylist()):
             score = (0.9 if truth[index] else 0.1) if scores is None else scores[index]
             sent = {name: value for name, value in row.items() if name not in drop and name != self.problem.label.column}
@@ -81,7 +81,8 @@ class World:
                 "inputs": [sent | (change or {})],
                 "answers": [{"prediction": "1" if score >= 0.5 else "0", "score": score}],
             }
-            entries += list(rows_of(entry | ({"shadow": True} if shadow else {})))
+            logged.add(entry | ({"shadow": True} if shadow else {}))
+        entries = logged.table().to_pylist()
         if log:
             self.log(entries)
         return entries

@@ -210,7 +210,8 @@ class StageConformance:
     @ROWS
     def test_killed_half_way_and_run_again_it_leaves_the_same(self, row, shop, killed_shop):
         assert shop.touched[row.name] > 0
-        assert essence(killed_shop.first[row.name], MEASURED) == essence(shop.first[row.name], MEASURED)
+        without = MEASURED | {"fingerprint"} if row.name == "predict" else MEASURED  # its rows name the model by its digest
+        assert essence(killed_shop.first[row.name], without) == essence(shop.first[row.name], without)
 
     def test_what_can_be_replayed_is_the_same_again(self, shop):
         from windtunnel.cli.record.replay import replay

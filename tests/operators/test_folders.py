@@ -13,7 +13,7 @@ from windtunnel.operators.dags import folders
 
 DAGS = Path(__file__).parents[2] / "dags"
 VALUES = yaml.safe_load((DAGS / "problems" / "flight_delays.yaml").read_text(encoding="utf-8"))
-OURS = {"flight_delays", "flight_delays_monitoring", "flight_delays_feedback"}
+OURS = {"flight_delays", "flight_delays_monitoring", "flight_delays_feedback", "windtunnel_maintenance"}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -388,14 +389,17 @@ def test_what_the_monitor_sees_reaches_the_notifiers(home, problem, tmp_path, mo
 
 
 def test_a_killed_task_takes_its_processes_along(problem):
-    import subprocess
-
-    import psutil
-
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    ProfileOperator(task_id="profile", problem=problem, snapshot=None).on_kill()
-    assert not psutil.pid_exists(child.pid)
-    child.wait()
+    """In a process of its own: every child of it ends."""
+    code = (
+        "import json, psutil, subprocess, sys\n"
+        "from windtunnel.operators import ProfileOperator\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "ProfileOperator(task_id='profile', problem=json.loads(sys.argv[1]), snapshot=None).on_kill()\n"
+        "print(psutil.pid_exists(child.pid))\n"
+    )
+    plain = json.dumps(problem.model_dump(mode="json", by_alias=True, exclude_none=True))
+    done = subprocess.run([sys.executable, "-c", code, plain], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_a_stage_of_ones_own_says_its_row(home, problem):

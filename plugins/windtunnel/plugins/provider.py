@@ -47,7 +47,7 @@ _CONNECTION: dict[str, Any] = {
 def get_provider_info() -> dict[str, Any]:
     """Airflow's provider metadata (schema ``provider_info.schema.json``)."""
     version = metadata.version("windtunnel")
-    modules = [row.module for row in STAGES] + ["windtunnel.operators.stages.retrain"]
+    modules = [row.module for row in STAGES] + ["windtunnel.operators.stages.retrain", "windtunnel.operators.dags.housekeeping"]
     return {
         "package-name": "windtunnel",
         "name": _LABEL,
