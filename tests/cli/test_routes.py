@@ -42,8 +42,10 @@ def test_an_experiment_from_its_start_to_its_end(served, capsys):
     found = json.loads(capsys.readouterr().out)
     assert {arm["arm"]: arm["weight"] for arm in found["arms"]} == {"champion": 1.0, "canary": 1.0}
     assert "not decided yet" in found["text"]
+    models = _helper("serving_models")
+    unknown = dict.fromkeys([*models.NUMERIC, *models.CATEGORICAL])
     for number in range(20):
-        served.predict([{"dep_delay": 3.0, "tailnum": f"N{number}"}])
+        served.predict([unknown | {"dep_delay": 3.0, "tailnum": f"N{number}"}])
     served.call("/v2/models/flight_delays/rewards", {"1/champion": {"count": 500, "total": 300}, "2/canary": {"count": 500, "total": 400}})
     assert main(["routes", "flight_delays"]) == 0
     text = capsys.readouterr().out
