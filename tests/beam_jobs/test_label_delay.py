@@ -118,7 +118,7 @@ def test_models_are_judged_by_labels_that_were_known(place):
 def test_a_delay_that_leaves_nothing_is_refused():
     with pytest.raises(ProblemError, match="no label of a window of 14 days would be known"):
         make(14)
-    with pytest.raises(ProblemError, match="delay_days needs event_time"):
+    with pytest.raises(ProblemError, match=r"label\.delay_days: needs event_time"):
         make(source={"format": "csv", "path": "{landing}/all.csv"})
 
 

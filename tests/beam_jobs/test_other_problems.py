@@ -226,7 +226,7 @@ def test_a_search_space_that_is_none_is_named(churn, settings):
     ("model", "says"),
     [
         ({"family": "isolation_forest"}, "cannot learn a task of 'binary'"),
-        ({"family": "linear", "parameters": {"speed": 1}}, "LogisticRegression has no parameters"),
+        ({"family": "linear", "parameters": {"speed": 1}}, "'speed' is not a parameter of LogisticRegression"),
         ({"estimator": "nowhere:model"}, "model.estimator names 'nowhere:model'"),
     ],
 )

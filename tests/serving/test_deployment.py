@@ -354,7 +354,7 @@ def test_a_canary_whose_answers_are_worth_less_is_taken_out(champion_served, sta
 def test_a_server_that_dies_while_a_canary_bakes_is_reported_and_the_retry_finishes(champion_served, stages, rows, monkeypatch):
     monkeypatch.setattr("windtunnel.lifecycle.release.targets.calls.PAUSE", 0.01)
     server, settings = champion_served
-    problem = canary_of(bake_seconds=4.0)
+    problem = canary_of(bake_seconds=4.0, canary_without_evidence=True)
     second = stages.candidate(1, cutoff="2013-04-02")
     version = stages.version(problem, second, settings)
     package(problem, second, settings)
@@ -409,7 +409,7 @@ def test_further_places_and_manifests_follow_the_promotion(settings, stages, tmp
         "manifests written",
     ]
     written = tmp_path / "artifacts" / "flight_delays" / "manifests" / version.version
-    assert sorted(path.name for path in written.iterdir()) == ["kserve.yaml", "sagemaker.json"]
+    assert sorted(path.name for path in written.iterdir()) == ["kserve.yaml", "kubernetes.yaml", "sagemaker.json"]
 
 
 def test_a_place_that_is_none_is_named_first_and_one_that_is_down_is_tried_again(settings, stages, tmp_path, monkeypatch):

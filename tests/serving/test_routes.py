@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_documentation_has_the_table():
     text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-    assert markdown() == text.split("-->\n", 1)[1].split("\n<!-- /routes", 1)[0]
+    assert markdown() == text.split("<!-- routes:", 1)[1].split("-->\n", 1)[1].split("\n<!-- /routes", 1)[0]
 
 
 def test_each_row_is_answered_one_way_and_has_a_name_of_its_own():

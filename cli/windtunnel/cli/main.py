@@ -70,13 +70,17 @@ def _run(parsed: argparse.Namespace) -> int:
     command = COMMANDS[parsed.command]
     try:
         with _output(command, parsed):
-            return int(importlib.import_module(command.module).run(parsed))
+            status = int(importlib.import_module(command.module).run(parsed))
+            sys.stdout.flush()  # a reader that has left is noticed here and not when the interpreter ends
+            return status
     except WindtunnelError as error:
         print(f"windtunnel {parsed.command}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        with contextlib.suppress(OSError):  # what is still buffered has no reader either
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the process ends
+        with contextlib.suppress(OSError):  # what is still buffered has no reader either; the interpreter flushes it at its end
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
         return 0
     except KeyboardInterrupt:
         return 130

@@ -90,7 +90,10 @@ class Traffic:
         row: dict[str, Any] = {}
         for name, kind in self._problem.columns.items():
             value = flight.get(name, "")
-            if name in _LEAKS or value in {"", "NA"}:
+            if name in _LEAKS:
+                continue
+            if value in {"", "NA"}:  # a null is sent: an absent column is refused
+                row[name] = None
                 continue
             row[name] = value if kind == "string" else float(value) if kind.startswith("float") else int(float(value))
         return row

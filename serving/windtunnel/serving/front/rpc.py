@@ -170,18 +170,24 @@ class _Servicer:
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Answers for tensors as they come; an error is one request's, and the stream goes on."""
         metadata = _metadata(context)
-        async for request in requests:
-            began = time.perf_counter()
+        try:
+            async for request in requests:
+                yield await self._streamed(request, metadata)
+        except DecodeError as error:  # a stream's messages are parsed as they come, outside of what grpc answers for itself
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the stream holds bytes that are no ModelInferRequest: {error}")
 
-            async def work(_: Caller, request: Any = request, began: float = began) -> Any:
-                return await self._infer(request, metadata, began)
+    async def _streamed(self, request: Any, metadata: Any) -> Any:
+        """The answer to one request of a stream."""
+        began = time.perf_counter()
 
-            status, answer = await self._safely(metadata, request.model_name, work, admin=False)
-            self._ended(request.model_name, status)
-            if status == _OK:
-                yield pb.ModelStreamInferResponse(infer_response=answer)
-            else:
-                yield pb.ModelStreamInferResponse(error_message=answer, infer_response=pb.ModelInferResponse(id=request.id))
+        async def work(_: Caller) -> Any:
+            return await self._infer(request, metadata, began)
+
+        status, answer = await self._safely(metadata, request.model_name, work, admin=False)
+        self._ended(request.model_name, status)
+        if status == _OK:
+            return pb.ModelStreamInferResponse(infer_response=answer)
+        return pb.ModelStreamInferResponse(error_message=answer, infer_response=pb.ModelInferResponse(id=request.id))
 
     async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         """A model's metadata as a configuration, as Triton's clients ask for it."""
