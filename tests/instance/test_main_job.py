@@ -203,7 +203,7 @@ def test_a_person_is_asked_and_the_answer_is_in_the_ledger(instance, api, demo):
     assert "candidate" in asked["body"]
     assert "The whole report" in asked["body"]
     time.sleep(3)  # as a person would: Airflow kills a task that is answered while its first process is still leaving
-    api.call(path, {"chosen_options": ["Reject"], "params_input": {}}, method="PATCH")
+    api.call(path, {"chosen_options": ["Reject"], "params_input": {"comment": "not before the holidays"}}, method="PATCH")
     assert wait(api, run_id) == "success"
     states = {task["task_id"]: task["state"] for task in api.tasks(DAG, run_id)}
     assert (states["approve"], states["register"], states["deploy"]) == ("success", "skipped", "skipped")
