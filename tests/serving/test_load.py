@@ -120,15 +120,11 @@ def test_swaps_kills_and_a_full_disk_under_load(small_disk, serve, bundles, rows
                 time.sleep(4.0)  # until it serves again: a swap waits for every worker that is alive
             elif step % 6 == 0 and small_disk is not None:
                 ballast = small_disk / "ballast"
-                with ballast.open("wb") as file:
-                    try:
-                        while True:
-                            file.write(b"0" * 65536)
-                            file.flush()
-                    except OSError:
-                        pass
+                with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:  # large requests may have filled it already
+                    while True:
+                        file.write(b"0" * 65536)
                 time.sleep(1.0)
-                ballast.unlink()
+                ballast.unlink(missing_ok=True)
     finally:
         stop.set()
         for thread in asking:
