@@ -5,16 +5,13 @@ makes batches must be annotated with ``Iterable[pa.RecordBatch]`` so that Beam u
 without writing it out.
 """
 
-from collections.abc import Iterable, Sequence
-
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.ipc
 from apache_beam import coders
 
 from windtunnel.lifecycle.data.parquet import BATCH_ROWS, RowGroup, expand, open_parquet, read_row_group, row_groups
 
-__all__ = ["BATCH_ROWS", "ReadRowGroups", "RecordBatchCoder", "RowGroup", "expand", "open_parquet", "read_row_group", "row_groups"]
+__all__ = ["BATCH_ROWS", "RecordBatchCoder", "RowGroup", "expand", "open_parquet", "read_row_group", "row_groups"]
 
 
 class RecordBatchCoder(coders.Coder):
@@ -46,15 +43,3 @@ class RecordBatchCoder(coders.Coder):
 
 
 coders.registry.register_coder(pa.RecordBatch, RecordBatchCoder)
-
-
-class ReadRowGroups(beam.DoFn):
-    """References to record batches; fuses with the step that follows."""
-
-    def __init__(self, columns: Sequence[str] | None = None, dictionary: Sequence[str] = ()) -> None:
-        self._columns = columns
-        self._dictionary = tuple(dictionary)
-
-    def process(self, element: RowGroup) -> Iterable[pa.RecordBatch]:
-        """The batches of one reference."""
-        yield from read_row_group(element, self._columns, dictionary=self._dictionary)

@@ -1,7 +1,6 @@
 """What a problem's DAGs are told of Airflow's own options: schedules, time-outs, access, deadlines."""
 
 import datetime as dt
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from pydantic import ValidationError
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.naming import did_you_mean
 from windtunnel.lifecycle.contract.problem import AssetSchedule, DagOptions, Problem
 from windtunnel.operators.telling.events import asset
 from windtunnel.operators.timetable import ClosedHistoryTimetable
@@ -33,9 +33,8 @@ def check_defaults(defaults: Mapping[str, Any]) -> None:
     allowed = sorted({"timezone", *DagOptions.model_fields})
     for name in defaults:
         if name not in allowed:
-            alike = difflib.get_close_matches(name, allowed, n=1)
-            guess = f"did you mean {alike[0]!r}? " if alike else ""
-            raise ConfigurationError(f"register_problems takes no {name!r}", hint=f"{guess}allowed: {', '.join(allowed)}")
+            hint = f"{did_you_mean(name, allowed)} allowed: {', '.join(allowed)}".lstrip()
+            raise ConfigurationError(f"register_problems takes no {name!r}", hint=hint)
     try:
         DagOptions.model_validate({name: value for name, value in defaults.items() if name != "timezone"})
         ZoneInfo(defaults.get("timezone", "UTC"))

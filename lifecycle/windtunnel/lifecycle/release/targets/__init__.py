@@ -7,7 +7,7 @@ from windtunnel.lifecycle.release.targets.base import Lookups, Router, Target, l
 from windtunnel.lifecycle.release.targets.directory import DirectoryTarget
 from windtunnel.lifecycle.release.targets.endpoint import EndpointTarget
 from windtunnel.lifecycle.release.targets.registry import MlflowTarget
-from windtunnel.lifecycle.release.targets.server import ARM_COLUMNS, ServerTarget, server_of_environment
+from windtunnel.lifecycle.release.targets.server import ARM_COLUMNS, ServerTarget
 
 __all__ = [
     "ARM_COLUMNS",
@@ -20,6 +20,5 @@ __all__ = [
     "Target",
     "lookups",
     "router",
-    "server_of_environment",
     "target_of",
 ]

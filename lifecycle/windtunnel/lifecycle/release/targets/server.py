@@ -1,8 +1,6 @@
 """A Windtunnel model server as a target."""
 
-import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -12,7 +10,7 @@ from windtunnel.lifecycle.contract.seams.targets import LOOKUPS, ROUTES
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.release.targets.calls import ATTEMPTS, Caller
 
-__all__ = ["ARM_COLUMNS", "ServerTarget", "server_of_environment", "server_target"]
+__all__ = ["ARM_COLUMNS", "ServerTarget", "server_target"]
 
 ARM_COLUMNS = ("version", "arm", "weight", "requests", "errors", "refused", "mean_ms", "judged", "worth", "low", "high", "p")
 """What `ServerTarget.overview` says of an arm.
@@ -20,12 +18,6 @@ ARM_COLUMNS = ("version", "arm", "weight", "requests", "errors", "refused", "mea
 ``judged`` answers have a known truth, ``worth`` is their mean reward, which lies between ``low`` and ``high`` at all times with a
 probability of 95 % (or the experiment's own level), and ``p`` is an always-valid p-value of being worth the same as the reference.
 """
-
-
-def server_of_environment(settings: Settings) -> Settings:
-    """Settings with the server that ``WINDTUNNEL_SERVER_URL`` and ``WINDTUNNEL_TOKEN`` name, as ``windtunnel env`` exports them."""
-    url, token = os.environ.get("WINDTUNNEL_SERVER_URL", ""), os.environ.get("WINDTUNNEL_TOKEN", "")
-    return dataclasses.replace(settings, server_url=url or settings.server_url, server_token=settings.server_token or token)
 
 
 def server_target(url: str, _settings: Settings, token: str) -> "ServerTarget":
