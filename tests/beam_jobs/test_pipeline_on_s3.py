@@ -85,8 +85,8 @@ def test_from_files_to_a_champion_that_mlflow_can_load(bucket, tmp_path, empty_m
     import mlflow
 
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    mlflow.set_tracking_uri(settings.tracking_uri)
-    mlflow.set_registry_uri(settings.tracking_uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", settings.tracking_uri)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", settings.tracking_uri)
     rows = pd.DataFrame({"age": [21, 55], "plan": ["a", "b"]})
     generic = mlflow.pyfunc.load_model("models:/churn@champion")
     own = mlflow.sklearn.load_model("models:/churn@champion")

@@ -169,13 +169,12 @@ def replace_days(
     from pyiceberg.exceptions import CommitFailedException, ValidationException
 
     for attempt in range(ATTEMPTS):
-        with reaching(name):
-            table = catalog(settings).load_table(name)
-        old, new = _changes(table, days, among)
-        if not old and not new:
-            return _newest(table)
         try:
             with reaching(name):
+                table = catalog(settings).load_table(name)
+                old, new = _changes(table, days, among)
+                if not old and not new:
+                    return _newest(table)
                 _commit(table, old, new, properties or {})
         except (CommitFailedException, ValidationException):
             log.info("table %s: somebody else committed first; looking again", name)

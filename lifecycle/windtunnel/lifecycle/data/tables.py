@@ -83,22 +83,27 @@ def open_table(settings: Settings, name: str, schema: pa.Schema) -> "Table":
     Raises:
         SchemaMismatchError: a column of the table has another type.
     """
-    from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+    from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, TableAlreadyExistsError
 
     place = catalog(settings)
     for attempt in range(ATTEMPTS):
-        try:
-            with reaching(name):
-                return _grown(place.load_table(name), schema)
-        except NoSuchTableError:
-            with contextlib.suppress(TableAlreadyExistsError, NamespaceAlreadyExistsError), reaching(name):
-                _create(place, name, schema)
-        except CommitFailedException:
-            pause(attempt)
+        # Whoever loses the race for making or growing it sees what the winner made the next time round.
+        with contextlib.suppress(CommitFailedException, NamespaceAlreadyExistsError, TableAlreadyExistsError), reaching(name):
+            return _grown(_opened(place, name, schema), schema)
+        pause(attempt)
     raise ConflictError(f"table {name} is being changed by others all the time", table=name)
 
 
-def _create(place: "Catalog", name: str, schema: pa.Schema) -> None:
+def _opened(place: "Catalog", name: str, schema: pa.Schema) -> "Table":
+    from pyiceberg.exceptions import NoSuchTableError
+
+    try:
+        return place.load_table(name)
+    except NoSuchTableError:
+        return _create(place, name, schema)
+
+
+def _create(place: "Catalog", name: str, schema: pa.Schema) -> "Table":
     from pyiceberg.partitioning import PartitionField, PartitionSpec
     from pyiceberg.schema import Schema
     from pyiceberg.transforms import IdentityTransform
@@ -109,7 +114,7 @@ def _create(place: "Catalog", name: str, schema: pa.Schema) -> None:
     typed = Schema(*columns)
     field = PartitionField(typed.find_field(DAY).field_id, 1000, IdentityTransform(), DAY)
     mapping = {_NAME_MAPPING: typed.name_mapping.model_dump_json()}
-    place.create_table(name, typed, partition_spec=PartitionSpec(field), properties={**_PROPERTIES, **mapping})
+    return place.create_table(name, typed, partition_spec=PartitionSpec(field), properties={**_PROPERTIES, **mapping})
 
 
 def _grown(table: "Table", schema: pa.Schema) -> "Table":
