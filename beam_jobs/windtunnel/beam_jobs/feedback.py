@@ -133,7 +133,7 @@ class _JoinDay(beam.DoFn):
 
     def process(self, element: _Task) -> None:
         """One day."""
-        assert self.results is not None  # noqa: S101 - set before the pipeline is made
+        assert self.results is not None  # set before the pipeline is made
         with self.results.reporting(element.day, f"the answers of {element.day}"):
             self.results.put(element.day, self._day(element))
 

@@ -135,7 +135,7 @@ def main(run: Callable[[dict[str, Any], Progress], dict[str, Any]], arguments: l
         text = sys.stdin.read() if given.spec == "-" else Path(given.spec).read_text(encoding="utf-8")
         result = run(json.loads(text), Progress())
     except WindtunnelError as error:
-        log.error("%s", error)  # noqa: TRY400 - a person reads the message; the trace says nothing more
+        log.error("%s", error)  # a person reads the message; the trace says nothing more
         result = {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint, "details": error.details}}
         code = 1
     body = json.dumps(result, indent=None if given.result else 2, default=str)

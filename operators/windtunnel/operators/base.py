@@ -155,7 +155,7 @@ class Staged:
         name = str(self.task_id)  # type: ignore[attr-defined]
         return name if index is None or index < 0 else f"{name}.{index}"
 
-    def extra_inputs(self, context: "Context") -> dict[str, Any]:  # noqa: ARG002 - stages that have some look into it
+    def extra_inputs(self, context: "Context") -> dict[str, Any]:  # stages that have some look into it
         """What the output depends on besides the templated fields, the problem and the code."""
         return {}
 
@@ -170,7 +170,7 @@ class Staged:
         for child in alive:
             child.kill()
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002 - the provider's signature
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":
         """The datasets that the stage read and wrote; asked for by Airflow's OpenLineage provider where it is on."""
         from windtunnel.operators.telling.openlineage import lineage_of
 
@@ -201,7 +201,7 @@ class StageOperator(Staged, BaseOperator):
         self.link = ""
         self.result = None
 
-    def run_stage(self, context: "Context", work: RunContext) -> "Reference":  # noqa: ARG002 - stages that need it look into it
+    def run_stage(self, context: "Context", work: RunContext) -> "Reference":  # stages that need it look into it
         """Do the stage's work and answer the reference that the next stage needs.
 
         `execute` calls it in the task's own process, with templated fields rendered. Set ``self.link`` as soon as there is something to
@@ -216,7 +216,7 @@ class StageOperator(Staged, BaseOperator):
             work = self.begin(context)
             reference = self.run_stage(context, work)
         except WindtunnelError as error:
-            self.log.error("%s", error)  # noqa: TRY400 - Airflow logs the trace when it is raised again
+            self.log.error("%s", error)  # Airflow logs the trace when it is raised again
             raise
         return self.finish(context, work, reference)
 

@@ -33,9 +33,9 @@ class WindtunnelPlugin(AirflowPlugin):
     """What Airflow's UI shows of Windtunnel."""
 
     name = "windtunnel"
-    fastapi_apps: list[Any] = [{"app": _Pages(), "url_prefix": PREFIX, "name": "Windtunnel"}]  # noqa: RUF012 - as the base class declares it
-    timetables: list[Any] = [ClosedHistoryTimetable]  # noqa: RUF012
-    external_views: list[Any] = [  # noqa: RUF012
+    fastapi_apps: list[Any] = [{"app": _Pages(), "url_prefix": PREFIX, "name": "Windtunnel"}]  # as the base class declares it
+    timetables: list[Any] = [ClosedHistoryTimetable]
+    external_views: list[Any] = [
         {"name": "Models", "href": f"{PREFIX}/", "destination": "nav", "category": "browse", "url_route": "windtunnel"},
         {"name": "Model", "href": f"{PREFIX}/models/{{DAG_ID}}", "destination": "dag", "url_route": "windtunnel-model"},
     ]

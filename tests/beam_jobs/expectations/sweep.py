@@ -149,7 +149,7 @@ def case(seed: int, count: int = 12) -> Case:
     return Case(stored, asked(chance, rows, count), form, chance.randint(1, 5), chance.choice([2, 3]), chance.choice([2, 1000]))
 
 
-def _condition(chance: random.Random, rows: pa.Table) -> dict[str, Any]:  # noqa: PLR0911 - one a form
+def _condition(chance: random.Random, rows: pa.Table) -> dict[str, Any]:
     name = chance.choice(rows.column_names)
     draw = _Draw(chance, rows)
     value = draw.value(name)
@@ -264,7 +264,7 @@ def _quantiles(draw: _Draw, column: str) -> dict[str, Any]:
 
 
 def _kl(draw: _Draw, column: str) -> dict[str, Any]:
-    values = [v for v in dict.fromkeys(draw.plain(column) for _ in range(4)) if v == v]  # noqa: PLR0124 - NaN is not itself
+    values = [v for v in dict.fromkeys(draw.plain(column) for _ in range(4)) if v == v]  # NaN is not itself
     if draw.chance.random() < 0.5:
         part = {"values": values, "weights": [1 / len(values)] * len(values)} if values else {"values": ["a"], "weights": [1.0]}
     else:

@@ -19,7 +19,7 @@ from sweep_steps import Steps
 class Maker(Steps):
     """One case: its tables and its transformer."""
 
-    def numeric(self):  # noqa: PLR0911 - one return a kind of chain
+    def numeric(self):
         """Something for columns of numbers."""
         route = self.random.integers(9)
         if route <= 1:

@@ -175,7 +175,7 @@ class CountRows(beam.DoFn):
 
     def _add(self, batch: pa.RecordBatch, ordinal: int, offset: int) -> None:
         plan, count = self._plan, self._count
-        assert count is not None  # noqa: S101 - Beam calls start_bundle first
+        assert count is not None  # Beam calls start_bundle first
         label = label_of(plan.problem, batch, plan.end)
         labelled = pc.is_valid(label).to_numpy(zero_copy_only=False)
         judged = labelled if plan.everything else labelled & split_of(plan.problem, batch, plan.end)

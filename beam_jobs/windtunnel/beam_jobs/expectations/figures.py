@@ -134,7 +134,7 @@ def _plain(values: pa.Array, column: pa.Array) -> pd.Series:
 def _by_order(counts: pd.Series, total: int) -> float:
     """The share of labels that one threshold on a number with many values tells."""
     table = counts.unstack("label", fill_value=0)  # noqa: PD010 - a series has no pivot_table
-    if table.shape[1] != 2 or not pd.api.types.is_numeric_dtype(table.index.dtype):  # noqa: PLR2004 - two classes
+    if table.shape[1] != 2 or not pd.api.types.is_numeric_dtype(table.index.dtype):  # two classes
         return 0.0
     table = table.sort_index()
     first, second = (np.concatenate([[0], np.cumsum(table.iloc[:, i].to_numpy())]) for i in (0, 1))

@@ -53,7 +53,7 @@ def suspicious_labels(features: Any, labels: npt.NDArray[Any], *, folds: int = 5
         raise ConfigurationError("label errors need the extra `labels`", hint="pip install 'windtunnel[labels]'") from error
     classes, codes = np.unique(labels, return_inverse=True)
     counts = np.bincount(codes)
-    if len(classes) < 2 or counts.min() < folds:  # noqa: PLR2004
+    if len(classes) < 2 or counts.min() < folds:
         raise ConfigurationError(f"label errors need two classes of at least {folds} rows each but there are {counts.tolist()}")
     probabilities = _out_of_fold(features, codes, folds, seed)
     quality = get_label_quality_scores(codes, probabilities)

@@ -157,7 +157,7 @@ def _got(details: Mapping[str, Any]) -> str:
         share = f" ({percent:.3g} %)" if isinstance(percent, int | float) else ""
         return f"{details['unexpected_count']:,} of {details.get('element_count', 0):,} rows are not so{share}{such}"
     text = json.dumps(details.get("observed_value"), default=str, ensure_ascii=False)
-    return f"observed {text if len(text) <= 200 else text[:197] + '...'}"  # noqa: PLR2004
+    return f"observed {text if len(text) <= 200 else text[:197] + '...'}"
 
 
 def _exception(entry: Mapping[str, Any]) -> str:

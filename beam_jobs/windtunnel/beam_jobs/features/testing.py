@@ -33,7 +33,7 @@ _ADDRESSES = ("_stop_words_id", "_metadata_request")
 """Attributes that hold a place in memory, which is never the same, or the estimator itself."""
 
 
-def assert_same_fit(ours: Any, theirs: Any, *, tolerance: float = TOLERANCE, where: str = "fitted") -> None:  # noqa: PLR0911, PLR0912 - one branch a kind of value
+def assert_same_fit(ours: Any, theirs: Any, *, tolerance: float = TOLERANCE, where: str = "fitted") -> None:  # noqa: PLR0912 - one branch a kind of value
     """Fail unless two fitted objects are of the same class with the same attributes, all the way down.
 
     Args:
@@ -109,7 +109,7 @@ def _same_array(ours: Any, theirs: np.ndarray, tolerance: float, where: str) -> 
     _check(isinstance(ours, np.ndarray) and ours.shape == theirs.shape, f"{where} (shape)", getattr(ours, "shape", ours), theirs.shape)
     _check(ours.dtype == theirs.dtype or ours.dtype.kind == theirs.dtype.kind == "U", f"{where} (type)", ours.dtype, theirs.dtype)
     if theirs.dtype.kind == "f":
-        loose = max(tolerance, 1e-6) if theirs.dtype.itemsize < 8 else tolerance  # noqa: PLR2004 - float32 holds seven digits
+        loose = max(tolerance, 1e-6) if theirs.dtype.itemsize < 8 else tolerance  # float32 holds seven digits
         with np.errstate(invalid="ignore"):
             same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs)) | (np.abs(ours - theirs) <= loose * np.maximum(1, np.abs(theirs)))
         if not same.all():
@@ -176,7 +176,7 @@ class AccumulatorConformance:
                 for a, b in ((start, middle), (middle, end)):
                     if b > a:
                         part.accumulate(x.iloc[a:b] if hasattr(x, "iloc") else x[a:b], y[a:b])
-            parts.append(pickle.loads(pickle.dumps(part)) if pickled else part)  # noqa: S301 - made in the line before
+            parts.append(pickle.loads(pickle.dumps(part)) if pickled else part)  # made in the line before
         first = parts[0]
         for part in parts[1:]:
             first.merge(part)

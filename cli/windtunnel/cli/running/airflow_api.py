@@ -30,7 +30,7 @@ def call(url: str, body: Any = None, *, token: str = "", method: str = "", timeo
             return json.load(answer)
     except urllib.error.HTTPError as error:
         words = error.read().decode(errors="replace")[:500]
-        kind = ConfigurationError if _CLIENT_ERROR <= error.code < 500 else UnavailableError  # noqa: PLR2004
+        kind = ConfigurationError if _CLIENT_ERROR <= error.code < 500 else UnavailableError
         raise kind(f"{url} answers {error.code}: {words}", status=error.code) from error
     except (OSError, ValueError) as error:
         raise UnavailableError(f"{url} does not answer: {error}") from error

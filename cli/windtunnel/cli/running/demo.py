@@ -83,7 +83,7 @@ def _first_version(api: "AirflowApi", instance: "Instance", say: Any, timeout: f
     from windtunnel.lifecycle.record.champion import champion
 
     newest = _problem(instance).windows.history_end
-    assert newest is not None  # noqa: S101 - the demo's history is closed
+    assert newest is not None  # the demo's history is closed
     present = champion(instance.settings(), DAG)
     if present is not None and present.cutoff >= newest.isoformat():
         raise ConfigurationError(
@@ -207,7 +207,7 @@ def _ask(server: str, token: str, landing: Path, end: str) -> dict[str, Any]:
         **outputs,
         "version": answered.get("model_version"),
         "flight": {name: flight[name] for name in names},
-        "truth": {"arr_delay": flight["arr_delay"], "late": float(flight["arr_delay"]) > 15},  # noqa: PLR2004 - the problem's label
+        "truth": {"arr_delay": flight["arr_delay"], "late": float(flight["arr_delay"]) > 15},  # the problem's label
     }
 
 
@@ -216,7 +216,7 @@ def _flight(landing: Path, end: str) -> dict[str, str]:
     newest = max(path for path in landing.glob("flights_*.csv") if path.stem.removeprefix("flights_") < end)
     with newest.open(encoding="utf-8", newline="") as file:
         flights = [row for row in csv.DictReader(file) if row["arr_delay"] != "NA"]
-    return next((row for row in flights if float(row["dep_delay"]) > 30), flights[0])  # noqa: PLR2004
+    return next((row for row in flights if float(row["dep_delay"]) > 30), flights[0])
 
 
 def _typed(value: str, datatype: str) -> Any:

@@ -64,7 +64,7 @@ def code_version() -> str:
     return metadata.version("windtunnel")
 
 
-def _plain(value: Any) -> Any:  # noqa: PLR0911 - one return a kind of value
+def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return _plain(value.value)
     if value is None or isinstance(value, str | bool | int):

@@ -70,7 +70,7 @@ def _opened(kind: str, uri: str, warehouse: str) -> "Catalog":
 
 def pause(attempt: int) -> None:
     """Wait for a random moment, longer with each attempt, so that contenders for one table do not meet again."""
-    time.sleep(random.uniform(0.02, min(0.1 * (attempt + 1), 1.0)))  # noqa: S311 - hides nothing
+    time.sleep(random.uniform(0.02, min(0.1 * (attempt + 1), 1.0)))  # hides nothing
 
 
 @contextlib.contextmanager

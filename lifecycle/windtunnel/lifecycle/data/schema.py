@@ -58,7 +58,7 @@ def pinnable(kind: pa.DataType) -> str | None:
     """
     if pa.types.is_dictionary(kind):
         return pinnable(kind.value_type)
-    small = pa.types.is_integer(kind) and (kind.bit_width < 32 or kind == pa.int32())  # noqa: PLR2004 - bits
+    small = pa.types.is_integer(kind) and (kind.bit_width < 32 or kind == pa.int32())  # bits
     names = {
         "bool": pa.types.is_boolean(kind),
         "int32": small,

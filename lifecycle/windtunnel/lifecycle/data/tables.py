@@ -139,7 +139,7 @@ def _iceberg_type(kind: pa.DataType) -> "IcebergType":
         return _iceberg_type(kind.value_type)
     if pa.types.is_decimal(kind):
         return types.DecimalType(kind.precision, kind.scale)
-    wide = pa.types.is_integer(kind) and (kind.bit_width > 32 or kind == pa.uint32())  # noqa: PLR2004 - bits
+    wide = pa.types.is_integer(kind) and (kind.bit_width > 32 or kind == pa.uint32())  # bits
     families: list[tuple[bool, type[IcebergType]]] = [
         (wide, types.LongType),
         (pa.types.is_integer(kind), types.IntegerType),

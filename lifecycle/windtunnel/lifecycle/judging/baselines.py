@@ -308,7 +308,7 @@ def _linear(problem: Problem, bundle: Bundle, rows: pa.Table, truth: np.ndarray,
     steps += [(f"text_{name}", TfidfVectorizer(max_features=1000), name) for name in texts]
     regression = problem.task == "regression"
     model = Ridge() if regression else LogisticRegression(max_iter=200)
-    if not regression and len(np.unique(truth)) < 2:  # noqa: PLR2004 - nothing to tell apart
+    if not regression and len(np.unique(truth)) < 2:  # nothing to tell apart
         raise DataError("the baseline 'logistic' saw training rows of one class only", hint="widen the window")
     pipeline = Pipeline([("columns", ColumnTransformer(steps)), ("model", model)]).fit(frame, truth)
     classes = () if regression else tuple(int(value) for value in model.classes_)

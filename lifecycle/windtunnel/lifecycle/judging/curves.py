@@ -57,7 +57,7 @@ class Curve(NamedTuple):
     def auc_variance(self) -> float:
         """DeLong's variance of the AUC."""
         total_n, total_p = float(self.negatives.sum()), float(self.positives.sum())
-        if total_n < 2 or total_p < 2:  # noqa: PLR2004 - a variance needs two
+        if total_n < 2 or total_p < 2:  # a variance needs two
             return math.nan
         auc = self.auc
         above = total_p - np.cumsum(self.positives)
@@ -167,7 +167,7 @@ class Scores:
         return float((self.counts[0].astype(float) * self.counts[1]).sum() / (2 * totals[0] * totals[1]))
 
     def _join(self, values: np.ndarray, counts: np.ndarray) -> None:
-        assert self.values is not None  # noqa: S101 - only called while exact
+        assert self.values is not None  # only called while exact
         both, place = np.unique(np.concatenate([self.values, values]), return_inverse=True)
         total = np.zeros((2, len(both)), dtype=np.int64)
         split = len(self.values)

@@ -255,7 +255,7 @@ def _baseline(problem: Problem, count: Counted, mine: Tally, bundle: Bundle) -> 
         f1 = 2 * right / (rows + right) if rows + right else 0.0
         return {"accuracy": right / rows, "macro_f1": f1 / present, "balanced_accuracy": 1 / present, "auc": 0.5}
     confusion = mine.confusion.sum(axis=0).astype(float) if isinstance(mine, tallies.Binary) else None
-    assert confusion is not None  # noqa: S101 - the three kinds of tally
+    assert confusion is not None  # the three kinds of tally
     no, yes = confusion.sum(axis=1).tolist()
     rows = no + yes
     known = count.training.get(0, 0) + count.training.get(1, 0)
@@ -360,7 +360,7 @@ def _spot(problem: Problem, spot: Weak) -> dict[str, Any]:
 
 
 def _p_value(value: float) -> str:
-    return f"{value:.2g}" if value > 1e-15 else "below 1e-15"  # noqa: PLR2004 - as far as a float's tail reaches
+    return f"{value:.2g}" if value > 1e-15 else "below 1e-15"  # as far as a float's tail reaches
 
 
 def _pictures(problem: Problem, counted: Tally) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _error(metric: str, figures: Mapping[str, Any]) -> float:
 
 def _spread(metric: str, rates: Mapping[str, tuple[float, float]], figures: dict[str, float], intervals: dict[str, list[float]]) -> None:
     known = {name: (rate, rows) for name, (rate, rows) in rates.items() if math.isfinite(rate) and rows}
-    if len(known) < 2:  # noqa: PLR2004 - a difference needs two
+    if len(known) < 2:  # a difference needs two
         return
     (low, low_rows), (high, high_rows) = min(known.values()), max(known.values())
     figures[f"{metric}_difference"] = high - low

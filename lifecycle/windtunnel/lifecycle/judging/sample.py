@@ -33,8 +33,8 @@ class Sample:
     def merge(self, other: "Sample") -> None:
         """Take in another sample."""
         self.seen += other.seen
-        if other._table is not None:  # noqa: SLF001 - one of our own
-            self._join(other._keys, other._table)  # noqa: SLF001
+        if other._table is not None:
+            self._join(other._keys, other._table)
 
     def table(self) -> pa.Table | None:
         """The rows, by key; None if there were none."""

@@ -41,7 +41,7 @@ def shap_values(bundle: Bundle, pipeline: Any, frame: pd.DataFrame) -> dict[str,
         raise UnsupportedError(
             "explanations.shap needs the library shap, which is not installed", hint="pip install 'windtunnel[explain]'"
         ) from error
-    if not hasattr(pipeline, "steps") or len(pipeline) < 2:  # noqa: PLR2004 - features and a model
+    if not hasattr(pipeline, "steps") or len(pipeline) < 2:  # features and a model
         raise UnsupportedError("SHAP values need a pipeline of features and a model", hint="end the pipeline with the estimator")
     features, model = pipeline[:-1], pipeline[-1]
     matrix = features.transform(frame)
@@ -52,8 +52,8 @@ def shap_values(bundle: Bundle, pipeline: Any, frame: pd.DataFrame) -> dict[str,
         kind, values = _explained(shap, model, matrix)
     # rows x features, or rows x features x classes
     summed = np.stack([values[:, owners == index].sum(axis=1) for index in range(len(frame.columns))], axis=1)
-    if summed.ndim == 3:  # noqa: PLR2004 - classes: of two, those of yes; of more, how strongly any is moved
-        summed = summed[..., -1] if len(bundle.classes) <= 2 else np.abs(summed).mean(axis=2)  # noqa: PLR2004
+    if summed.ndim == 3:  # classes: of two, those of yes; of more, how strongly any is moved
+        summed = summed[..., -1] if len(bundle.classes) <= 2 else np.abs(summed).mean(axis=2)
     found = []
     for index, column in enumerate(frame.columns):
         numbers = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64)

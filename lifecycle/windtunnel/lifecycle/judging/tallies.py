@@ -90,7 +90,7 @@ class Spread:
 def _jackknife(value: float, without: Sequence[float]) -> tuple[float, float]:
     left = np.array(without)
     left = left[np.isfinite(left)]
-    if len(left) < 2 or not math.isfinite(value):  # noqa: PLR2004 - a spread needs two
+    if len(left) < 2 or not math.isfinite(value):  # a spread needs two
         return math.nan, math.nan
     error = math.sqrt((len(left) - 1) / len(left) * float(((left - left.mean()) ** 2).sum()))
     return value - _Z * error, value + _Z * error

@@ -51,7 +51,7 @@ def expire_copies(problem: Problem, settings: Settings, needs: Needs, *, dry: bo
     if not settings.server_url.startswith(("http://", "https://")):
         return []
     target = target_of(settings)
-    assert isinstance(target, ServerTarget)  # noqa: S101 - an http(s) URL is one
+    assert isinstance(target, ServerTarget)  # an http(s) URL is one
     if problem.name not in target.models():
         return []
     loaded = target.versions(problem.name)

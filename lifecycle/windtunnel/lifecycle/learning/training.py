@@ -134,7 +134,7 @@ def _fit(problem: Problem, model: Any, x: Any, y: np.ndarray) -> tuple[list[str]
             f"{problem.name}: there is no training row in the window", hint="widen the window, or look at the quarantine"
         )
     classification = problem.task in {"binary", "multiclass"}
-    if classification and len(np.unique(y)) < 2:  # noqa: PLR2004
+    if classification and len(np.unique(y)) < 2:
         raise DataError(
             f"{problem.name}: every training row has label {y[0]!r}: there is nothing to tell apart",
             hint="look at label.positive, and at the label's share in the statistics",

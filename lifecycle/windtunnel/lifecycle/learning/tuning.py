@@ -65,7 +65,7 @@ def _search(problem: Problem, features: FeaturesRef, space: dict[str, Any], limi
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     x, y = load_shards(features.uri, "train")
-    if len(y) < 8:  # noqa: PLR2004 - fewer rows than that cannot be held out from
+    if len(y) < 8:  # fewer rows than that cannot be held out from
         raise EmptyWindowError(f"{len(y)} training rows are too few to search on", hint="widen the window, or set trials to 0")
     held = np.random.default_rng(problem.model.seed).random(len(y)) < _HOLDOUT
     x_train, y_train = x[~held], y[~held]

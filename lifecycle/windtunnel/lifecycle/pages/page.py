@@ -152,7 +152,7 @@ def number(value: object) -> Markup:
         return escape(value)
     if isinstance(value, int):
         return escape(f"{value:,}")
-    return escape(f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}")  # noqa: PLR2004
+    return escape(f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}")
 
 
 def _is_number(value: object) -> bool:

@@ -102,7 +102,7 @@ def downsample(labels: npt.NDArray[Any], seed: int = 0) -> npt.NDArray[np.intp]:
         ConfigurationError: there is nothing to balance.
     """
     classes, counts = np.unique(labels, return_counts=True)
-    if len(classes) < 2:  # noqa: PLR2004
+    if len(classes) < 2:
         raise ConfigurationError(f"there is {len(classes)} class: nothing to balance", hint="choose `none`")
     random = np.random.default_rng(seed)
     kept = [random.choice(np.flatnonzero(labels == name), counts.min(), replace=False) for name in classes]

@@ -227,7 +227,7 @@ def _of_column(column: Column, problem: Problem | None) -> list[dict[str, Any]]:
 
 def _shares(column: Column) -> dict[str, Any]:
     """The shares of a few values: a range of 0 to 1 holds whether 50 or 70 percent are 1."""
-    assert column.values is not None  # noqa: S101 - only asked where there are few
+    assert column.values is not None  # only asked where there are few
     total = sum(column.values.values())
     counted = sorted(column.values.items(), key=lambda entry: str(entry[0]))
     weights = [count / total for _, count in counted]
@@ -276,4 +276,4 @@ def _notes(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _short(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."  # noqa: PLR2004
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -127,4 +127,4 @@ def _fields(one: Mapping[str, Any], other: Mapping[str, Any], kind: str, where: 
 
 def _short(value: Any) -> str:
     text = "nothing" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a line's worth
+    return text if len(text) <= 60 else f"{text[:57]}..."  # a line's worth

@@ -166,7 +166,7 @@ class Ledger:
         with self._writing() as connection:
             if key:
                 found = connection.execute(
-                    sa.text(f"SELECT {_COLUMNS} FROM {_TABLE} WHERE problem = :p AND kind = :k AND key = :y"),  # noqa: S608 - constants
+                    sa.text(f"SELECT {_COLUMNS} FROM {_TABLE} WHERE problem = :p AND kind = :k AND key = :y"),
                     {"p": name, "k": kind, "y": key},
                 ).first()
                 if found is not None:
@@ -175,13 +175,13 @@ class Ledger:
                 head = self._head(connection, name, of)
                 if head != expect:
                     raise _lost(name, of, head, expect)
-            last = connection.execute(sa.text(f"SELECT seq, at, hash FROM {_TABLE} ORDER BY seq DESC LIMIT 1")).first()  # noqa: S608
+            last = connection.execute(sa.text(f"SELECT seq, at, hash FROM {_TABLE} ORDER BY seq DESC LIMIT 1")).first()
             seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
             now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
             at = max(now, last.at) if last else now  # clocks differ between machines; the chain's order is the truth
             digest = _digest(previous, seq, name, kind, at, key, payload_text, run_text)
             connection.execute(
-                sa.text(f"INSERT INTO {_TABLE} ({_COLUMNS}) VALUES (:s, :p, :k, :a, :y, :l, :r, :v, :h)"),  # noqa: S608 - constants
+                sa.text(f"INSERT INTO {_TABLE} ({_COLUMNS}) VALUES (:s, :p, :k, :a, :y, :l, :r, :v, :h)"),
                 {
                     "s": seq,
                     "p": name,
@@ -249,7 +249,7 @@ class Ledger:
                 name = f"{column}{len(values)}"
                 wheres.append(f"{column} {operator} :{name}")
                 values[name] = value
-        query = f"SELECT {_COLUMNS} FROM {_TABLE} WHERE {' AND '.join(wheres)}"  # noqa: S608 - names of columns only
+        query = f"SELECT {_COLUMNS} FROM {_TABLE} WHERE {' AND '.join(wheres)}"  # names of columns only
         if kinds:
             query += " AND kind IN :kinds"
             values["kinds"] = list(kinds)
@@ -263,7 +263,7 @@ class Ledger:
         """A problem's entries of some kinds, newest first, read page by page: who stops early has not read the whole ledger."""
         before = 1 << 62
         statement = sa.text(
-            f"SELECT {_COLUMNS} FROM {_TABLE} WHERE problem = :p AND kind IN :kinds AND seq < :s ORDER BY seq DESC LIMIT {_PAGE}"  # noqa: S608 - constants
+            f"SELECT {_COLUMNS} FROM {_TABLE} WHERE problem = :p AND kind IN :kinds AND seq < :s ORDER BY seq DESC LIMIT {_PAGE}"
         ).bindparams(sa.bindparam("kinds", expanding=True))
         while True:
             with self._reading() as connection:
@@ -275,7 +275,7 @@ class Ledger:
 
     def keyed(self, problem: Problem | str, kind: str, fingerprint: str) -> list[Entry]:
         """A problem's entries of a kind whose key is ``FINGERPRINT:...``, oldest first; by the index, however long the ledger is."""
-        query = sa.text(f"SELECT {_COLUMNS} FROM {_TABLE} WHERE problem = :p AND kind = :k AND key >= :a AND key < :b ORDER BY seq")  # noqa: S608
+        query = sa.text(f"SELECT {_COLUMNS} FROM {_TABLE} WHERE problem = :p AND kind = :k AND key >= :a AND key < :b ORDER BY seq")
         # Bounds that hold in every order of texts, also in those that pass over punctuation: hexadecimal digits come before g.
         bounds = {"a": fingerprint, "b": f"{fingerprint}g"}
         with self._reading() as connection:
@@ -291,7 +291,7 @@ class Ledger:
         if not identity or set(identity) - set("0123456789abcdef"):
             raise ConfigurationError(f"an entry is named by its hash, or the beginning of it, but got {identity!r}")
         # Not LIKE, which reads every row: no index serves it in SQLite, nor in PostgreSQL unless its collation is C.
-        query = sa.text(f"SELECT {_COLUMNS} FROM {_TABLE} WHERE hash >= :h AND hash < :after ORDER BY hash LIMIT 2")  # noqa: S608
+        query = sa.text(f"SELECT {_COLUMNS} FROM {_TABLE} WHERE hash >= :h AND hash < :after ORDER BY hash LIMIT 2")
         with self._reading() as connection:
             rows = connection.execute(query, {"h": identity, "after": f"{identity}g"}).all()
         if len(rows) > 1:
@@ -308,7 +308,7 @@ class Ledger:
             IntegrityError: names the first entry that does not fit.
         """
         previous, seq, missing = GENESIS, 0, set(known)
-        query = sa.text(f"SELECT {_COLUMNS} FROM {_TABLE} ORDER BY seq")  # noqa: S608 - constants
+        query = sa.text(f"SELECT {_COLUMNS} FROM {_TABLE} ORDER BY seq")
         with self._reading() as connection:
             for row in connection.execution_options(stream_results=True, yield_per=5000).execute(query):
                 seq += 1
@@ -352,9 +352,9 @@ class Ledger:
     # The database -------------------------------------------------------------------------------------------------------------------
 
     def _head(self, connection: Connection, problem: str, kinds: Sequence[str]) -> str:
-        statement = sa.text(
-            f"SELECT hash FROM {_TABLE} WHERE problem = :p AND kind IN :kinds ORDER BY seq DESC LIMIT 1"  # noqa: S608 - constants
-        ).bindparams(sa.bindparam("kinds", expanding=True))
+        statement = sa.text(f"SELECT hash FROM {_TABLE} WHERE problem = :p AND kind IN :kinds ORDER BY seq DESC LIMIT 1").bindparams(
+            sa.bindparam("kinds", expanding=True)
+        )
         return str(connection.execute(statement, {"p": problem, "kinds": list(kinds)}).scalar() or "")
 
     def _connect(self) -> Connection:

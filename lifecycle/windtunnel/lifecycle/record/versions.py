@@ -69,7 +69,7 @@ class Semantic:
             if found.final:
                 found = Semantic(found.major, found.minor, found.patch + 1)
             else:
-                stem, last = (found.before[:-1], found.before[-1]) if len(found.before) > 2 else (found.before, "1")  # noqa: PLR2004
+                stem, last = (found.before[:-1], found.before[-1]) if len(found.before) > 2 else (found.before, "1")
                 found = dataclasses.replace(found, before=(*stem, str(int(last) + 1)))
         return found
 

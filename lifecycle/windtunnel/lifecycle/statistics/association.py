@@ -96,7 +96,7 @@ def _correlation_ratio(ranks: np.ndarray, codes: np.ndarray) -> float:
 
 def _cramers_v(left: np.ndarray, right: np.ndarray) -> float:
     rows, columns = int(left.max()) + 1, int(right.max()) + 1
-    if min(rows, columns) < 2:  # noqa: PLR2004 - a constant tells nothing
+    if min(rows, columns) < 2:  # a constant tells nothing
         return 0.0
     table = np.bincount(left * columns + right, minlength=rows * columns).reshape(rows, columns).astype(float)
     n = table.sum()

@@ -184,8 +184,8 @@ class ColumnStatistics:
             self._take_exact(held.keys, held.counts)
 
     def _sketch(self, column: pa.Array) -> None:
-        assert self.distinct is not None  # noqa: S101 - only called past the limit
-        assert self.frequent is not None  # noqa: S101
+        assert self.distinct is not None  # only called past the limit
+        assert self.frequent is not None
         if self._hardly_recurs(column):
             values, counts = column.drop_null() if column.null_count else column, None
         else:
@@ -237,8 +237,8 @@ class ColumnStatistics:
 
     def _own_as_tokens(self) -> "ColumnStatistics":
         """The tokens of a sketched column of which each text is one."""
-        assert self.distinct is not None  # noqa: S101 - only called past the limit
-        assert self.frequent is not None  # noqa: S101
+        assert self.distinct is not None  # only called past the limit
+        assert self.frequent is not None
         found = ColumnStatistics(self.type, self.limit, words=False)
         found.rows = self.moments.count
         found.distinct = DistinctSketch(self.distinct.hashes.copy(), self.distinct.most)
@@ -271,8 +271,8 @@ class ColumnStatistics:
 
     def _hardly_recurs(self, column: pa.Array) -> bool:
         """Whether no value of a batch is frequent, which the fullest of many hash buckets proves without counting values."""
-        assert self.distinct is not None  # noqa: S101 - only called past the limit
-        assert self.frequent is not None  # noqa: S101
+        assert self.distinct is not None  # only called past the limit
+        assert self.frequent is not None
         if pa.types.is_dictionary(column.type):
             return False
         hashes = hash_column(column.drop_null() if column.null_count else column)
@@ -329,8 +329,8 @@ class ColumnStatistics:
             self._take_exact(mine.keys, mine.counts)
 
     def _take_exact(self, values: pa.Array, counts: np.ndarray) -> None:
-        assert self.distinct is not None  # noqa: S101 - only called past the limit
-        assert self.frequent is not None  # noqa: S101
+        assert self.distinct is not None  # only called past the limit
+        assert self.frequent is not None
         self._add_tokens(values, counts, self.moments.count)
         self.distinct.add(values)
         self.frequent.add(values, counts)

@@ -246,7 +246,7 @@ def _numbers(drift: ColumnDrift, before: ColumnStatistics, after: ColumnStatisti
     deciles = np.unique(quantiles(before, tuple(i / 10 for i in range(11))))
     if not len(deciles) or not (after.measured().count and before.measured().count):
         return
-    inner = deciles[1:-1] if len(deciles) > 2 else deciles[:1]  # noqa: PLR2004 - two edges make one bin
+    inner = deciles[1:-1] if len(deciles) > 2 else deciles[:1]  # two edges make one bin
     edges = np.concatenate([[-np.finfo(np.float64).max], inner, [np.finfo(np.float64).max]])
     p, q = bin_shares(before, edges), bin_shares(after, edges)
     drift.psi, drift.jensen_shannon, drift.l_infinity = _psi(p, q), _jensen_shannon(p, q), float(np.abs(p - q).max())
@@ -297,7 +297,7 @@ def _categories(drift: ColumnDrift, before: ColumnStatistics, after: ColumnStati
 def _values_of(column: ColumnStatistics) -> dict[Any, int]:
     """Each value with its number; NaN is no value."""
     counted = zip(column.values.to_pylist(), column.counts.tolist(), strict=True)
-    return {value: count for value, count in counted if value == value}  # noqa: PLR0124 - only NaN differs from itself
+    return {value: count for value, count in counted if value == value}  # only NaN differs from itself
 
 
 def _lengths(drift: ColumnDrift, before: ColumnStatistics, after: ColumnStatistics) -> None:
@@ -353,13 +353,13 @@ def _chi_square(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
     total = first.sum() + second.sum()
     expected = (first + second) * min(first.sum(), second.sum()) / total
-    rare = expected < 5  # noqa: PLR2004 - the usual rule for the test to hold
+    rare = expected < 5  # the usual rule for the test to hold
     table = np.stack([first, second])
     if rare.any():
         table = np.concatenate([table[:, ~rare], table[:, rare].sum(axis=1, keepdims=True)], axis=1)
     table = table[:, table.sum(axis=0) > 0]
     columns = table.shape[1]
-    if columns < 2:  # noqa: PLR2004 - one category cannot differ
+    if columns < 2:  # one category cannot differ
         return 1.0, 0.0
     expectation = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / total
     statistic = float(((table - expectation) ** 2 / expectation).sum())

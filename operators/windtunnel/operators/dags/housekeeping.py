@@ -33,7 +33,7 @@ class HousekeepingOperator(BaseOperator):
         self.problem = problem_of(problem)
         self.dry = dry_run
 
-    def execute(self, context: "Context") -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
+    def execute(self, context: "Context") -> list[dict[str, Any]]:
         """Remove it, and say what was freed.
 
         Raises:

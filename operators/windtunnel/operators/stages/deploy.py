@@ -43,7 +43,7 @@ class DeployOperator(StageOperator):
         self.candidate = candidate
         self.version = version
 
-    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Deploy; where another version was promoted since the evaluation, judge against that one and decide anew."""
         deployment: DeploymentRef = self.do(work)
         self.link = page_url("models", self.problem.name)

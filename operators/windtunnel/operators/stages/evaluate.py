@@ -31,7 +31,7 @@ class EvaluateOperator(StageOperator):
         self.snapshot = snapshot
         self.candidate = candidate
 
-    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Evaluate, and put the figures beside the training run."""
         evaluation: EvaluationRef = self.do(work)
         self.link = artifact_url(work.settings, evaluation.report)

@@ -38,7 +38,7 @@ class PredictOperator(StageOperator):
         self.model = model
         self.lookup = lookup
 
-    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Score."""
         answers: Reference = self.do(work, model=self.model, lookup=self.lookup)
         if isinstance(answers, SnapshotRef):

@@ -29,7 +29,7 @@ class PreprocessOperator(StageOperator):
         super().__init__(**kwargs)
         self.snapshot = snapshot
 
-    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Fit, transform, write."""
         features: FeaturesRef = self.do(work)
         self.link = artifact_url(work.settings, f"{features.uri}/features.html")

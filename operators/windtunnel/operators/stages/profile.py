@@ -30,7 +30,7 @@ class ProfileOperator(StageOperator):
         self.snapshot = snapshot
         self.compared_with: dict[str, Any] | None = None
 
-    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Profile, with the champion's statistics as the reference where there is one."""
         from windtunnel.lifecycle.record.baseline_data import champion_statistics
 
@@ -41,6 +41,6 @@ class ProfileOperator(StageOperator):
         self.link = artifact_url(work.settings, statistics.to_dict()["report"])
         return statistics
 
-    def extra_inputs(self, context: "Context") -> dict[str, Any]:  # noqa: ARG002
+    def extra_inputs(self, context: "Context") -> dict[str, Any]:
         """What it was compared with: a replay must compare with the same."""
         return {"reference": self.compared_with}

@@ -37,7 +37,7 @@ class RegisterOperator(StageOperator):
         self.evaluation = evaluation
         self.decision = decision
 
-    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Register; the same candidate again is the same version."""
         from windtunnel.lifecycle.record.tracking import version_url
 

@@ -42,7 +42,7 @@ class TrainOperator(StageOperator):
         self.balance = balance
         self.parameters = parameters
 
-    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Train and record."""
         from windtunnel.lifecycle.record.tracking import run_url
 

@@ -40,7 +40,7 @@ class TuneOperator(StageOperator):
         self.balance = balance
         self.trials = trials
 
-    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":  # noqa: ARG002
+    def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Search."""
         trials: TrialsRef = self.do(work, trials=int(self.trials) if str(self.trials) else None)
         page = work.settings.artifact_path(self.problem.name, "tune", trials.fingerprint, "trials.html")

@@ -82,6 +82,6 @@ class LogNotifier(BaseNotifier):
         super().__init__()
         self.message = message
 
-    def notify(self, context: "Context") -> None:  # noqa: ARG002 - Airflow's signature
+    def notify(self, context: "Context") -> None:
         """Log it."""
         log.warning("%s", self.message)

@@ -59,7 +59,7 @@ class StageLink(BaseOperatorLink):
         words = re.sub(r"(?<!^)(?=[A-Z])", " ", type(self).__name__.removesuffix("Link")).capitalize()
         return words.replace("Mlflow", "MLflow").replace("Data docs", "Data Docs")
 
-    def get_link(self, operator: "BaseOperator", *, ti_key: "TaskInstanceKey") -> str:  # noqa: ARG002 - Airflow's signature
+    def get_link(self, operator: "BaseOperator", *, ti_key: "TaskInstanceKey") -> str:
         """What the stage set while it ran; empty when it did not get that far."""
         return str(getattr(operator, "link", ""))
 

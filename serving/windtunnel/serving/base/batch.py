@@ -244,7 +244,7 @@ def from_matrix(schema: Schema, matrix: np.ndarray | Sequence[Sequence[Any]], fi
     """
     names, wanted = schema.names, len(schema.names)
     if isinstance(matrix, np.ndarray):
-        if matrix.ndim != 2 or matrix.shape[1] != wanted:  # noqa: PLR2004 - a matrix
+        if matrix.ndim != 2 or matrix.shape[1] != wanted:  # a matrix
             raise _refused(field, f"has shape {list(matrix.shape)} but the model takes [rows, {wanted}]: {', '.join(names)}")
         return Named({name: matrix[:, place] for place, name in enumerate(names)})
     for row, values in enumerate(matrix):

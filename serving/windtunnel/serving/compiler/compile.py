@@ -221,7 +221,7 @@ def _table(categories: Any, places: list[int]) -> tuple[dict[Any, int], int | No
     table: dict[Any, int] = {}
     null: int | None = None
     for category, place in zip(np.asarray(categories).tolist(), places, strict=True):
-        if category is None or category is pd.NA or (isinstance(category, float) and category != category):  # noqa: PLR0124 - NaN
+        if category is None or category is pd.NA or (isinstance(category, float) and category != category):  # NaN
             null = int(place)
         elif isinstance(category, str):
             table[category] = int(place)

@@ -155,7 +155,7 @@ class Engine:
         columns = answers.columns(bundle.task, bundle.classes, bundle.threshold, found)
         if self._abstain_below is not None:
             sure = answers.confidence(bundle.task, found)
-            assert sure is not None  # noqa: S101 - abstaining is for classifiers, see __init__
+            assert sure is not None  # abstaining is for classifiers, see __init__
             columns["decision"] = [answers.PERSON if low else "model" for low in (sure < self._abstain_below).tolist()]
         return columns
 
@@ -240,7 +240,7 @@ _NOTHING = Guesses()
 def rows_beyond(column: Column, known: frozenset[Any]) -> int:
     """Rows of a column whose value is neither known nor null."""
     values = column.values if isinstance(column, Texts) else column.tolist()
-    odd = [place for place, value in enumerate(values) if value not in known and not (value is None or value != value)]  # noqa: PLR0124 - NaN
+    odd = [place for place, value in enumerate(values) if value not in known and not (value is None or value != value)]  # NaN
     if odd and isinstance(column, Texts) and column.codes is not None:
         return int(np.isin(column.codes, odd).sum())
     return len(odd)

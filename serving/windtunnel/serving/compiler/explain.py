@@ -94,7 +94,7 @@ def _all_coalitions(width: int) -> tuple[list[tuple[bool, ...]], np.ndarray]:
 
 def _drawn_coalitions(width: int) -> tuple[list[tuple[bool, ...]], np.ndarray]:
     """The coalitions that fixed orders of the columns go through, with the weights of a mean over these orders."""
-    generator = random.Random(0)  # noqa: S311 - the same orders for every row, no secret
+    generator = random.Random(0)  # the same orders for every row, no secret
     orders = [generator.sample(range(width), width) for _ in range(_ORDERS)]
     orders += [order[::-1] for order in orders]
     known: dict[tuple[bool, ...], int] = {(False,) * width: 0}

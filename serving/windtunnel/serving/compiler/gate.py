@@ -37,7 +37,7 @@ def adversarial_rows(inputs: Sequence[Input], samples: Sequence[dict[str, Any]],
 
     Values that the typed check refuses may be among them; those rows must be refused before any model sees them.
     """
-    rng = random.Random(seed)  # noqa: S311 - test rows, no secret
+    rng = random.Random(seed)  # test rows, no secret
     real = {column.name: [row.get(column.name) for row in samples] or [None] for column in inputs}
     rows = []
     for index in range(count):
@@ -59,10 +59,10 @@ def _odd(column: Input, value: Any, rng: random.Random) -> Any:
     if column.type == "bool":
         return rng.choice([None, True, False])
     if column.type in {"int32", "int64"}:
-        near = [int(value) + 1, int(value) - 1, float(int(value)), -int(value)] if isinstance(value, int | float) and value == value else []  # noqa: PLR0124
+        near = [int(value) + 1, int(value) - 1, float(int(value)), -int(value)] if isinstance(value, int | float) and value == value else []
         return rng.choice([None, 0, -1, 1, 2**31 - 1, 10**9, 1.0, *near])
     if column.type in {"float32", "float64"}:
-        near = [value + 0.5, value * 1.0000001, -value, int(value)] if isinstance(value, int | float) and value == value else []  # noqa: PLR0124
+        near = [value + 0.5, value * 1.0000001, -value, int(value)] if isinstance(value, int | float) and value == value else []
         return rng.choice([None, *_NUMBERS, *near])
     return value
 

@@ -107,7 +107,7 @@ def trees(part: Any, task: str) -> estimators.Trees:
     name = type(part).__name__
     if name == "IsolationForest" and task != "anomaly":
         raise NotCompilableError("an IsolationForest answers anomaly tasks only")
-    pair = name.endswith("Classifier") and len(part.classes_) == 2  # noqa: PLR2004 - two classes
+    pair = name.endswith("Classifier") and len(part.classes_) == 2  # two classes
     null = name.startswith("Hist") or bool(part.__sklearn_tags__().input_tags.allow_nan and _missing_seen(part))
     softmax = "GradientBoosting" in name and name.endswith("Classifier") and not pair
     path = _path_length(part) if name == "IsolationForest" else 0.0
@@ -127,7 +127,7 @@ def _path_length(part: Any) -> float:
     count = int(part.max_samples_)
     if count <= 1:
         raise NotCompilableError("an IsolationForest of single rows has no compiler")
-    return 1.0 if count == 2 else 2.0 * (np.log(count - 1.0) + np.euler_gamma) - 2.0 * (count - 1.0) / count  # noqa: PLR2004 - the formula
+    return 1.0 if count == 2 else 2.0 * (np.log(count - 1.0) + np.euler_gamma) - 2.0 * (count - 1.0) / count  # the formula
 
 
 def _missing_seen(part: Any) -> bool:

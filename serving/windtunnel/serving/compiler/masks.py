@@ -128,7 +128,7 @@ class _Quick:
             if edges is None:
                 remaining &= words[int(value)]
             else:
-                remaining &= words[bisect_left(edges, value) if value == value else -1]  # noqa: PLR0124 - NaN
+                remaining &= words[bisect_left(edges, value) if value == value else -1]  # NaN
         leaf = np.bitwise_count(np.frombuffer(remaining.to_bytes(self._bytes, "little"), self._word) - self._one)
         values = self._leaves.take(self._starts + leaf)
         count = len(self._base)

@@ -68,7 +68,7 @@ class Step:
             return list(found[0].tolist())
         return [column.rows()[0] if isinstance(column, Texts) else float(column[0]) for column in found]
 
-    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:  # noqa: ARG002 - what steps that pass inputs on override
+    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:  # what steps that pass inputs on override
         """Follow inputs through the step: which of its outputs are inputs still, by name; encoders add the categories that they know."""
         return []
 

@@ -70,7 +70,7 @@ class Select(Step):
         """Those values."""
         return [row[place] for place in self.places]
 
-    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:  # noqa: ARG002 - of the base
+    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
         """Those names, where these are inputs."""
         return [names[place] for place in self.places] if names else []
 
@@ -174,7 +174,7 @@ class Fill(Step):
         """Values of which none is missing; indicators and marks of one's own are left to `run`."""
         if self.indicators or not self._fills_null():
             return super().one(row)
-        found = [self.fills[place] if (value := row[place]) is None or value != value else value for place in self.keep]  # noqa: PLR0124 - NaN
+        found = [self.fills[place] if (value := row[place]) is None or value != value else value for place in self.keep]  # NaN
         return found if self.text or _all_finite(found) else super().one(row)
 
     def _fills_null(self) -> bool:
@@ -201,7 +201,7 @@ class Fill(Step):
             )
         return found
 
-    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:  # noqa: ARG002 - of the base
+    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
         """The columns that are kept; indicators follow them."""
         return [names[place] for place in self.keep] if names else []
 
@@ -279,7 +279,7 @@ class OneHot(Step):
         """The 0/1 values."""
         out = [0.0] * self.width
         for value, table, null, unknown in zip(row, self.tables, self.nulls, self.unknown, strict=True):
-            place = null if value is None or value != value else table.get(value, unknown)  # noqa: PLR0124 - NaN
+            place = null if value is None or value != value else table.get(value, unknown)  # NaN
             if place >= 0:
                 out[place] = 1.0
             elif place == _REFUSED:
@@ -330,7 +330,7 @@ class Look(Step):
             self._lists = [output.tolist() for output in self.outputs]
         found: Row = []
         for value, table, output, null, unknown in zip(row, self.tables, self._lists, self.nulls, self.unknown, strict=True):
-            place = null if value is None or value != value else table.get(value, unknown)  # noqa: PLR0124 - NaN
+            place = null if value is None or value != value else table.get(value, unknown)  # NaN
             if place == _REFUSED:
                 raise refuse(_UNSEEN)
             found += output[place]
@@ -408,10 +408,10 @@ def look_up(column: Column, table: dict[Any, int], null: int, unknown: int) -> n
     if isinstance(column, Texts):
         found = column.each(lambda value: null if value is None else get(value, unknown))
     elif len(column) < _DISTINCT:
-        found = np.array([null if value != value else get(value, unknown) for value in column.tolist()], dtype=np.int64)  # noqa: PLR0124 - NaN
+        found = np.array([null if value != value else get(value, unknown) for value in column.tolist()], dtype=np.int64)  # NaN
     else:
         distinct, inverse = np.unique(column, return_inverse=True)
-        found = np.array([null if value != value else get(value, unknown) for value in distinct.tolist()], dtype=np.int64)[inverse]  # noqa: PLR0124
+        found = np.array([null if value != value else get(value, unknown) for value in distinct.tolist()], dtype=np.int64)[inverse]
     if _REFUSED in {unknown, null} and (found == _REFUSED).any():
         raise refuse(_UNSEEN)
     return found

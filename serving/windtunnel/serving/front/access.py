@@ -79,7 +79,7 @@ class Access:
 
 
 def _caller(digest: Any, entry: Any) -> Caller:
-    if not isinstance(entry, dict) or not set(entry) <= {"name", "models", "admin"} or len(str(digest)) != 64:  # noqa: PLR2004 - SHA-256
+    if not isinstance(entry, dict) or not set(entry) <= {"name", "models", "admin"} or len(str(digest)) != 64:  # SHA-256
         raise ConfigurationError(f"a token's entry has name, models and admin under its SHA-256 but is {entry!r} under {digest!r}")
     return Caller(str(entry.get("name", "")), frozenset(entry.get("models", [])), bool(entry.get("admin", False)))
 

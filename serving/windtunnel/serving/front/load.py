@@ -174,7 +174,7 @@ def _client(url: str, bodies: Sequence[bytes], ends: float, taken: list[float], 
             failed.append(f"{type(error).__name__}: {error}")
             break
         taken.append((time.perf_counter() - began) * 1000)
-        if answer.status != 200:  # noqa: PLR2004
+        if answer.status != 200:
             failed.append(f"{answer.status} {text[:300].decode('utf-8', 'replace')}")
             break
         number += 1

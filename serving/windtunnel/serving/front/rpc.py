@@ -116,15 +116,15 @@ class _Servicer:
         self._access = access
         self._repository = Repository(service.models)
 
-    async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+    async def ServerLive(self, request: Any, context: Any) -> Any:
         """Whether the process is alive; asks for no token."""
         return pb.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+    async def ServerReady(self, request: Any, context: Any) -> Any:
         """Whether requests can be answered; asks for no token."""
         return pb.ServerReadyResponse(ready=self._service.ready and not self._service.shed())
 
-    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelReady(self, request: Any, context: Any) -> Any:
         """Whether a model, or a version of it, is loaded."""
 
         async def work(caller: Caller) -> Any:
@@ -134,7 +134,7 @@ class _Servicer:
 
         return await self._guarded(context, "", work)
 
-    async def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+    async def ServerMetadata(self, request: Any, context: Any) -> Any:
         """The server's name, version and extensions."""
 
         async def work(_: Caller) -> Any:
@@ -142,7 +142,7 @@ class _Servicer:
 
         return await self._guarded(context, "", work)
 
-    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:
         """Versions, inputs and outputs of a model."""
 
         async def work(caller: Caller) -> Any:
@@ -158,7 +158,7 @@ class _Servicer:
 
         return await self._guarded(context, request.name, work)
 
-    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Answers for tensors, one a column."""
         began = time.perf_counter()
 
@@ -167,7 +167,7 @@ class _Servicer:
 
         return await self._guarded(context, request.model_name, work)
 
-    async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """Answers for tensors as they come; an error is one request's, and the stream goes on."""
         metadata = _metadata(context)
         try:
@@ -189,7 +189,7 @@ class _Servicer:
             return pb.ModelStreamInferResponse(infer_response=answer)
         return pb.ModelStreamInferResponse(error_message=answer, infer_response=pb.ModelInferResponse(id=request.id))
 
-    async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelConfig(self, request: Any, context: Any) -> Any:
         """A model's metadata as a configuration, as Triton's clients ask for it."""
 
         async def work(caller: Caller) -> Any:
@@ -199,7 +199,7 @@ class _Servicer:
 
         return await self._guarded(context, request.name, work)
 
-    async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:
         """Every version that is loaded."""
 
         async def work(caller: Caller) -> Any:
@@ -213,7 +213,7 @@ class _Servicer:
 
         return await self._guarded(context, "", work)
 
-    async def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelStatistics(self, request: Any, context: Any) -> Any:
         """Rows, requests and seconds of each version of a model, or of one; of all models where none is named."""
 
         async def work(caller: Caller) -> Any:
@@ -225,7 +225,7 @@ class _Servicer:
 
         return await self._guarded(context, request.name, work)
 
-    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:
         """Load a version by ``uri``, ``digest``, ``version`` and ``labels`` (separated by commas)."""
 
         async def work(_: Caller) -> Any:
@@ -234,7 +234,7 @@ class _Servicer:
 
         return await self._guarded(context, request.model_name, work, admin=True)
 
-    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:
         """Stop serving a version, or the whole model."""
 
         async def work(_: Caller) -> Any:
@@ -329,7 +329,7 @@ def _schema_of(found: Target) -> Schema:
     return found[0].engines[found[2]].schema
 
 
-class _Refused(Exception):  # noqa: N818 - a way out of a call
+class _Refused(Exception):  # a way out of a call
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
@@ -364,7 +364,7 @@ def _request(message: Any) -> v2.Request:
         count, width = v2.shape_of(entry.name, entry.datatype, list(entry.shape))
         values = v2.raw_values(entry.name, entry.datatype, raw[place], count * width) if raw else _contents(entry, count * width)
         tensors.append(v2.Tensor(entry.name, entry.datatype, values, width))
-    if len(message.id) > 200:  # noqa: PLR2004 - what fits a log line
+    if len(message.id) > 200:  # what fits a log line
         raise invalid([{"row": 0, "field": "id", "message": "must be a text of at most 200 characters"}])
     return v2.Request(message.id, tensors, {entry.name: True for entry in message.outputs})
 

@@ -67,7 +67,7 @@ def _timed(engine: Any, inputs: Sequence[dict[str, Any]], seconds: float) -> dic
     taken: list[float] = []
     calibration: list[float] = []
     ends = time.perf_counter() + seconds
-    while len(taken) < 20 or (time.perf_counter() < ends and len(taken) < 5000):  # noqa: PLR2004 - enough for a p99
+    while len(taken) < 20 or (time.perf_counter() < ends and len(taken) < 5000):  # enough for a p99
         row = inputs[len(taken) % len(inputs)]
         taken.append(_milliseconds(functools.partial(engine.predict_rows, [row])))
         calibration.append(_milliseconds(lambda: _work(loops)))
@@ -103,7 +103,7 @@ def foreign() -> list[str]:
 class _Blocker:
     """Refuses to import what a model server does not have, so that a model that needs it fails here and not there."""
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:  # noqa: ARG002 - importlib's signature
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """None for what may be imported.
 
         Raises:

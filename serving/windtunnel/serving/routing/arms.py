@@ -29,7 +29,7 @@ def check_experiment(arms: Mapping[str, Any], given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping) or set(given) - set(_FIELDS) - _OURS:
         raise ConfigurationError(f"route.experiment has the fields {sorted(_FIELDS)} but is {given!r}")
     found = {name: given.get(name, default) for name, default in _FIELDS.items()}
-    if len(arms) < 2:  # noqa: PLR2004 - nothing to compare
+    if len(arms) < 2:  # nothing to compare
         raise ConfigurationError(f"an experiment needs at least two arms but route.arms is {dict(arms)!r}")
     if not isinstance(found["reference"], str) or found["reference"] not in arms:
         raise ConfigurationError(f"route.experiment.reference must be one of the arms {sorted(arms)} but is {found['reference']!r}")

@@ -41,7 +41,7 @@ def key_of(values: Sequence[Any]) -> str | None:
         if isinstance(value, bool):
             found.append(int(value))
         elif isinstance(value, float):
-            if value != value:  # noqa: PLR0124 - NaN is a missing value
+            if value != value:  # NaN is a missing value
                 return None
             found.append(int(value) if value.is_integer() else value)
         elif isinstance(value, int):

@@ -83,7 +83,7 @@ class Models:
                 try:
                     await self.apply()
                 except WindtunnelError as error:
-                    log.error("worker %s: the new state was not taken over: %s", self.slot, error)  # noqa: TRY400 - says all
+                    log.error("worker %s: the new state was not taken over: %s", self.slot, error)
                     await asyncio.sleep(1.0)
 
     async def apply(self) -> None:
@@ -147,7 +147,7 @@ class Models:
         try:
             return Lookup(path)
         except WindtunnelError as error:
-            log.error("worker %s: %s answers without its precomputed answers: %s", self.slot, name, error)  # noqa: TRY400 - says all
+            log.error("worker %s: %s answers without its precomputed answers: %s", self.slot, name, error)
             return None
 
     async def look_up(self, name: str, uri: str, digest: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _SPACE = float(1 << 64)
 _FIELDS = {"arms", "sticky", "salt", "shadow", "experiment"}
 
 
-class Unknown(ConfigurationError):  # noqa: N818 - answered as 404, not an error of ours
+class Unknown(ConfigurationError):  # answered as 404, not an error of ours
     """There is no such model, version or label."""
 
 
@@ -79,7 +79,7 @@ class Route:
             return self.versions[-1], self.versions[-1]
         if len(self.arms) == 1:
             return self.arms[0][0], self.arms[0][1]
-        place = random.random() if key is None else place_of(key, self.salt)  # noqa: S311 - traffic split, no secret
+        place = random.random() if key is None else place_of(key, self.salt)  # traffic split, no secret
         for arm, version, bound in self.arms:
             if place < bound:
                 return arm, version

@@ -92,5 +92,5 @@ class Span:
         from opentelemetry.trace import StatusCode
 
         self._span.set_attribute("http.response.status_code", status)
-        if status >= 500:  # noqa: PLR2004 - HTTP's server errors
+        if status >= 500:  # HTTP's server errors
             self._span.set_status(StatusCode.ERROR)

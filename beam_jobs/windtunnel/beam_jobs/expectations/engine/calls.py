@@ -54,7 +54,7 @@ class Later:
     needs: Mapping[str, Any]
 
 
-class MetricFailure(Exception):  # noqa: N818 - it carries a failure of GX's to where GX wants it
+class MetricFailure(Exception):  # it carries a failure of GX's to where GX wants it
     """A metric function of GX's raised."""
 
     def __init__(self, metric: MetricConfiguration, error: Exception) -> None:

@@ -111,7 +111,7 @@ class IcebergAsset(_ArrowAsset):
     type: Literal["iceberg"] = "iceberg"
     table: str
     snapshot_id: int | None = None
-    catalog: dict[str, str] = {}  # noqa: RUF012 - pydantic copies defaults
+    catalog: dict[str, str] = {}  # pydantic copies defaults
 
     class Config:
         """Unknown options are refused."""
@@ -143,7 +143,7 @@ class ArrowDatasource(_PandasDatasource):
     execution_engine_override: ClassVar[type[ArrowExecutionEngine]] = ArrowExecutionEngine
 
     type: Literal["arrow"] = "arrow"
-    assets: list[ParquetAsset | IcebergAsset] = []  # noqa: RUF012 - pydantic copies defaults
+    assets: list[ParquetAsset | IcebergAsset] = []  # pydantic copies defaults
 
     def test_connection(self, test_assets: bool = True) -> None:
         """Whether the assets' files can be reached."""

@@ -179,7 +179,7 @@ class Store:
     def everything(self) -> Weighted | None:
         """All rows at once, in the order of first appearance: grows with the number of distinct ones."""
         parts = list(self.parts())
-        if len(parts) < 2:  # noqa: PLR2004 - nothing to put together
+        if len(parts) < 2:  # nothing to put together
             return parts[0] if parts else None
         frame = pd.concat([part.frame for part in parts], ignore_index=True)
         counts = np.concatenate([part.counts for part in parts])

@@ -73,7 +73,7 @@ class ArrowExecutionEngine(FrameEngine):
         self,
         metrics_to_resolve: Iterable[MetricConfiguration],
         metrics: dict[Any, Any] | None = None,
-        runtime_configuration: dict[str, Any] | None = None,  # noqa: ARG002 - GX's signature
+        runtime_configuration: dict[str, Any] | None = None,
     ) -> dict[Any, Any]:
         """The values of metrics; possibly of some first, as GX asks again for the rest."""
         asked = list(metrics_to_resolve)

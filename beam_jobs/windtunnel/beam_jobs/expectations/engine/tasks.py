@@ -31,7 +31,7 @@ class OfDistinct:
 
     columns: tuple[str, ...]
 
-    def take(self, calls: Calls, rows: Weighted) -> None:  # noqa: ARG002 - the signature of all
+    def take(self, calls: Calls, rows: Weighted) -> None:
         """Distinct rows; a row may come again in a later call."""
         raise AssertionError(f"{type(self).__name__} takes no rows")
 
@@ -49,7 +49,7 @@ class OfRows:
     done = False
     start_at = 0
 
-    def take(self, chunk: Chunk) -> bool:  # noqa: ARG002 - the signature of all
+    def take(self, chunk: Chunk) -> bool:
         """The next chunk; true if this pass has nothing more to give it."""
         raise AssertionError(f"{type(self).__name__} takes no chunks")
 

@@ -138,7 +138,7 @@ class Plan:
 
 def _label(value: Any) -> Any:
     """A label as a dictionary's key: a null is None, whatever shows it."""
-    return None if value is None or value != value else value  # noqa: PLR0124 - NaN is the only value that differs from itself
+    return None if value is None or value != value else value  # NaN is the only value that differs from itself
 
 
 class _Dense:

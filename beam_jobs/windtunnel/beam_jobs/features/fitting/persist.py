@@ -42,7 +42,7 @@ def inputs_of(dtypes: dict[str, str], problem: Problem | None = None) -> list[di
     return [vars(bundle.Input(name, types.get(name, dtype), dtype)) for name, dtype in dtypes.items()]
 
 
-def describe(value: Any) -> Any:  # noqa: PLR0911 - one return a kind of value
+def describe(value: Any) -> Any:
     """Plain data that says all of an unfitted transformer: classes, parameters, and the source of functions."""
     if hasattr(value, "get_params") and not inspect.isclass(value):
         kind = type(value)

@@ -24,7 +24,7 @@ def quantiles(values: np.ndarray, counts: np.ndarray, shares: Sequence[float] | 
         [1.0, 3.8]
     """
     n = int(counts.sum())
-    if n <= 64:  # noqa: PLR2004 - as cheap as anything else
+    if n <= 64:  # as cheap as anything else
         return np.asarray(np.quantile(np.repeat(values, counts), shares, method=method)) if n else np.full(len(shares), np.nan)
     return _by_ranks(lambda ranks: at_ranks(values, counts, ranks), n, np.asarray(shares, dtype=np.float64), method)
 

@@ -131,7 +131,7 @@ class Tally:
         for value, count in zip(values, counts.tolist(), strict=True):
             if value is None or value is pd.NA:
                 self.none += count
-            elif value is pd.NaT or value != value:  # NaN is the only value that differs from itself  # noqa: PLR0124
+            elif value is pd.NaT or value != value:  # NaN is the only value that differs from itself
                 self.nan += count
             else:
                 key = (type(value).__name__ if isinstance(value, bool) else "", value)

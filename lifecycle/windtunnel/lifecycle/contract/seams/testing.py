@@ -44,7 +44,7 @@ class SeamConformance:
         """A row is frozen, can travel to workers, and says in one line what it is."""
         row = self.row
         _check(type(row).__dataclass_params__.frozen, "it can be changed")  # type: ignore[attr-defined] # what dataclasses note
-        _check(pickle.loads(pickle.dumps(row)) == row, "it does not travel")  # noqa: S301 - our own
+        _check(pickle.loads(pickle.dumps(row)) == row, "it does not travel")  # our own
         _check("\n" not in row.summary, "its summary has more than one line")
 
     def test_its_parts_can_be_imported(self) -> None:

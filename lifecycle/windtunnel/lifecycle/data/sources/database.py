@@ -100,13 +100,13 @@ def _statement(problem: Problem, window: Window) -> str:
     elif event is not None:
         day = f'("{event.year}" * 10000 + "{event.month}" * 100 + "{event.day}")'
         where = f" WHERE {day} >= {window.start:%Y%m%d} AND {day} < {window.end:%Y%m%d} OR {day} IS NULL"
-    return f"SELECT {columns} FROM {table}{where}"  # noqa: S608 - names were checked, and dates are dates
+    return f"SELECT {columns} FROM {table}{where}"  # names were checked, and dates are dates
 
 
 def _ranges(problem: Problem, statement: str, column: str, parts: int) -> list[str]:
     """The statement cut by ranges of a key, so that every row is in exactly one part, null keys in the first."""
     with _connected(problem) as connection, connection.cursor() as cursor:
-        cursor.execute(f'SELECT min("{column}"), max("{column}") FROM ({statement}) AS part')  # noqa: S608 - the name was checked
+        cursor.execute(f'SELECT min("{column}"), max("{column}") FROM ({statement}) AS part')  # the name was checked
         low, high = cursor.fetchone()
     if low is None:
         return [statement]
@@ -123,7 +123,7 @@ def _ranges(problem: Problem, statement: str, column: str, parts: int) -> list[s
         terms = [f'"{column}" >= {lower}' if lower else "", f'"{column}" < {upper}' if upper else ""]
         condition = " AND ".join(term for term in terms if term) or "TRUE"
         condition = f'({condition}) OR "{column}" IS NULL' if lower is None else condition
-        found.append(f"SELECT * FROM ({statement}) AS part WHERE {condition}")  # noqa: S608 - the name was checked
+        found.append(f"SELECT * FROM ({statement}) AS part WHERE {condition}")  # the name was checked
     return found
 
 

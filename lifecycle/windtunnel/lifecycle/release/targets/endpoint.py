@@ -62,9 +62,9 @@ class EndpointTarget:
         model: str,
         version: str,
         labels: Sequence[str],
-        route: Mapping[str, Any] | None = None,  # noqa: ARG002 - it has no routes
+        route: Mapping[str, Any] | None = None,  # it has no routes
         *,
-        drop: Sequence[str] = (),  # noqa: ARG002 - it is never given a label that would have to be dropped
+        drop: Sequence[str] = (),  # it is never given a label that would have to be dropped
     ) -> Any:
         """Say which version has the labels."""
         for label in labels:

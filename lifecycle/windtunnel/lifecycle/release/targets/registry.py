@@ -38,9 +38,9 @@ class MlflowTarget:
         model: str,
         version: str,
         labels: Sequence[str],
-        route: Mapping[str, Any] | None = None,  # noqa: ARG002 - it has no routes
+        route: Mapping[str, Any] | None = None,  # it has no routes
         *,
-        drop: Sequence[str] = (),  # noqa: ARG002 - a promotion moves the registry's aliases itself
+        drop: Sequence[str] = (),  # a promotion moves the registry's aliases itself
     ) -> Any:
         """Set the aliases."""
         for label in labels:

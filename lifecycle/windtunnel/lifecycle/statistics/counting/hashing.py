@@ -66,7 +66,7 @@ def _texts(values: pa.Array) -> np.ndarray:
             active = longer if isinstance(active, slice) else active[longer]
             position, rest = position[longer], rest[longer]
         word = words[position]
-        short = rest < 8  # noqa: PLR2004 - bytes a word
+        short = rest < 8  # bytes a word
         if short.any():
             keep = (np.uint64(1) << (rest[short].astype(np.uint64) * np.uint64(8))) - np.uint64(1)
             word[short] &= keep

@@ -122,7 +122,7 @@ class Moments:
     @property
     def skewness(self) -> float | None:
         """The third standardised moment; None where nothing varies."""
-        if self.count < 3 or self.m2 <= 0:  # noqa: PLR2004 - a shape needs three points
+        if self.count < 3 or self.m2 <= 0:  # a shape needs three points
             return None
         return (self.m3 / self.count) / (self.m2 / self.count) ** 1.5
 

@@ -143,7 +143,7 @@ class Application:
             if target is not None and method != "OPTIONS":
                 ask = self._ask(target, method, headers, body, began)
                 async with asyncio.timeout(self.timeout):
-                    assert target.row.codec is not None  # noqa: S101 - hot rows have one
+                    assert target.row.codec is not None  # hot rows have one
                     return await self._predicting.in_turn(target.row.codec, ask)
             coding = headers.get(b"content-encoding")
             if coding is not None:
@@ -200,7 +200,7 @@ class Application:
     def _guarded(self, row: Route, control: Control) -> Callable[[Request], Awaitable[Response]]:
         """A row's endpoint behind the question who is calling."""
         endpoint = row.endpoint
-        assert endpoint is not None  # noqa: S101 - cold rows have one
+        assert endpoint is not None  # cold rows have one
 
         async def guarded(request: Request) -> Response:
             try:
@@ -293,7 +293,7 @@ def _path_of(url: bytes) -> str:
 
 def _model_of(path: str) -> str:
     parts = path.split("/", 4)
-    return parts[3].partition(":")[0] if len(parts) > 3 and parts[2] == "models" else ""  # noqa: PLR2004 - /v2/models/{model}
+    return parts[3].partition(":")[0] if len(parts) > 3 and parts[2] == "models" else ""  # /v2/models/{model}
 
 
 def _route_of(path: str) -> str:

@@ -40,11 +40,11 @@ class Control:
 
     # Health ---------------------------------------------------------------------------------------------------------------------------
 
-    async def live(self, request: Request) -> Response:  # noqa: ARG002 - an endpoint's signature
+    async def live(self, request: Request) -> Response:
         """Whether the process is alive."""
         return said({"live": True})
 
-    async def ready(self, request: Request) -> Response:  # noqa: ARG002
+    async def ready(self, request: Request) -> Response:
         """Whether requests can be answered."""
         ready = self._service.ready and not self._service.shed()
         return said({"ready": ready}, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
@@ -54,13 +54,13 @@ class Control:
         found = await self.ready(request)
         return PlainTextResponse("\n", found.status_code)
 
-    async def version(self, request: Request) -> Response:  # noqa: ARG002
+    async def version(self, request: Request) -> Response:
         """The version, as text."""
         return PlainTextResponse(metadata.version("windtunnel"))
 
     # Models ---------------------------------------------------------------------------------------------------------------------------
 
-    async def server(self, request: Request) -> Response:  # noqa: ARG002
+    async def server(self, request: Request) -> Response:
         """The server's name, version and extensions."""
         return said(v2.server_metadata())
 

@@ -37,7 +37,7 @@ class Instances:
         instances = {"instances": body.get("instances", body.get("inputs"))}
         return asked_of(batch_of(instances, schema_of(ask, service)), ask, service)
 
-    def write(self, answer: Answer, asked: Asked) -> Reply:  # noqa: ARG002 - Codec's signature
+    def write(self, answer: Answer, asked: Asked) -> Reply:
         """Plain predictions."""
         return json_of({"predictions": plain(answer)}, headers=identified(answer))
 

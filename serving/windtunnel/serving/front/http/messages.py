@@ -26,7 +26,7 @@ _LONGEST_ID = 200
 log = logging.getLogger("windtunnel.server")
 
 
-class Refused(Exception):  # noqa: N818 - a way out of a handler, not an error of ours
+class Refused(Exception):  # a way out of a handler, not an error of ours
     """Ends a request with a status and an error text.
 
     Args:

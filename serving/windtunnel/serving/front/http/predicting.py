@@ -78,7 +78,7 @@ class Rows:
             raise invalid([{"row": 0, "field": "rows", "message": "must be a list of at least one object: column name -> value"}])
         return asked_of(batches.Rows(rows), ask, service)
 
-    def write(self, answer: Answer, asked: Asked) -> Reply:  # noqa: ARG002 - Codec's signature
+    def write(self, answer: Answer, asked: Asked) -> Reply:
         """One object a row, and who answered."""
         return said(answer, answer.json())
 

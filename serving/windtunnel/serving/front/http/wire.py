@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
             self._refuse(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; try again in a second", RETRY))
         self._all.open.add(self)
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone, and with it whoever waited for an answer."""
         self._all.open.discard(self)
         self._give_back()
@@ -245,7 +245,7 @@ class Connection(asyncio.Protocol):
 
     def _read_body(self) -> bool:
         """Whether the body is there; then ``_parts`` are it, and the buffer is what follows."""
-        assert self._known is not None  # noqa: S101 - see _advance
+        assert self._known is not None  # see _advance
         length = self._known[0].length
         if self._chunks is not None:
             return self._read_chunks(self._chunks)
@@ -283,7 +283,7 @@ class Connection(asyncio.Protocol):
 
     def _reply(self) -> None:
         """Answer the request that was read, at once or by a task."""
-        assert self._known is not None  # noqa: S101 - see _advance
+        assert self._known is not None  # see _advance
         (head, target), body, began = self._known, b"".join(self._parts), time.perf_counter()
         self._parts = []
         if target is not None and len(body) <= INLINE_BYTES:
@@ -305,7 +305,7 @@ class Connection(asyncio.Protocol):
 
     def _write(self, head: Head, reply: Reply) -> None:
         """Send a reply; the connection is ready for the next request, or closed."""
-        assert self._transport is not None  # noqa: S101 - a connection that is not made reads nothing
+        assert self._transport is not None  # a connection that is not made reads nothing
         stays = head.stays and not self._all.leaving and not self._ended
         if head.persists and stays:
             reply.headers = (*reply.headers, (b"connection", b"keep-alive"))
@@ -320,7 +320,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, refused: Refused) -> None:
         """Answer what cannot be read on; the rest of it is dropped for a while, or the client would see a reset and no answer."""
-        assert self._transport is not None  # noqa: S101
+        assert self._transport is not None
         reply = failure(refused, "")
         self._app.ended("", reply.status)
         head_only = self._known is not None and self._known[0].method == "HEAD"

@@ -106,7 +106,7 @@ def _edges(estimator: Any, summary: Summary, index: int, kind: Any, n_bins: int)
         start = np.linspace(low, high, n_bins + 1)
         centers = np.sort(centers_of(values.astype(np.float64), counts, (start[1:] + start[:-1]) * 0.5))
         found = np.r_[low, (centers[1:] + centers[:-1]) * 0.5, high]
-    found = found[np.ediff1d(found, to_begin=np.inf) > 1e-8]  # noqa: PLR2004 - scikit-learn's own limit
+    found = found[np.ediff1d(found, to_begin=np.inf) > 1e-8]  # scikit-learn's own limit
     return found, len(found) - 1
 
 

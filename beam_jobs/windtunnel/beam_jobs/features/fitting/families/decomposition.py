@@ -65,9 +65,9 @@ def _solver(estimator: Any, rows: int, width: int) -> str:
     wanted = min(rows, width) if estimator.n_components is None else estimator.n_components
     if estimator.svd_solver != "auto":
         return str(estimator.svd_solver)
-    if width <= 1_000 and rows >= 10 * width:  # noqa: PLR2004 - scikit-learn's own limits
+    if width <= 1_000 and rows >= 10 * width:  # scikit-learn's own limits
         return "covariance_eigh"
-    if max(rows, width) <= 500 or wanted == "mle":  # noqa: PLR2004
+    if max(rows, width) <= 500 or wanted == "mle":
         return "full"
     return "randomized" if 1 <= wanted < 0.8 * min(rows, width) else "full"
 

@@ -43,7 +43,7 @@ def probe_rowwise(fitted: Any, head: Any, where: str) -> None:
         UnsupportedError: they are not; what a row becomes depends on the rows beside it.
     """
     rows = head.shape[0]
-    if rows < 2:  # noqa: PLR2004 - nothing to cut
+    if rows < 2:  # nothing to cut
         return
     with quiet():
         whole = fitted.transform(head)
@@ -78,4 +78,4 @@ def _alike(answer: Any, answers: list[Any]) -> bool:
 def _same(whole: np.ndarray, joined: np.ndarray) -> bool:
     if whole.dtype.kind in "fciub" and joined.dtype.kind in "fciub":
         return bool(np.allclose(whole, joined, rtol=1e-6, atol=1e-12, equal_nan=True))
-    return bool(((whole == joined) | ((whole != whole) & (joined != joined))).all())  # noqa: PLR0124 - only NaN differs from itself
+    return bool(((whole == joined) | ((whole != whole) & (joined != joined))).all())  # only NaN differs from itself

@@ -134,7 +134,7 @@ def target(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
                 1,
                 str(error),
             )  # a plain fit makes no folds: only training rows need them
-    flat = targets if targets.ndim == 2 else targets[:, None]  # noqa: PLR2004 - a column a class
+    flat = targets if targets.ndim == 2 else targets[:, None]  # a column a class
     key = ("encoded", stream.key)
     (cells,) = yield from context.need(Request(key, stream, Encoded(estimator, folds, count, flat), positions=True))
     whole = [_fold_sum(cells, i, range(count)) for i in range(len(cells.n))]

@@ -112,7 +112,7 @@ def _names(problem: "Problem") -> Iterator[Fault]:
 
 def _slices(problem: "Problem") -> Iterator[Fault]:
     for place, crossing in enumerate(problem.slices):
-        if not 1 <= len(crossing) <= 2:  # noqa: PLR2004 - alone, or two crossed
+        if not 1 <= len(crossing) <= 2:  # alone, or two crossed
             yield Fault(f"slices.{place}", f"must be one column, or a list of two, but has {len(crossing)}")
         elif len(set(crossing)) != len(crossing):
             yield Fault(f"slices.{place}", f"crosses {crossing[0]!r} with itself; name two columns")

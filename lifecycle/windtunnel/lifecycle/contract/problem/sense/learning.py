@@ -92,7 +92,7 @@ def _positive_values(positive: "Positive", column: str, kind: str) -> Iterator[F
 def _label_classes(problem: "Problem", classes: list[str]) -> Iterator[Fault]:
     if problem.task != "multiclass":
         yield Fault("label.classes", f"is for multiclass; a task of {problem.task!r} has none")
-    elif len(set(classes)) < 2 or len(set(classes)) != len(classes):  # noqa: PLR2004 - nothing to tell apart
+    elif len(set(classes)) < 2 or len(set(classes)) != len(classes):  # nothing to tell apart
         yield Fault("label.classes", f"must name at least two classes, each once, but has {classes!r}")
 
 

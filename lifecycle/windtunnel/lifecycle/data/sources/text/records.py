@@ -211,8 +211,8 @@ class Splitter:
 
     def _check_spans(self, block: Block, long: Offsets, line_numbers: Offsets) -> Block:
         """Records of more than two lines: some may be rows that stray quotes have joined."""
-        assert block.starts is not None  # noqa: S101 - for the type checker
-        assert block.ends is not None  # noqa: S101
+        assert block.starts is not None
+        assert block.ends is not None
         bad: list[int] = []
         for i in long.tolist():
             raw = block.text[block.starts[i] : block.ends[i]]
