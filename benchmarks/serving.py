@@ -149,15 +149,16 @@ def wait(url, process, seconds=180):
     raise AssertionError(f"{url} does not answer")
 
 
+OURS = (sys.executable, "-m", "windtunnel.serving")
+
+
 @contextlib.contextmanager
-def server(name, root, *arguments):
+def server(name, root, *arguments, program=OURS):
     """One of ours, with a home of its own: its process, its port, and a call of its repository."""
     port = free()
     process = subprocess.Popen(
         [
-            sys.executable,
-            "-m",
-            "windtunnel.serving",
+            *program,
             "--home",
             str(root / name.replace(" ", "-")),
             "--port",
