@@ -82,6 +82,10 @@ def test_a_window_is_the_merge_of_its_days_and_of_one_pass(place):
     assert profile(problem, snapshot, place, Progress()) == found
     page = Path(found.report).read_text(encoding="utf-8")
     assert "leaks the label" in page
+    answers = {(answer["question"], answer["column"]): answer["grade"] for answer in told["readiness"]["answers"]}
+    assert told["readiness"]["verdict"] == "not ready"
+    assert (answers["leaks", "leak"], answers["duplicates", ""], answers["labels", "y"]) == ("stop", "fine", "fine")
+    assert "Ready to be learned from?" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
 

@@ -29,6 +29,7 @@ from windtunnel.lifecycle.data.pins import files
 from windtunnel.lifecycle.data.rows import DAY, first_test_day, first_unknown_day, label_of
 from windtunnel.lifecycle.data.sources.days import event_columns
 from windtunnel.lifecycle.pages.eda import profile_page, split_warnings, warnings_of
+from windtunnel.lifecycle.quality.readiness import assess, subject_of
 from windtunnel.lifecycle.statistics import summarize
 from windtunnel.lifecycle.statistics.association import associations
 from windtunnel.lifecycle.statistics.drift import compare, label_shift
@@ -158,7 +159,7 @@ def profiled_for(problem: Problem | None, slices: Sequence[Sequence[str]] = ()) 
     """Empty statistics that will look into what a problem asks for."""
     if problem is None:
         return Profiled(slices)
-    return Profiled(problem.slices, list(dict.fromkeys([*problem.features.columns, problem.label.column])), problem)
+    return Profiled(problem.slices, list(dict.fromkeys([*problem.features.columns, problem.label.column])), problem, repeats=True)
 
 
 def _reference(reference: StatisticsRef | None) -> Profiled | None:
@@ -194,6 +195,7 @@ def _describe(problem: Problem, snapshot: SnapshotRef, found: Profiled, referenc
         "slices": {name: summarize(statistics) for name, statistics in found.slices.items()},
         "drifted": [],
     }
+    described["readiness"] = assess(subject_of(found, problem, end=snapshot.end)).to_dict()
     if reference is not None:
         described |= _drift(problem, found, reference)
     features = [name for name in association if name in problem.features.columns]

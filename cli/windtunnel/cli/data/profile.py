@@ -3,9 +3,13 @@
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.cli.data import reading
+
+if TYPE_CHECKING:
+    from windtunnel.lifecycle.contract.problem import Problem
+    from windtunnel.lifecycle.quality.readiness import Readiness
 
 __all__ = ["add_arguments", "run"]
 
@@ -16,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "data", nargs="+", metavar="DATA", help="Parquet, CSV, JSON lines or Arrow: paths, globs or folders; or a table's name"
     )
     parser.add_argument("--json", action="store_true", help="print the statistics as one JSON object")
+    parser.add_argument("--readiness", action="store_true", help="say whether it is ready to be learned from, why not, and what to do")
+    parser.add_argument("--time", metavar="COLUMN", help="when a row happened, for --readiness; a problem's event_time if not given")
     parser.add_argument("--html", metavar="FILE", help="write the report, one page that needs no network")
     parser.add_argument("--state", metavar="FILE", help="write the mergeable statistics, which `windtunnel compare` can read")
     parser.add_argument("--label", metavar="COLUMN", help="say how strongly each column tells this one")
@@ -34,6 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
         problem = load(arguments.problem)
     found = reading.load(arguments.data, arguments, crossings, problem)
     described = reading.describe(found, label=arguments.label, sensitive=arguments.sensitive)
+    readiness = _readiness(found, problem, arguments) if arguments.readiness else None
+    if readiness is not None:
+        described["readiness"] = readiness.to_dict()
     name = ", ".join(arguments.data)
     if arguments.json:
         print(json.dumps(described, indent=1, allow_nan=False, ensure_ascii=False))
@@ -44,10 +53,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.state:
         reading.write(arguments.state, found.profiled.to_bytes())
     if not (arguments.json or arguments.html or arguments.state) or (arguments.output_file and not arguments.json):
-        _print(described)
+        if readiness is None:
+            _print(described)
+        else:
+            print("\n".join([f"{described['rows']:,} rows, {len(described['columns'])} columns", *readiness.lines()]))
     for line in reading.told(found.reading):
         print(f"windtunnel profile: {line}", file=sys.stderr)
     return 0
+
+
+def _readiness(found: reading.Loaded, problem: "Problem | None", arguments: argparse.Namespace) -> "Readiness":
+    from windtunnel.lifecycle.contract.errors import ConfigurationError
+    from windtunnel.lifecycle.quality.readiness import assess, subject_of
+
+    for name in [name for name in (arguments.label, arguments.time) if name and name not in found.profiled.table.columns]:
+        raise ConfigurationError(f"there is no column {name!r}", hint=f"there are: {', '.join(found.profiled.table.columns)}")
+    groups = [*arguments.sensitive, *(name for entry in arguments.slice for name in entry.split(","))]
+    subject = subject_of(found.profiled, problem, label=arguments.label or "", time=arguments.time or "", groups=groups)
+    return assess(subject)
 
 
 def _print(described: dict[str, Any]) -> None:

@@ -100,9 +100,8 @@ def load(
     """
     from windtunnel.lifecycle.data.sources.files import find
     from windtunnel.lifecycle.data.sources.untyped import Reading, format_of
-    from windtunnel.lifecycle.statistics.profiled import Profiled
 
-    reading, whole = Reading(), Profiled(slices, None, problem)
+    reading, whole = Reading(), _empty(arguments, slices, problem)
     options = options_of(arguments)
     parquet: list[str] = []
     for entry in data:
@@ -115,11 +114,17 @@ def load(
             if format_of(path) == "parquet":
                 parquet.append(path)
             else:
-                whole.merge(_untyped(path, options, Profiled(slices, None, problem), reading))
-    for part in _parquet(parquet, arguments, Profiled(slices, None, problem), slices):
+                whole.merge(_untyped(path, options, _empty(arguments, slices, problem), reading))
+    for part in _parquet(parquet, arguments, _empty(arguments, slices, problem), slices):
         whole.merge(part)
     _check_slices(whole, slices)
     return Loaded(whole, reading)
+
+
+def _empty(arguments: argparse.Namespace, slices: Sequence[Sequence[str]], problem: "Problem | None") -> "Profiled":
+    from windtunnel.lifecycle.statistics.profiled import Profiled
+
+    return Profiled(slices, None, problem, repeats=getattr(arguments, "readiness", False))
 
 
 def _parquet(paths: list[str], arguments: argparse.Namespace, whole: "Profiled", slices: Sequence[Sequence[str]]) -> Iterable["Profiled"]:

@@ -101,6 +101,8 @@ def profile_page(title: str, subtitle: str, profile: Mapping[str, Any]) -> str:
         )
     ]
     body.append(_warnings(warnings))
+    if profile.get("readiness"):
+        body.append(_readiness(profile["readiness"]))
     if profile.get("labels"):
         body.append(_labels(profile["labels"], profile.get("label_shift"), profile.get("stratification", [])))
     strength = profile.get("association", {})
@@ -193,6 +195,25 @@ def _warnings(warnings: Sequence[Mapping[str, str]]) -> Markup:
         return page.section("Warnings", Markup("<p>{}</p>").format("None."))
     rows = [[page.badge(entry["what"], entry["tone"]), Markup("<b>{}</b>").format(entry["column"]), entry["text"]] for entry in warnings]
     return page.section("Warnings", page.table(["", "column", ""], rows))
+
+
+def _readiness(readiness: Mapping[str, Any]) -> Markup:
+    """Is the data ready to be learned from, why not, and what to do."""
+    tones = {"stop": "bad", "care": "warn", "unknown": "info", "fine": "good"}
+    words = {"stop": "mend it first", "care": "look at it", "unknown": "nobody can say", "fine": "fine"}
+    rows = [
+        [
+            page.badge(words[entry["grade"]], tones[entry["grade"]]),
+            entry["question"],
+            Markup("<b>{}</b>").format(entry["column"]),
+            entry["text"],
+            entry["todo"],
+        ]
+        for entry in readiness["answers"]
+    ]
+    tone = {"ready": "good", "ready with care": "warn"}.get(readiness["verdict"], "bad")
+    head = Markup("<p>{}</p>").format(page.badge(readiness["verdict"], tone))
+    return page.section("Ready to be learned from?", head, page.table(["", "question", "column", "what was seen", "what to do"], rows))
 
 
 def _labels(labels: Mapping[str, Mapping[str, int]], shift: Mapping[str, Any] | None, balances: Sequence[Mapping[str, Any]]) -> Markup:

@@ -13,6 +13,9 @@ import pyarrow.ipc
 
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.statistics.column import ColumnStatistics
+from windtunnel.lifecycle.statistics.counting.budget import COLUMN_BYTES
+from windtunnel.lifecycle.statistics.counting.hashing import hash_rows
 from windtunnel.lifecycle.statistics.counting.values import flat
 from windtunnel.lifecycle.statistics.table import TableStatistics
 
@@ -21,6 +24,7 @@ __all__ = ["LabelCounts", "Profiled", "slice_name"]
 _SLICE_BYTES = 1 << 16
 _SLICES = 200
 _UNKNOWN = "\0"
+_ROW = "row"
 
 LabelCounts = dict[str, dict[str, int]]
 """Rows by split and label."""
@@ -45,14 +49,23 @@ class Profiled:
         slices: column crossings to look into.
         columns: the columns that slices and splits are profiled by; None for all.
         problem: says what a label and a split are, and which columns are sensitive; None for a table without.
+        repeats: whether rows are compared, by the problem's keys or else as a whole, for `repeats`.
     """
 
-    def __init__(self, slices: Sequence[Sequence[str]] = (), columns: Sequence[str] | None = None, problem: Problem | None = None) -> None:
+    def __init__(
+        self,
+        slices: Sequence[Sequence[str]] = (),
+        columns: Sequence[str] | None = None,
+        problem: Problem | None = None,
+        *,
+        repeats: bool = False,
+    ) -> None:
         self.table = TableStatistics()
         self.slices: dict[str, TableStatistics] = {}
         self.splits: dict[str, TableStatistics] = {}
         self.labels: Counter[tuple[str, str, str]] = Counter()  # day, split, label
         self.groups: dict[str, Counter[tuple[str, str, str]]] = {}  # the same for each value of a sensitive column
+        self.rows = TableStatistics(COLUMN_BYTES, sample=0) if repeats else None  # of one column: the hashes of rows
         self._crossing: dict[str, str] = {}  # of each slice and group
         self._crossings = [list(crossing) for crossing in slices]
         self._columns = None if columns is None else list(columns)
@@ -61,6 +74,9 @@ class Profiled:
     def add_batch(self, batch: pa.RecordBatch, origin: str = "", offset: int = 0) -> None:
         """Rows, and where they come from (see `TableStatistics.add_batch`)."""
         self.table.add_batch(batch, origin, offset)
+        if self.rows is not None:
+            keys = [name for name in (self._problem.keys if self._problem else []) if name in batch.schema.names]
+            self.rows.add_batch(pa.record_batch({_ROW: hash_rows(batch.select(keys) if keys else batch)}))
         for crossing in self._crossings:
             names = self._columns if self._columns is not None else [name for name in batch.schema.names if name not in crossing]
             part = batch.select([name for name in names if name in batch.schema.names])
@@ -112,6 +128,7 @@ class Profiled:
 
     def merge(self, other: Self) -> None:
         """Add another part."""
+        self._merge_rows(other)
         self.table.merge(other.table)
         for name, statistics in other.slices.items():
             if self._has_place(self.slices, name, other.crossing_of(name)):
@@ -122,6 +139,19 @@ class Profiled:
         for name, counts in other.groups.items():
             if self._has_place(self.groups, name, other.crossing_of(name)):
                 self.groups.setdefault(name, Counter()).update(counts)
+
+    def _merge_rows(self, other: Self) -> None:
+        """Where one part did not compare its rows, nobody knows of the whole."""
+        if other.rows is None or (self.rows is None and self.table.rows):
+            self.rows = None if other.table.rows or other.rows is not None else self.rows
+            return
+        self.rows = self.rows or TableStatistics(COLUMN_BYTES, sample=0)
+        self.rows.merge(other.rows)
+
+    @property
+    def repeats(self) -> ColumnStatistics | None:
+        """The hashes of rows, or of their keys, counted; None where rows were not compared."""
+        return None if self.rows is None else self.rows.columns.get(_ROW)
 
     def crossing_of(self, name: str) -> str:
         """The columns whose crossing a slice is of."""
@@ -156,8 +186,9 @@ class Profiled:
             "splits": list(self.splits),
             "groups": {name: [[*key, count] for key, count in counts.items()] for name, counts in self.groups.items()},
             "crossing": {name: self._crossing[name] for name in [*self.slices, *self.groups]},
+            "rows": self.rows is not None,
         }
-        parts = [self.table, *self.slices.values(), *self.splits.values()]
+        parts = [self.table, *self.slices.values(), *self.splits.values(), *([self.rows] if self.rows is not None else [])]
         batch = pa.record_batch({"blob": pa.array([json.dumps(plain).encode(), *(part.to_bytes() for part in parts)], pa.large_binary())})
         sink = pa.BufferOutputStream()
         with pyarrow.ipc.new_file(sink, batch.schema) as writer:
@@ -192,6 +223,8 @@ class Profiled:
         plain = json.loads(head)
         found = cls()
         found.table = TableStatistics.from_bytes(table)
+        if plain.get("rows"):
+            found.rows = TableStatistics.from_bytes(parts.pop())
         split = len(plain["slices"])
         found.slices = {name: TableStatistics.from_bytes(blob) for name, blob in zip(plain["slices"], parts[:split], strict=True)}
         found.splits = {name: TableStatistics.from_bytes(blob) for name, blob in zip(plain.get("splits", []), parts[split:], strict=True)}

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-__all__ = ["hash_column", "mix"]
+__all__ = ["hash_column", "hash_rows", "mix"]
 
 
 def mix(words: np.ndarray) -> np.ndarray:
@@ -39,6 +40,30 @@ def hash_column(values: pa.Array) -> np.ndarray:
         wide = wide if pa.types.is_unsigned_integer(wide.type) else wide.cast(pa.int64())
         return mix(wide.to_numpy(zero_copy_only=False).astype(np.uint64))
     return _texts(values)
+
+
+def hash_rows(batch: pa.RecordBatch | pa.Table) -> np.ndarray:
+    """One hash a row, of all of its columns in the order of their names; columns that are lists and the like count as they are written.
+
+    Example:
+        >>> one, two = pa.table({"a": [1, None], "b": ["x", "y"]}), pa.table({"b": ["y", "x"], "a": pa.array([None, 1], pa.int8())})
+        >>> bool((hash_rows(one) == hash_rows(two)[::-1]).all())
+        True
+    """
+    total = np.zeros(batch.num_rows, dtype=np.uint64)
+    for name in sorted(batch.schema.names):
+        column = batch.column(name)
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+            column = pa.array([None if value is None else repr(value) for value in column.to_pylist()], pa.string())
+        own = np.zeros(batch.num_rows, dtype=np.uint64)
+        if pa.types.is_null(column.type):
+            total = mix(total ^ own)
+            continue
+        there = pc.is_valid(pc.dictionary_decode(column) if pa.types.is_dictionary(column.type) else column).to_numpy(zero_copy_only=False)
+        own[there] = hash_column(column.filter(pa.array(there)))
+        total = mix(total ^ own)
+    return total
 
 
 def _texts(values: pa.Array) -> np.ndarray:
