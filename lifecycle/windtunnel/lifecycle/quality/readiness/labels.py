@@ -73,7 +73,7 @@ def balance(subject: Subject) -> Iterator[Answer]:
     """How rare the rarest class is."""
     classes = subject.classes()
     total = sum(classes.values())
-    if len(classes) < 2:  # noqa: PLR2004 - told above
+    if len(classes) < 2:
         return
     shown = sorted(classes.items(), key=lambda entry: -entry[1])
     told = ", ".join(f"{name} {count / total:.1%}" for name, count in shown[:5]) + (f" and {len(shown) - 5} more" if shown[5:] else "")

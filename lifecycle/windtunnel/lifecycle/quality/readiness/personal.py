@@ -24,9 +24,9 @@ _NAMES = re.compile(
 def _luhn(text: str) -> bool:
     """The check digit of payment cards."""
     digits = [int(sign) for sign in text if sign.isdigit()]
-    if not 13 <= len(digits) <= 19 or len(set(digits)) == 1:  # noqa: PLR2004 - digits of a card
+    if not 13 <= len(digits) <= 19 or len(set(digits)) == 1:
         return False
-    doubled = [digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4) for place, digit in enumerate(reversed(digits))]  # noqa: PLR2004
+    doubled = [digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4) for place, digit in enumerate(reversed(digits))]
     return sum(doubled) % 10 == 0
 
 
@@ -37,7 +37,7 @@ def _iban(text: str) -> bool:
 
 
 def _octets(text: str) -> bool:
-    return all(int(part) <= 255 for part in text.split("."))  # noqa: PLR2004 - a byte
+    return all(int(part) <= 255 for part in text.split("."))
 
 
 def _resident(text: str) -> bool:
