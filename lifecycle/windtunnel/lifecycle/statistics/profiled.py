@@ -74,9 +74,7 @@ class Profiled:
     def add_batch(self, batch: pa.RecordBatch, origin: str = "", offset: int = 0) -> None:
         """Rows, and where they come from (see `TableStatistics.add_batch`)."""
         self.table.add_batch(batch, origin, offset)
-        if self.rows is not None:
-            keys = [name for name in (self._problem.keys if self._problem else []) if name in batch.schema.names]
-            self.rows.add_batch(pa.record_batch({_ROW: hash_rows(batch.select(keys) if keys else batch)}))
+        self._add_rows(batch)
         for crossing in self._crossings:
             names = self._columns if self._columns is not None else [name for name in batch.schema.names if name not in crossing]
             part = batch.select([name for name in names if name in batch.schema.names])
@@ -85,6 +83,11 @@ class Profiled:
                     self.slices.setdefault(name, TableStatistics(_SLICE_BYTES, sample=0)).add_batch(part.filter(rows))
         if self._problem is not None:
             self._add_splits(self._problem, batch)
+
+    def _add_rows(self, batch: pa.RecordBatch) -> None:
+        if self.rows is not None:
+            keys = [name for name in (self._problem.keys if self._problem else []) if name in batch.schema.names]
+            self.rows.add_batch(pa.record_batch({_ROW: hash_rows(batch.select(keys) if keys else batch)}))
 
     def _has_place(self, kept: dict[str, Any], name: str, crossing: str) -> bool:
         """Whether a slice belongs to those that are kept; the one that it displaces is forgotten."""

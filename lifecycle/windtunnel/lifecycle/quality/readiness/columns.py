@@ -1,6 +1,6 @@
 """Questions about single columns and whole rows: identifiers, repeated rows, columns that say nothing, small groups."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -110,25 +110,30 @@ def missing_share(column: ColumnStatistics) -> float:
 
 def small_groups(subject: Subject) -> Iterator[Answer]:
     """Groups of too few rows to be judged alone."""
-    wanted = list(dict.fromkeys([*subject.groups, *subject.seen]))
     clean = True
-    for name in wanted:
+    for name in dict.fromkeys([*subject.groups, *subject.seen]):
         column = subject.table.columns.get(name)
-        if column is None or not column.exact or not _divides(column, asked=name in subject.groups):
+        if column is None or not _divides(column, asked=name in subject.groups):
             continue
         counted = zip(column.counts.tolist(), map(str, column.values.to_pylist()), strict=True)
         small = sorted((count, value) for count, value in counted if count < _LEAST)
-        if not small:
-            continue
-        clean = False
-        shown = ", ".join(f"{value} ({count})" for count, value in small[:5]) + (f" and {len(small) - 5} more" if small[5:] else "")
-        todo = "gather more, or join them with another group" if name in subject.groups else "pool them: features.min_frequency"
-        yield Answer("small groups", "care", f"{len(small)} of {len(column.values)} have fewer than {_LEAST} rows: {shown}", todo, name)
+        if small:
+            clean = False
+            text = f"{len(small)} of {len(column.values)} have fewer than {_LEAST} rows: {_first(small)}"
+            todo = "gather more, or join them with another group" if name in subject.groups else "pool them: features.min_frequency"
+            yield Answer("small groups", "care", text, todo, name)
     if clean:
         yield Answer("small groups", "fine", f"every group has {_LEAST} rows or more")
 
 
+def _first(small: Sequence[tuple[int, str]], most: int = 5) -> str:
+    shown = ", ".join(f"{value} ({count})" for count, value in small[:most])
+    return shown + (f" and {len(small) - most} more" if len(small) > most else "")
+
+
 def _divides(column: ColumnStatistics, *, asked: bool) -> bool:
     """Whether a column's values are groups of rows."""
+    if not column.exact:
+        return False
     few = 1 < len(column.values) <= _GROUPS and len(column.values) * 2 <= column.count
     return few and (asked or column.family in {"text", "bool"})

@@ -119,22 +119,27 @@ def _absence(column: pa.Array, label: pa.Array) -> float:
 
 def afterwards(subject: Subject) -> Iterator[Answer]:
     """Columns that are known only after the moment that a row is about, or only once its label is."""
-    label, sample, moments = subject.sampled_labels(), subject.sample, subject.moments()
+    label, moments = subject.sampled_labels(), subject.moments()
     if label is None and moments is None:
         yield Answer("known afterwards", "unknown", "neither a label nor a time is named", "name them: --label, --time, or a problem file")
         return
-    reasons = {}
+    clean = True
     for name in subject.seen:
-        if name in {subject.label, subject.time} or name not in sample.schema.names:
+        if name in {subject.label, subject.time} or name not in subject.sample.schema.names:
             continue
-        column = flat(sample.column(name))
-        reason = (_later(column, moments) if moments is not None else "") or (_with_label(column, label) if label is not None else "")
+        reason = _known_late(flat(subject.sample.column(name)), moments, label)
         if reason:
-            reasons[name] = reason
-    for name, reason in reasons.items():
-        yield Answer("known afterwards", "care", reason, "take it out of the features, unless it is known when the model must answer", name)
-    if not reasons:
+            clean = False
+            todo = "take it out of the features, unless it is known when the model must answer"
+            yield Answer("known afterwards", "care", reason, todo, name)
+    if clean:
         yield Answer("known afterwards", "fine", "no column is filled with the label only, or lies after the row's time")
+
+
+def _known_late(column: pa.Array, moments: pa.Array | None, label: pa.Array | None) -> str:
+    """Why a column is known only afterwards; empty if nothing says so."""
+    later = _later(column, moments) if moments is not None else ""
+    return later or (_with_label(column, label) if label is not None else "")
 
 
 def _later(column: pa.Array, moments: pa.Array) -> str:

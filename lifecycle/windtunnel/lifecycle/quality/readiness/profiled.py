@@ -1,6 +1,8 @@
 """The subject of readiness, as a profile and a problem say it."""
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.data.rows import DAY, label_of
@@ -27,18 +29,9 @@ def subject_of(
     time = time or _time(problem, found)
     if problem is None or (label and label != problem.label.column):
         return Subject(table, label=label, time=time, groups=groups, rows=found.repeats)
-    sample, column = table.sample.table, problem.label.column
-    counts: dict[str, int] = {}
-    for part in found.label_counts().values():
-        for name, count in part.items():
-            counts[name] = counts.get(name, 0) + count
-    classes = problem.task != "regression"
     return Subject(
         table,
-        label=column,
-        labels=label_of(problem, sample, end) if column and column in sample.schema.names else None,
-        counts=counts if classes and column else {},
-        labelled=sum(counts.values()) if classes and column else None,
+        **_labels(problem, found, end),
         features=problem.features.columns,
         time=time,
         groups=list(dict.fromkeys([*groups, *problem.sensitive, *(name for crossing in problem.slices for name in crossing)])),
@@ -47,6 +40,18 @@ def subject_of(
         drift=problem.limits.drift,
         task=problem.task,
     )
+
+
+def _labels(problem: Problem, found: Profiled, end: str) -> dict[str, Any]:
+    """What is known of the labels of a problem's table."""
+    column, sample = problem.label.column, found.table.sample.table
+    labels = label_of(problem, sample, end) if column in sample.schema.names else None
+    if problem.task == "regression" or labels is None:
+        return {"label": column, "labels": labels, "counts": {}}
+    counts: Counter[str] = Counter()
+    for part in found.label_counts().values():
+        counts.update(part)
+    return {"label": column, "labels": labels, "counts": counts, "labelled": counts.total()}
 
 
 def _time(problem: Problem | None, found: Profiled) -> str:

@@ -65,9 +65,7 @@ class Subject:
         if self.counts is not None:
             return {name: count for name, count in self.counts.items() if count}
         column = self.table.columns.get(self.label)
-        if column is None or self.task == "regression" or not column.exact:
-            return {}
-        if column.family in {"number", "date", "time"} and len(column.values) > _CLASSES:
+        if column is None or self.task == "regression" or not _has_classes(column):
             return {}
         counted = zip(map(str, column.values.to_pylist()), column.counts.tolist(), strict=True)
         return {name: count for name, count in counted if name != "nan"}
@@ -86,3 +84,9 @@ class Subject:
         if family_of(column.type) == "date" or pa.types.is_timestamp(column.type):
             return pc.cast(pc.cast(column, pa.timestamp("us")), pa.int64())
         return None
+
+
+def _has_classes(column: ColumnStatistics) -> bool:
+    """Whether a column's values are classes, as far as values alone say it."""
+    measured = column.family in {"number", "date", "time"}
+    return column.exact and not (measured and len(column.values) > _CLASSES)
