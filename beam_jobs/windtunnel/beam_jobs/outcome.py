@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from windtunnel.lifecycle.contract import errors
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.data.artifacts import replace_file
 
 __all__ = ["Outcomes", "outcomes"]
 
@@ -38,11 +39,7 @@ class Outcomes:
 
     def put_bytes(self, name: str, data: bytes) -> None:
         """Keep bytes under a name that tells their kind."""
-        filesystem, path = fsspec.core.url_to_fs(f"{self.folder}/{name}")
-        filesystem.makedirs(filesystem._parent(path), exist_ok=True)  # noqa: SLF001 - fsspec's own word for it
-        temporary = f"{path}.{uuid.uuid4().hex}"
-        filesystem.pipe_file(temporary, data)
-        filesystem.mv(temporary, path)
+        replace_file(f"{self.folder}/{name}", data)
 
     def get_bytes(self, name: str) -> bytes:
         """What `put_bytes` kept."""

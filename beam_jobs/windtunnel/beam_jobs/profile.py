@@ -8,7 +8,6 @@ with a spec of ``{"problem": {...}, "snapshot": {...}, "settings": {...}, "refer
 """
 
 import dataclasses
-import datetime as dt
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
 from windtunnel.lifecycle.contract.problem import Problem, parse
 from windtunnel.lifecycle.contract.references import SnapshotRef, StatisticsRef
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data.artifacts import Stage
+from windtunnel.lifecycle.data.artifacts import Stage, replace_file
 from windtunnel.lifecycle.data.days import day_of
 from windtunnel.lifecycle.data.pins import files
 from windtunnel.lifecycle.data.rows import DAY, first_test_day, first_unknown_day, label_of
@@ -96,10 +95,7 @@ def _window(problem: Problem, snapshot: SnapshotRef, settings: Settings, progres
     if lacking:
         computed = profile_files([paths[i] for i in lacking], settings, progress, problem)
         for i, state in zip(lacking, computed, strict=True):
-            filesystem.makedirs(filesystem._parent(places[i]), exist_ok=True)  # noqa: SLF001 - fsspec's own word for it
-            temporary = f"{places[i]}.{fingerprint(dt.datetime.now(dt.UTC), id(state))}"
-            filesystem.pipe_file(temporary, state.to_bytes())
-            filesystem.mv(temporary, places[i])
+            replace_file(places[i], state.to_bytes())
     whole = Profiled()
     first_test = first_test_day(problem, snapshot.end).isoformat() if problem.splits.by == "time" else ""
     for path, place in zip(paths, places, strict=True):

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
+from windtunnel.lifecycle.learning import scikit
 from windtunnel.lifecycle.pages import page
 
 __all__ = ["features_page"]
@@ -44,7 +45,7 @@ def _steps(fitted: Any, where: str, columns: list[str] | None = None) -> Iterato
         for name, part, _ in fitted.transformers_:
             if not isinstance(part, str):
                 known = getattr(fitted, "feature_names_in_", None)
-                places = fitted._transformer_to_input_indices.get(name, [])
+                places = scikit.input_places(fitted, name)
                 yield from _steps(part, f"{where}{name}", [str(known[i]) if known is not None else str(i) for i in places])
     elif isinstance(fitted, Pipeline):
         for name, part in fitted.steps:
@@ -80,7 +81,7 @@ def _learnt(step: Any) -> str:
 def _categories(where: str, columns: list[str], step: Any) -> Iterator[Markup]:
     if not hasattr(step, "categories_"):
         return
-    rare = step.infrequent_categories_ if getattr(step, "_infrequent_enabled", False) else [None] * len(step.categories_)
+    rare = step.infrequent_categories_ if scikit.groups_infrequent(step) else [None] * len(step.categories_)
     rows = []
     for i, (categories, infrequent) in enumerate(zip(step.categories_, rare, strict=True)):
         name = columns[i] if i < len(columns) else str(i)

@@ -22,7 +22,7 @@ from windtunnel.lifecycle.contract.seams.pages import further_pages
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.expiry import refuse_expired
 
-__all__ = ["Stage", "local_copy", "read_text", "room_for"]
+__all__ = ["Stage", "local_copy", "read_text", "replace_file", "room_for"]
 
 log = logging.getLogger("windtunnel.artifacts")
 
@@ -125,6 +125,15 @@ def room_for(uri: str) -> Iterator[None]:
             hint="make room where artefacts and temporary files are kept (`windtunnel gc` says what may go), then try again",
             path=str(where),
         ) from error
+
+
+def replace_file(uri: str, data: bytes) -> None:
+    """Write a file at a path or URL at once: readers see all of it, or what was there before."""
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+    temporary = f"{path}.{uuid.uuid4().hex}"
+    filesystem.pipe_file(temporary, data)
+    filesystem.mv(temporary, path)
 
 
 def read_text(uri: str) -> str:

@@ -16,6 +16,7 @@ from windtunnel.lifecycle.contract.seams.notifiers import notifier_path
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.sources import plan, read
+from windtunnel.lifecycle.learning import scikit
 from windtunnel.lifecycle.learning.estimators import estimator
 from windtunnel.lifecycle.learning.transformers import transformer_of
 from windtunnel.lifecycle.quality.suites import of_problem
@@ -87,11 +88,10 @@ def _made(problem: Problem, parameters: dict[str, Any]) -> None:
         ConfigurationError: it cannot be made, or a value is none that it takes.
     """
     own = estimator(problem, parameters)
-    if hasattr(own, "_parameter_constraints"):
-        try:
-            own._validate_params()  # noqa: SLF001 - what fit() will say first
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from error
+    try:
+        scikit.check_parameters(own)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _notifiers(problem: Problem) -> Iterator[Fault]:

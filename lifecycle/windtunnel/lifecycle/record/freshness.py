@@ -6,15 +6,12 @@ compares the champion's with the newest (`stale`).
 """
 
 import json
-import uuid
 from importlib import metadata
 from typing import Any
 
-import fsspec
-
 from windtunnel.lifecycle.contract.fingerprint import code_version
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data.artifacts import read_text
+from windtunnel.lifecycle.data.artifacts import read_text, replace_file
 
 __all__ = ["libraries", "note", "stale"]
 
@@ -43,11 +40,7 @@ def note(settings: Settings, problem: str, made_of: dict[str, Any]) -> None:
     known = _current(settings, problem)
     if known is not None and str(known.get("end", "")) > str(made_of["end"]):
         return
-    filesystem, path = fsspec.core.url_to_fs(settings.artifact_path(problem, "preprocess", _CURRENT))
-    filesystem.makedirs(filesystem._parent(path), exist_ok=True)  # noqa: SLF001 - fsspec's own word for it
-    temporary = f"{path}.{uuid.uuid4().hex}"
-    filesystem.pipe_file(temporary, json.dumps(made_of, sort_keys=True).encode())
-    filesystem.mv(temporary, path)
+    replace_file(settings.artifact_path(problem, "preprocess", _CURRENT), json.dumps(made_of, sort_keys=True).encode())
 
 
 def stale(settings: Settings, problem: str, bundle_uri: str) -> list[str]:

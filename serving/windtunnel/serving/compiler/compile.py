@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from windtunnel.lifecycle.contract.seams.transformers import TRANSFORMERS
+from windtunnel.lifecycle.learning import scikit
 from windtunnel.lifecycle.model.bundle import Bundle
 from windtunnel.serving.compiler import curves, estimators, learners, masks, steps, texts
 from windtunnel.serving.compiler.plan import NotCompilableError, Plan, Step
@@ -66,7 +67,7 @@ def column_transformer(compiler: Compiler, part: Any) -> Step:
     branches: list[Step] = []
     weights = part.transformer_weights or {}
     for name, fitted, _ in part.transformers_:
-        places = [int(place) for place in part._transformer_to_input_indices[name]]  # noqa: SLF001 - the resolved columns
+        places = scikit.input_places(part, name)
         if (isinstance(fitted, str) and fitted == "drop") or not places:
             continue
         chain: list[Step] = [steps.Select(places)]
@@ -157,14 +158,14 @@ def one_hot(_: Compiler, part: Any) -> Step:
     """OneHotEncoder."""
     tables, nulls, unknowns = [], [], []
     start = 0
-    for place, width in enumerate(int(width) for width in part._n_features_outs):  # noqa: SLF001 - columns of each input
+    for place, width in enumerate(scikit.widths(part)):
         outputs = _probe(part, place)[:, start : start + width]
         filled = outputs.any(axis=1)
         columns = np.where(filled, outputs.argmax(axis=1) + start, -1)
         table, null = _table(part.categories_[place], columns.tolist())
         unknown = {"error": -2, "ignore": -1}.get(part.handle_unknown)
         if unknown is None:
-            infrequent = part.infrequent_categories_[place] if part._infrequent_enabled else None  # noqa: SLF001
+            infrequent = part.infrequent_categories_[place] if scikit.groups_infrequent(part) else None
             unknown = -1 if infrequent is None else int(columns[list(part.categories_[place]).index(infrequent[0])])
         tables.append(table)
         nulls.append(unknown if null is None else null)
@@ -281,7 +282,7 @@ def power(_: Compiler, part: Any) -> Step:
     step = curves.Power(lambdas=[float(value) for value in part.lambdas_], method=part.method)
     if not part.standardize:
         return step
-    scaler = part._scaler  # noqa: SLF001 - a StandardScaler that PowerTransformer keeps to itself
+    scaler = scikit.power_scaler(part)
     return steps.Chain([step, steps.Affine(sub=scaler.mean_, div=scaler.scale_, label="PowerTransformer")])
 
 

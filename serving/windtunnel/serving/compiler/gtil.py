@@ -17,7 +17,7 @@ from windtunnel.lifecycle.contract.errors import IntegrityError
 __all__ = ["Ensemble"]
 
 # A handle of our own on the same library, so that its argument types are ours alone.
-_CALL = ctypes.CDLL(_LIB._name)  # noqa: SLF001 - where the library was loaded from
+_CALL = ctypes.CDLL(_LIB._name)  # where the library was loaded from
 _PREDICT = _CALL.TreeliteGTILPredict
 _PREDICT.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p]
 _PREDICT.restype = ctypes.c_int

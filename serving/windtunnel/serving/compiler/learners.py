@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from windtunnel.lifecycle.contract.seams.learners import learner_of
+from windtunnel.lifecycle.learning import scikit
 from windtunnel.serving.compiler import estimators, steps
 from windtunnel.serving.compiler.plan import NotCompilableError, Step
 
@@ -136,7 +137,7 @@ def _missing_seen(part: Any) -> bool:
     if trees is None or not len(trees):
         return False
     first = trees[0] if not isinstance(trees[0], np.ndarray) else trees[0][0]
-    return bool(getattr(first, "_support_missing_values", lambda _x: False)(np.array([[np.nan]])))
+    return scikit.takes_missing(first)
 
 
 def linear(part: Any, task: str) -> Step:
@@ -158,7 +159,7 @@ def _link(part: Any, outputs: int) -> str:
     if name in {"LogisticRegression", "LogisticRegressionCV"}:
         return "logistic" if outputs == 1 else "softmax"
     if name in {"PoissonRegressor", "GammaRegressor", "TweedieRegressor"}:
-        return "exp" if type(part._base_loss.link).__name__ == "LogLink" else "identity"  # noqa: SLF001 - where the link is kept
+        return "exp" if scikit.log_link(part) else "identity"
     if name != "SGDClassifier":
         return "identity"
     if part.loss not in {"log_loss", "modified_huber"}:
@@ -193,8 +194,7 @@ def _constant(part: Any, task: str) -> Step:
 def _voting(part: Any, task: str) -> Step:
     if getattr(part, "voting", "soft") != "soft":
         raise NotCompilableError("a VotingClassifier that counts votes has no probabilities")
-    weights = [1.0] * len(part.estimators_) if part._weights_not_none is None else list(part._weights_not_none)  # noqa: SLF001 - those of the members that are there
-    return estimators.Mean(members=[_member(member, task) for member in part.estimators_], weights=[float(weight) for weight in weights])
+    return estimators.Mean(members=[_member(member, task) for member in part.estimators_], weights=scikit.member_weights(part))
 
 
 def _bagging(part: Any, task: str) -> Step:

@@ -16,9 +16,9 @@ __all__ = ["mend"]
 
 def mend() -> None:
     """Mend them, once a process."""
-    original = ExpectColumnQuantileValuesToBeBetween._validate  # noqa: SLF001 - there is no public way to its answer
+    original = ExpectColumnQuantileValuesToBeBetween._validate  # there is no public way to its answer
     if not getattr(original, "windtunnel", False):
-        ExpectColumnQuantileValuesToBeBetween._validate = _with_plain_success(original)  # noqa: SLF001
+        ExpectColumnQuantileValuesToBeBetween._validate = _with_plain_success(original)
 
 
 def _with_plain_success(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:

@@ -406,7 +406,7 @@ class _Round:
                 if found.failure is not None:
                     continue
                 condition = duplicates = self._of(later)
-                names = found._keep  # noqa: SLF001
+                names = found.keep
                 mask = lambda frame, duplicates=duplicates, names=names: duplicates.in_frame(frame, names)  # noqa: E731
                 single = "column" in later.metric.metric_domain_kwargs and _one_column(duplicates)
                 few = max(wanted(metric) for metric, _ in asked) <= REMEMBERED  # the first rows have the values that were seen first

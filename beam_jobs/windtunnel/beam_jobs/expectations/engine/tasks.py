@@ -140,7 +140,7 @@ class Domain(OfDistinct):
         self.store = store
         self.rows = 0
         self.failure: MetricFailure | None = None
-        self._keep = list(keep)
+        self.keep = list(keep)
 
     def take(self, calls: Calls, rows: Weighted) -> None:
         """Keep the rows that belong to the domain."""
@@ -153,8 +153,8 @@ class Domain(OfDistinct):
             return
         places = frame.index.to_numpy()
         self.rows += int(rows.counts[places].sum())
-        if self._keep:
-            kept = frame[self._keep].reset_index(drop=True)
+        if self.keep:
+            kept = frame[self.keep].reset_index(drop=True)
             self.store.add(Weighted(kept, rows.counts[places], rows.first[places]))
 
 

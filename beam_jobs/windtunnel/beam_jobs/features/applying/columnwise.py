@@ -17,6 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from windtunnel.beam_jobs.features.tallies.streams import SOURCE, Apply, Chunk, Columns, Stream, stack
 from windtunnel.lifecycle.data.frames import to_frame
+from windtunnel.lifecycle.learning import scikit
 
 __all__ = ["Columnwise", "applied", "rowwise"]
 
@@ -59,7 +60,7 @@ class Columnwise(Columns):
 
     def __init__(self, fitted: ColumnTransformer) -> None:
         self.fitted = fitted
-        self._parts = list(fitted._iter(fitted=True, column_as_labels=True, skip_drop=True, skip_empty_columns=True))
+        self._parts = scikit.fitted_parts(fitted)
         self._rowwise = [rowwise(part) for _, part, _, _ in self._parts]
         self.names = list(dict.fromkeys(str(name) for *_, columns, _ in self._parts for name in np.atleast_1d(np.asarray(columns, object))))
 

@@ -10,8 +10,6 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils._indexing import _get_column_indices
-from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import validate_data
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit, parallel
@@ -20,6 +18,7 @@ from windtunnel.beam_jobs.features.fitting.registry import fit_leaf
 from windtunnel.beam_jobs.features.tallies.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.tallies.streams import Apply, Assemble, Chunk, Pick, Source, Stream, stack
 from windtunnel.lifecycle.contract.errors import UnsupportedError
+from windtunnel.lifecycle.learning import scikit
 
 __all__ = ["Node", "crossed", "fit_node"]
 
@@ -61,7 +60,7 @@ def fit_node(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
 def _pipeline(context: Context, estimator: Pipeline, stream: Stream, where: str) -> Fit:
     made = clone(estimator)
     made.steps = list(made.steps)
-    made._validate_steps()
+    scikit.check_steps(made)
     if made.transform_input:
         raise UnsupportedError(
             f"{where}: a Pipeline with transform_input cannot be fitted over chunks", hint="transform the metadata beforehand"
@@ -80,18 +79,15 @@ def _column_transformer(context: Context, estimator: ColumnTransformer, stream: 
     made = clone(estimator)
     head = context.peek(stream)
     validate_data(made, X=head, skip_check_array=True)
-    made._validate_transformers()
-    made._validate_column_callables(head)
-    made._validate_remainder(head)
-    parts = list(made._iter(fitted=False, column_as_labels=False, skip_drop=True, skip_empty_columns=True))
+    parts = scikit.begin_columns(made, head)
     if not parts:
-        made._update_fitted_transformers([])
+        scikit.end_columns(made, [])
         return Node(made, stream.then(Apply(made)))
     fits = []
     for name, given, columns, _ in parts:
         part = given
         if isinstance(given, str):
-            config = _get_output_config("transform", made)["dense"]
+            config = scikit.output_container(made)
             part = FunctionTransformer(accept_sparse=True, check_inverse=False, feature_names_out="one-to-one").set_output(transform=config)
         fits.append(fit_node(context, part, _pick(stream, head, columns), f"{where}.{name}"))
     nodes: list[Node] = yield from parallel(fits)
@@ -102,9 +98,7 @@ def _column_transformer(context: Context, estimator: ColumnTransformer, stream: 
     if any(scipy.sparse.issparse(piece) for piece in pieces):
         density = yield from _density(context, nodes, pieces)
         made.sparse_output_ = bool(density < made.sparse_threshold)
-    made._update_fitted_transformers([node.fitted for node in nodes])
-    made._validate_output(pieces)
-    made._record_output_indices(pieces)
+    scikit.end_columns(made, [node.fitted for node in nodes], pieces)
     stack(made, pieces, context.head.rows)
     return Node(made, stream.then(union))
 
@@ -112,11 +106,9 @@ def _column_transformer(context: Context, estimator: ColumnTransformer, stream: 
 def _feature_union(context: Context, estimator: FeatureUnion, stream: Stream, where: str) -> Fit:
     made = clone(estimator)
     made.transformer_list = list(made.transformer_list)
-    made._validate_transformers()
-    made._validate_transformer_weights()
-    parts = list(made._iter())
+    parts = scikit.begin_union(made)
     nodes: list[Node] = yield from parallel(fit_node(context, part, stream, f"{where}.{name}") for name, part, _ in parts)
-    made._update_transformer_list([node.fitted for node in nodes])
+    scikit.end_union(made, [node.fitted for node in nodes])
     union = Assemble(made, [node.out for node in nodes], [weight for *_, weight in parts])
     nnz = sum(node.nnz for node in nodes if node.nnz is not None) if all(node.nnz is not None for node in nodes) else None
     return Node(made, stream.then(union), nnz)
@@ -125,7 +117,7 @@ def _feature_union(context: Context, estimator: FeatureUnion, stream: Stream, wh
 def _pick(stream: Stream, head: Any, columns: Any) -> Stream:
     raw = isinstance(stream.step, Source) or (isinstance(stream.step, Pick) and stream.step.names is not None)
     if raw and getattr(head, "ndim", 1) > 1:
-        names = [head.columns[i] for i in _get_column_indices(head, columns)]
+        names = [head.columns[i] for i in scikit.column_places(head, columns)]
         return stream.then(Pick(columns, names))
     return stream.then(Pick(columns))
 

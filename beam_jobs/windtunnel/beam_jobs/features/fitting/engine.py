@@ -19,6 +19,7 @@ from windtunnel.beam_jobs.features.tallies.rows import Rows
 from windtunnel.beam_jobs.features.tallies.streams import SOURCE, Apply, Chunk, Pick, Source, Stream
 from windtunnel.beam_jobs.features.tallies.summary import Summary
 from windtunnel.beam_jobs.features.tallies.tally import Tally
+from windtunnel.lifecycle.learning import scikit
 
 __all__ = ["Context", "Fit", "Tallies", "parallel", "run"]
 
@@ -157,9 +158,7 @@ class Context:
         """Whether an estimator is to be given the row weights."""
         if self.options.sample_weight is None:
             return False
-        request = getattr(estimator, "_metadata_request", None)
-        wanted = request.fit.requests.get("sample_weight") if request is not None else None
-        return bool(wanted) or self.alone
+        return scikit.weight_requested(estimator) or self.alone
 
     alone = False
     last = ""

@@ -16,6 +16,7 @@ from windtunnel.beam_jobs.features.tallies.rows import Gathered
 from windtunnel.beam_jobs.features.tallies.streams import Chunk, Stream
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnsupportedError
 from windtunnel.lifecycle.contract.seams.transformers import TRANSFORMERS
+from windtunnel.lifecycle.learning import scikit
 
 __all__ = ["GROUP", "column_map", "fit_leaf", "identity_map"]
 
@@ -77,8 +78,7 @@ def fit_leaf(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
             f"{where}: a {type(estimator).__name__} is no transformer", hint="features end before the model: TrainOperator fits the model"
         )
     try:
-        if hasattr(estimator, "_parameter_constraints"):
-            estimator._validate_params()
+        scikit.check_parameters(estimator)
         found = yield from _fit(context, estimator, stream, where)
     except COMPLAINTS as error:
         raise guard(error, f"{where}: {type(estimator).__name__}") from error

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from sklearn.utils import _safe_indexing
 
 from windtunnel.lifecycle.data.frames import to_frame
+from windtunnel.lifecycle.learning import scikit
 
 __all__ = ["SOURCE", "Apply", "Assemble", "Chunk", "Columns", "Pick", "Source", "Step", "Stream"]
 
@@ -129,7 +129,7 @@ class Pick(Step):
         if self.names is not None:
             frame = chunk.frame(self.names)
             return frame[self.names[0]] if np.isscalar(self.columns) else frame
-        return _safe_indexing(_before(parent, chunk), self.columns, axis=1)
+        return scikit.take_columns(_before(parent, chunk), self.columns)
 
 
 class Apply(Step):
@@ -162,11 +162,8 @@ class Assemble(Step):
 
 def stack(fitted: Any, pieces: list[Any], rows: int) -> Any:
     """Put parts together as the fitted object's own ``transform`` does, output container included."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.utils._set_output import _wrap_data_with_container
-
     if not pieces:
         return np.zeros((rows, 0))
     pieces = [piece.copy(deep=False) if isinstance(piece, pd.DataFrame) else piece for piece in pieces]  # stacking renames their columns
-    whole = fitted._hstack(pieces, n_samples=rows) if isinstance(fitted, ColumnTransformer) else fitted._hstack(pieces)
-    return _wrap_data_with_container("transform", whole, pieces[0], fitted)
+    whole = scikit.side_by_side(fitted, pieces, rows)
+    return scikit.in_container(whole, pieces[0], fitted)

@@ -18,6 +18,7 @@ from windtunnel.beam_jobs.features.tallies.rows import Gathered, Weights, fits_i
 from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.beam_jobs.features.tallies.summary import Summary
 from windtunnel.lifecycle.contract.errors import UnsupportedError
+from windtunnel.lifecycle.learning import scikit
 
 
 def ordinal_bins(fitted: Any) -> list[int] | None:
@@ -66,7 +67,7 @@ def bins(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
         surrogate = summary.surrogate()
         kind = check_array(surrogate, dtype="numeric").dtype
         estimator = _fit_on_all(estimator, surrogate, None)
-        n_bins = estimator._validate_n_bins(width)
+        n_bins = scikit.bins(estimator, width)
     edges = np.zeros(width, dtype=object)
     for i in range(width):
         edges[i], n_bins[i] = _edges(estimator, summary, i, kind, int(n_bins[i]))
@@ -74,7 +75,7 @@ def bins(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     if "onehot" in estimator.encode:
         dtype = estimator.dtype if estimator.dtype in (np.float64, np.float32) else kind
         encoder = OneHotEncoder(categories=[np.arange(n) for n in n_bins], sparse_output=estimator.encode == "onehot", dtype=dtype)
-        estimator._encoder = encoder.fit(np.zeros((1, width)))
+        scikit.set_bin_encoder(estimator, encoder.fit(np.zeros((1, width))))
     return estimator, None, rows * width if estimator.encode == "onehot" else None
 
 
@@ -133,12 +134,12 @@ def quantile(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
         seeded(estimator.random_state).shuffle(indices)
         sample = yield from rows_at(context, stream, indices[: estimator.subsample])
         with quiet():
-            table = estimator._check_inputs(sample, in_fit=True, copy=False)
+            table = scikit.quantile_input(estimator, sample)
             estimator.quantiles_ = np.nanpercentile(table, estimator.references_ * 100, axis=0)
         return estimator
     summary = yield from context.summary(stream)
     with quiet():
-        table = estimator._check_inputs(summary.surrogate(), in_fit=True, copy=False)
+        table = scikit.quantile_input(estimator, summary.surrogate())
         columns = []
         for i in range(table.shape[1]):
             shares = np.true_divide(estimator.references_ * 100, 100)

@@ -6,7 +6,6 @@ import numpy as np
 from scipy import optimize, stats
 from scipy.special import boxcox as box_cox
 from sklearn.preprocessing import StandardScaler
-from sklearn.preprocessing._data import _is_constant_feature
 from sklearn.utils import check_array
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
@@ -18,6 +17,7 @@ from windtunnel.beam_jobs.features.tallies.rows import Gathered, fits_in_memory
 from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.beam_jobs.features.tallies.summary import Summary
 from windtunnel.lifecycle.contract.errors import UnsupportedError
+from windtunnel.lifecycle.learning import scikit
 from windtunnel.lifecycle.statistics.counting import TableMoments
 
 
@@ -47,11 +47,8 @@ def spline(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
             surrogate = summary.twice(surrogate)
         kind = check_array(surrogate, dtype="numeric", ensure_all_finite=False).dtype
         knots = np.column_stack([column_quantiles(summary, i, np.true_divide(levels, 100), kind) for i in range(width)])
-        estimator._get_base_knot_positions = lambda *_, **__: knots
-        try:
+        with scikit.base_knots(estimator, knots):
             estimator.fit(surrogate)
-        finally:
-            del estimator._get_base_knot_positions
     return estimator
 
 
@@ -73,7 +70,7 @@ def power(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
 
 
 def _from_summary(estimator: Any, summary: Summary) -> Any:
-    table = estimator._check_input(summary.surrogate(), in_fit=True, check_positive=True)
+    table = scikit.power_input(estimator, summary.surrogate())
     width = table.shape[1]
     estimator.lambdas_ = np.empty(width, dtype=table.dtype)
     moments = TableMoments(summary.rows, *(np.zeros(width) for _ in range(5)))
@@ -81,7 +78,7 @@ def _from_summary(estimator: Any, summary: Summary) -> Any:
         values, counts = tally.values()
         x, n = values.astype(np.float64), counts.sum()
         mean = np.dot(counts, x) / n
-        constant = _is_constant_feature(np.dot(counts, (x - mean) ** 2) / n, mean, summary.rows)
+        constant = scikit.constant_features(np.dot(counts, (x - mean) ** 2) / n, mean, summary.rows)
         if estimator.method == "yeo-johnson" and constant:
             estimator.lambdas_[i] = 1.0
         elif estimator.method == "box-cox":
@@ -97,7 +94,8 @@ def _from_summary(estimator: Any, summary: Summary) -> Any:
     if estimator.standardize:
         from windtunnel.beam_jobs.features.fitting.families.scaling import finish_standard
 
-        estimator._scaler = finish_standard(StandardScaler(copy=False).set_output(transform="default"), moments, table[:0], weighted=False)
+        scaler = StandardScaler(copy=False).set_output(transform="default")
+        scikit.set_power_scaler(estimator, finish_standard(scaler, moments, table[:0], weighted=False))
     return estimator
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.decomposition._pca import _infer_dimension
 from sklearn.utils import check_array
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import validate_data
@@ -15,6 +14,7 @@ from windtunnel.beam_jobs.features.tallies.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.tallies.rows import Gathered, fits_in_memory
 from windtunnel.beam_jobs.features.tallies.streams import Chunk, Stream
 from windtunnel.lifecycle.contract.errors import UnsupportedError
+from windtunnel.lifecycle.learning import scikit
 
 WIDEST = 4096
 """Columns whose square matrix of products (128 MB) is still gathered."""
@@ -97,12 +97,12 @@ def pca(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     (scatter,) = yield from context.need(Request(("covariance", stream.key), stream, Scatter(centred=True)))
     with quiet():
         validate_data(estimator, X=head, dtype=[np.float64, np.float32], accept_sparse=("csr", "csc"), ensure_2d=True)
-        estimator._fit_svd_solver = solver
-        _finish_pca(estimator, scatter, rows, width)
+        scikit.set_solver(estimator, solver)
+        _finish_pca(estimator, scatter, rows, width, solver)
     return estimator
 
 
-def _finish_pca(estimator: Any, scatter: Scatter, rows: int, width: int) -> None:
+def _finish_pca(estimator: Any, scatter: Scatter, rows: int, width: int, solver: str) -> None:
     """Components from the covariance, cut off as PCA does it."""
     wanted = min(rows, width) if estimator.n_components is None else estimator.n_components
     if wanted == "mle":
@@ -110,8 +110,7 @@ def _finish_pca(estimator: Any, scatter: Scatter, rows: int, width: int) -> None
             raise ValueError("n_components='mle' is only supported if n_samples >= n_features")
     elif not 0 <= wanted <= min(rows, width):
         raise ValueError(
-            f"n_components={wanted} must be between 0 and min(n_samples, n_features)={min(rows, width)} "
-            f"with svd_solver={estimator._fit_svd_solver!r}"
+            f"n_components={wanted} must be between 0 and min(n_samples, n_features)={min(rows, width)} with svd_solver={solver!r}"
         )
     values, vectors = np.linalg.eigh(scatter.products / (rows - 1))
     values, vectors = np.flip(values, axis=0).copy(), np.flip(vectors, axis=1)
@@ -119,7 +118,7 @@ def _finish_pca(estimator: Any, scatter: Scatter, rows: int, width: int) -> None
     _, components = svd_flip(None, vectors.T, u_based_decision=False)
     share = values / values.sum()
     if wanted == "mle":
-        wanted = _infer_dimension(values, rows)
+        wanted = scikit.likely_dimension(values, rows)
     elif 0 < wanted < 1.0:
         wanted = np.searchsorted(np.cumsum(share), np.asarray(wanted), side="right") + 1
     kind = scatter.kind

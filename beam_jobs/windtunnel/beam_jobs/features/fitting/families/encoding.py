@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.utils._missing import is_scalar_nan
+from sklearn.utils import is_scalar_nan
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.beam_jobs.features.tallies.summary import Summary
+from windtunnel.lifecycle.learning import scikit
 
 
 def _counted(categories: np.ndarray, values: Any, counts: np.ndarray) -> np.ndarray:
@@ -32,11 +33,9 @@ def _fit_on_distinct(estimator: Any, summary: Summary, *, applied: bool) -> None
             estimator.set_params(min_frequency=None, max_categories=None)
         estimator.fit(surrogate)
         estimator.set_params(**limits)
-        estimator._check_infrequent_enabled()
-        if estimator._infrequent_enabled:
-            counts = [_counted(found, *summary.column(i)) for i, found in enumerate(estimator.categories_)]
-            missing = getattr(estimator, "_missing_indices", {})
-            estimator._fit_infrequent_category_mapping(summary.rows, counts, missing)
+        scikit.group_infrequent(
+            estimator, summary.rows, lambda: [_counted(found, *summary.column(i)) for i, found in enumerate(estimator.categories_)]
+        )
         if applied and estimator.handle_unknown == "error" and summary.has_times_missing:
             estimator.transform(surrogate)  # refuses: a missing time equals no category
 
@@ -47,14 +46,13 @@ def one_hot(context: Context, estimator: Any, stream: Stream, where: str) -> Fit
     limited = estimator.min_frequency is not None or estimator.max_categories is not None
     summary = summary.each_null(context.options.each_null, "mM" if limited else "m")
     _fit_on_distinct(estimator, summary, applied=where != context.last)
-    estimator._set_drop_idx()
-    estimator._n_features_outs = estimator._compute_n_features_outs()
+    widths = scikit.settle_widths(estimator)
     if not estimator.sparse_output:
         return estimator
     with quiet():
         encoded = scipy.sparse.csc_matrix(estimator.transform(summary.surrogate()))
     stored, start = 0, 0
-    for i, width in enumerate(estimator._n_features_outs):
+    for i, width in enumerate(widths):
         counts = summary.column(i)[1]
         entries = encoded[:, start : start + width].tocsr().getnnz(axis=1)[: len(counts)]
         stored += int(np.dot(entries, counts))

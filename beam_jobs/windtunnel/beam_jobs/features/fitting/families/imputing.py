@@ -4,25 +4,23 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.impute._base import _safe_min
-from sklearn.utils._mask import _get_mask
-from sklearn.utils._missing import is_scalar_nan
+from sklearn.utils import is_scalar_nan
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.order import large_statistic, median
 from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.lifecycle.contract.errors import UnsupportedError
+from windtunnel.lifecycle.learning import scikit
 
 
 def kept(fitted: Any) -> list[int] | None:
     """The columns that are not dropped for being empty."""
     if fitted.add_indicator:
         return None
-    if fitted.strategy == "constant" or fitted.keep_empty_features:
-        empty = _get_mask(fitted.statistics_, np.nan) if not fitted.keep_empty_features else np.zeros(len(fitted.statistics_), bool)
-    else:
-        empty = _get_mask(fitted.statistics_, np.nan)
+    if fitted.keep_empty_features:
+        return list(range(len(fitted.statistics_)))
+    empty = scikit.missing_mask(fitted.statistics_, np.nan)
     return [int(i) for i in np.flatnonzero(~empty)]
 
 
@@ -49,13 +47,13 @@ def _statistic(estimator: Any, summary: Any, index: int, sparse: bool) -> Any:
     if summary.tallies[index].large is not None:
         return _of_large(estimator, summary, index)
     values, counts = summary.column(index)
-    known = ~_get_mask(values, estimator.missing_values) if len(values) else np.zeros(0, dtype=bool)
+    known = ~scikit.missing_mask(values, estimator.missing_values) if len(values) else np.zeros(0, dtype=bool)
     values, counts = values[known], counts[known]
     if not len(values):
         return 0 if estimator.keep_empty_features else np.nan
     if estimator.strategy == "most_frequent":
         best = values[counts == counts.max()]
-        return _safe_min(best.tolist()) if best.dtype == object else best.min()
+        return scikit.least(best.tolist()) if best.dtype == object else best.min()
     numbers = values.astype(np.float64)
     order = np.argsort(numbers, kind="stable")
     numbers, counts = numbers[order], counts[order]

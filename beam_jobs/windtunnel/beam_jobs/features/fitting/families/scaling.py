@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from sklearn.preprocessing._data import _handle_zeros_in_scale, _is_constant_feature
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.moments import stand_in
 from windtunnel.beam_jobs.features.tallies.order import percentiles
 from windtunnel.beam_jobs.features.tallies.streams import Stream
+from windtunnel.lifecycle.learning import scikit
 from windtunnel.lifecycle.statistics.counting import TableMoments
 
 
@@ -35,8 +35,8 @@ def finish_standard(estimator: Any, moments: TableMoments, template: Any, *, wei
             estimator.mean_ = mean.astype(estimator.mean_.dtype)
         if estimator.with_std:
             with np.errstate(invalid="ignore"):
-                constant = _is_constant_feature(variance, mean, estimator.n_samples_seen_)
-                scale = _handle_zeros_in_scale(np.sqrt(variance), copy=False, constant_mask=constant)
+                constant = scikit.constant_features(variance, mean, estimator.n_samples_seen_)
+                scale = scikit.nonzero_scale(np.sqrt(variance), constant)
             estimator.var_, estimator.scale_ = variance.astype(estimator.var_.dtype), scale.astype(estimator.scale_.dtype)
     return estimator
 
@@ -62,7 +62,7 @@ def robust(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     if estimator.with_scaling:
         found = np.array([percentiles(summary, i, [low, high]) for i in columns])
         with np.errstate(invalid="ignore"):
-            scale = _handle_zeros_in_scale(found[:, 1] - found[:, 0], copy=False)
+            scale = scikit.nonzero_scale(found[:, 1] - found[:, 0])
         if estimator.unit_variance:
             scale = scale / (stats.norm.ppf(high / 100.0) - stats.norm.ppf(low / 100.0))
         estimator.scale_ = scale.astype(estimator.scale_.dtype)

@@ -8,7 +8,7 @@ import copy
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection._split import check_cv
+from sklearn.model_selection import check_cv
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder
 from sklearn.utils.multiclass import type_of_target
 
@@ -18,6 +18,7 @@ from windtunnel.beam_jobs.features.tallies.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.tallies.rows import Labels
 from windtunnel.beam_jobs.features.tallies.streams import Chunk, Step, Stream
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnsupportedError
+from windtunnel.lifecycle.learning import scikit
 
 
 class Encoded(Gatherer):
@@ -33,7 +34,7 @@ class Encoded(Gatherer):
 
     def gather(self, stream: Stream, chunk: Chunk) -> None:
         """Take in a chunk."""
-        ordinal, _ = self._encoder._transform(stream.evaluate(chunk), handle_unknown="ignore", ensure_all_finite="allow-nan")
+        ordinal, _ = scikit.target_places(self._encoder, stream.evaluate(chunk))
         at = slice(chunk.start, chunk.start + chunk.rows)
         folds, targets = self._folds[at].astype(np.int64), self._targets[at].astype(np.float64)
         for i, categories in enumerate(self._encoder.categories_):
@@ -94,21 +95,19 @@ class CrossFitted(Step):
 
     def evaluate(self, parent: Stream | None, chunk: Chunk) -> Any:
         """A chunk's cross-fitted encodings, in the container that was asked for."""
-        from sklearn.utils._set_output import _wrap_data_with_container
-
         if self.refusal is not None:
             raise ValueError(self.refusal)
         given = parent.evaluate(chunk)  # type: ignore[union-attr]
         encoder = self.encoder
-        ordinal, known = encoder._transform(given, handle_unknown="ignore", ensure_all_finite="allow-nan")
+        ordinal, known = scikit.target_places(encoder, given)
         folds = self.folds[chunk.start : chunk.start + chunk.rows]
         made = np.empty((chunk.rows, len(encoder.encodings_)), dtype=np.float64)
         for fold in np.unique(folds):
             rows = folds == fold
             part = np.empty((int(rows.sum()), made.shape[1]))
-            encoder._transform_X_ordinal(part, ordinal[rows], ~known[rows], slice(None), self.encodings[fold], self.means[fold])
+            scikit.put_encodings(encoder, part, ordinal[rows], ~known[rows], self.encodings[fold], self.means[fold])
             made[rows] = part
-        return _wrap_data_with_container("transform", made, given, encoder)
+        return scikit.in_container(made, given, encoder)
 
 
 def target(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
@@ -121,7 +120,7 @@ def target(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     (found,) = yield from context.need(Request("labels", context.nothing, Labels()))
     y = found.labels
     with quiet():
-        estimator._fit(summary.surrogate(), handle_unknown="ignore", ensure_all_finite="allow-nan")
+        scikit.begin_target(estimator, summary.surrogate())
         targets = _targets(estimator, y)
         refusal = None
         try:

@@ -14,6 +14,7 @@ from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
 from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.accumulator import Gatherer, Request
 from windtunnel.beam_jobs.features.tallies.streams import Chunk, Stream
+from windtunnel.lifecycle.learning import scikit
 
 
 class Terms(Gatherer):
@@ -99,13 +100,11 @@ def vectorizer(context: Context, estimator: Any, stream: Stream, where: str) -> 
     """One pass; answers the number of stored entries, which is the sum of the document frequencies."""
     with quiet():
         if isinstance(estimator, TfidfVectorizer):
-            estimator._check_params()
-            estimator._tfidf = TfidfTransformer(
+            weighting = TfidfTransformer(
                 norm=estimator.norm, use_idf=estimator.use_idf, smooth_idf=estimator.smooth_idf, sublinear_tf=estimator.sublinear_tf
             )
-        estimator._validate_ngram_range()
-        estimator._warn_for_unused_params()
-        estimator._validate_vocabulary()
+            scikit.set_weighting(estimator, weighting)
+        scikit.check_vectorizer(estimator)
     (found,) = yield from context.need(Request(("terms", stream.key, where), stream, Terms(estimator)))
     terms, documents, often = found.sorted()
     if not estimator.fixed_vocabulary_:
@@ -116,10 +115,11 @@ def vectorizer(context: Context, estimator: Any, stream: Stream, where: str) -> 
         estimator.vocabulary_ = {term: place for place, term in enumerate(terms)}
     if isinstance(estimator, TfidfVectorizer):
         dtype = np.dtype(estimator.dtype)
+        weighting = scikit.weighting_of(estimator)
         with quiet():
-            estimator._tfidf.fit(scipy.sparse.csr_matrix(np.ones((1, len(terms)), dtype=dtype)))
+            weighting.fit(scipy.sparse.csr_matrix(np.ones((1, len(terms)), dtype=dtype)))
         if estimator.use_idf:
-            estimator._tfidf.idf_ = _idf(estimator, documents, found.rows, dtype)
+            weighting.idf_ = _idf(estimator, documents, found.rows, dtype)
     return estimator, None, int(documents.sum())
 
 
