@@ -94,6 +94,13 @@ def missing_mask(values: np.ndarray, missing: object) -> np.ndarray:
     return np.asarray(_get_mask(values, missing))
 
 
+def is_nan(value: object) -> bool:
+    """Whether a value of any type is a NaN number."""
+    from sklearn.utils._missing import is_scalar_nan
+
+    return bool(is_scalar_nan(value))
+
+
 def least(values: Sequence[object]) -> object:
     """The least of values of any types: texts before numbers where they do not compare."""
     from sklearn.impute._base import _safe_min

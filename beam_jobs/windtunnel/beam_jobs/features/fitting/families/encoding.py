@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.utils import is_scalar_nan
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
 from windtunnel.beam_jobs.features.quiet import quiet
@@ -15,8 +14,8 @@ from windtunnel.lifecycle.learning import scikit
 
 def _counted(categories: np.ndarray, values: Any, counts: np.ndarray) -> np.ndarray:
     """How often each category occurs."""
-    held = {("nan" if is_scalar_nan(value) else (value,)): count for value, count in zip(_plain(values), counts.tolist(), strict=True)}
-    return np.array([held.get("nan" if is_scalar_nan(value) else (value,), 0) for value in _plain(categories)], dtype=np.int64)
+    held = {("nan" if scikit.is_nan(value) else (value,)): count for value, count in zip(_plain(values), counts.tolist(), strict=True)}
+    return np.array([held.get("nan" if scikit.is_nan(value) else (value,), 0) for value in _plain(categories)], dtype=np.int64)
 
 
 def _plain(values: Any) -> list[Any]:

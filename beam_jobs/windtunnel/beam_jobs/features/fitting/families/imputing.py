@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.utils import is_scalar_nan
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
 from windtunnel.beam_jobs.features.quiet import quiet
@@ -66,7 +65,7 @@ def _statistic(estimator: Any, summary: Any, index: int, sparse: bool) -> Any:
 
 def _of_large(estimator: Any, summary: Any, index: int) -> Any:
     """The statistic of a column with very many distinct numbers."""
-    if not is_scalar_nan(estimator.missing_values):
+    if not scikit.is_nan(estimator.missing_values):
         summary.need_complete()
     if estimator.strategy == "mean":
         return summary.tallies[index].large.moments.mean
