@@ -42,6 +42,19 @@ with DAG(dag_id="own_habits", schedule=None):
     evaluate = EvaluateOperator.partial(task_id="judged", problem=PROBLEM, snapshot=ingest.output).expand(candidate=train.output)
     best(evaluate.output)
 """
+PATIENCE = """# an Airflow dag of one task, which waits for files without a worker
+import yaml
+from airflow.sdk import DAG
+from windtunnel.operators import IngestOperator
+
+with open(f"{__file__.rpartition('/')[0]}/problems/habits.yaml") as file:
+    problem = yaml.safe_load(file)
+problem["name"] = "patience"
+problem["source"]["wait"] = {"until": 876000, "complete": "all", "settle_seconds": 1}
+
+with DAG(dag_id="patience", schedule=None):
+    IngestOperator(task_id="rows", problem=problem)
+"""
 HEARD = '''"""A notifier that writes what it hears into a file."""
 
 from airflow.sdk import BaseNotifier
@@ -99,9 +112,10 @@ def airflow(instance: Instance) -> AirflowApi:
         frame.to_csv(landing / f"{day}.csv", index=False)
     (dags / "heard.py").write_text(HEARD)
     (dags / "own_habits.py").write_text(OWN)
+    (dags / "patience.py").write_text(PATIENCE)
     (dags / "problems" / f"{NAME}.yaml").write_text(yaml.safe_dump(_problem(landing, home / "heard.txt")))
     api = AirflowApi(instance.airflow_url, instance.token())
-    for name in (NAME, "own_habits"):
+    for name in (NAME, "own_habits", "patience"):
         api.wait_for_dag(name)
     return api
 
@@ -186,3 +200,13 @@ def test_operators_work_in_a_bare_dag_mapped_with_tasks_between(airflow: Airflow
     candidates = [json.loads(value) if isinstance(value, str) else value for value in found]
     assert len({candidate["fingerprint"] for candidate in candidates}) == 2
     assert airflow.result("own_habits", run_id, "best")["kind"] == "evaluation"
+
+
+def test_a_task_that_waits_for_files_is_deferred_and_goes_on_when_they_come(instance: Instance, airflow: AirflowApi) -> None:
+    landing, absent = instance.home.parent / "habits", DAYS[-1] + dt.timedelta(days=1)
+    run_id = airflow.trigger("patience", {"window_start": str(DAYS[-1]), "window_end": str(absent + dt.timedelta(days=1))})
+    _until(lambda: [task["state"] for task in airflow.tasks("patience", run_id)] == ["deferred"])
+    (landing / f"{absent}.csv").write_text((landing / f"{DAYS[-1]}.csv").read_text().replace(str(DAYS[-1]), str(absent)))
+    _until(lambda: airflow.run("patience", run_id)["state"] in {"success", "failed"})
+    found = airflow.result("patience", run_id, "rows")
+    assert (found["rows"], found["end"]) == (600, str(absent + dt.timedelta(days=1)))

@@ -1,5 +1,6 @@
 """Folders of problem files, in Airflow's own DAG bag: a wrong file is an import error that names it, and nobody else's DAGs are touched."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -104,3 +105,31 @@ def test_each_of_two_dag_files_knows_of_the_other_s_folder(bundle):
 def test_what_is_no_folder_is_said():
     with pytest.raises(ProblemError, match="is not a folder"):
         check_problems("nowhere")
+
+
+def test_whatever_lies_in_the_folder_no_problem_loses_its_dags(bundle):
+    """Folders, pipes, links in a circle or to nowhere, doubles and empty files: each is named, and nobody else's DAGs wait for it."""
+    problems = bundle / "problems"
+    write(problems, "other", schedule="@weekly")
+    for name in ("one", "two", "three", "four"):
+        (bundle / name).mkdir()
+    (bundle / "one" / "other.yaml").mkdir()
+    (bundle / "two" / "other.yaml").symlink_to("/nowhere/at/all")
+    (bundle / "three" / "other.yaml").symlink_to("other.yaml")
+    (bundle / "four" / "other.yaml").symlink_to(problems / "other.yaml")  # the same file is no rival
+    (problems / "folder.yaml").mkdir()
+    (problems / "loop.yaml").symlink_to("loop.yaml")
+    (problems / "double.yaml").symlink_to("other.yaml")
+    (problems / "empty.yaml").write_text("")
+    (problems / "two words.yaml").write_text((problems / "other.yaml").read_text())
+    (problems / "other.yml").write_text((problems / "other.yaml").read_text())
+    os.mkfifo(problems / "pipe.yaml")
+    found = bag(bundle)
+    assert set(found.dags) == OURS | {"other", "other_monitoring", "other_feedback"}
+    assert set(found.dags["windtunnel_maintenance"].task_ids) == {"flight_delays", "other"}
+    ((file, message),) = found.import_errors.items()
+    assert file.endswith("problem_files.py")
+    for name in ("folder.yaml: is a folder", "loop.yaml: cannot be read", "double.yaml: name", "empty.yaml: is empty", "pipe.yaml: is no"):
+        assert name in message
+    assert "other.yml: name: 'other' is the name of" in message
+    assert "two words.yaml: name" in message

@@ -79,7 +79,7 @@ def ingest(problem: Problem, window: Window, settings: Settings, progress: Progr
         return ref
     with one_version(problem) as version:
         _ingest(problem, window, settings, progress, version)
-    return pin(problem, window, settings)
+    return pin(problem, _seen(problem, window, settings), settings)
 
 
 def _ingest(problem: Problem, window: Window, settings: Settings, progress: Progress, version: str) -> None:
@@ -99,6 +99,21 @@ def _ingest(problem: Problem, window: Window, settings: Settings, progress: Prog
             days |= {entry.day: [] for entry in there if entry.day not in days}
         replace_days(settings, table_name(problem, "quarantine"), bad_days)
         replace_days(settings, table_name(problem, "examples"), days)
+
+
+def _seen(problem: Problem, window: Window, settings: Settings) -> Window:
+    """The window up to the newest day that was looked at: a cut-off must not claim days of which no file has come."""
+    there = day_files(open_table(settings, table_name(problem, "examples"), arrow_schema(problem)), window.start, window.end)
+    newest = max((entry.day for entry in there), default="")
+    end = dt.date.fromisoformat(newest) + dt.timedelta(days=1) if newest else window.end
+    if end < window.end:
+        log.warning(
+            "%s: the data cut-off is %s and not %s: there is no file of the days between (source.wait waits for them)",
+            problem.name,
+            end,
+            window.end,
+        )
+    return dataclasses.replace(window, end=min(end, window.end))
 
 
 def _delivered_daily(units: Sequence[Unit]) -> bool:

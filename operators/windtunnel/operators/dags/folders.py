@@ -13,12 +13,12 @@ from typing import Any
 from airflow.sdk import DAG, get_parsing_context
 
 from windtunnel.lifecycle.contract.errors import ProblemError
-from windtunnel.lifecycle.contract.problem import Problem, load
+from windtunnel.lifecycle.contract.problem import LARGEST, Problem, load
 from windtunnel.lifecycle.contract.problem.sense import RESERVED
 from windtunnel.operators.dags.factory import lifecycle_dags
 from windtunnel.operators.dags.options import check_defaults, with_options
 
-__all__ = ["check_problems", "problem_files", "register_problems"]
+__all__ = ["check_problems", "problems_of", "register_problems"]
 
 log = logging.getLogger("windtunnel.problems")
 
@@ -77,9 +77,14 @@ def check_problems(*folders: str | Path) -> None:
         raise ProblemError("\n".join(wrong))
 
 
-def problem_files(folder: str | Path, namespace: MutableMapping[str, Any]) -> list[Path]:
-    """The problem files of a folder, which is relative to the DAG file whose globals these are."""
-    return list(_files(_root(namespace) / folder))
+def problems_of(folder: str | Path, namespace: MutableMapping[str, Any]) -> Iterator[Problem]:
+    """The problems of a folder, which is relative to the DAG file whose globals these are; a file that is wrong is left out."""
+    root = _root(namespace)
+    for path in _files(root / folder):
+        try:
+            yield _load(path, root)
+        except ProblemError as error:  # shown by `check_problems`
+            log.warning("%s: left out: %s", path, error)
 
 
 def _fault(path: Path, root: Path) -> str:
@@ -105,17 +110,10 @@ def _dags(path: Path, root: Path, defaults: Mapping[str, Any]) -> list[DAG]:
     """The DAGs of a file, as Airflow will take them.
 
     Raises:
-        ProblemError: the file is wrong, or another one has its name.
+        ProblemError: the file is wrong, or another one that counts has its name.
         Exception: whatever Airflow raises when a DAG is built or its timetable validated.
     """
-    problem = _load(path)
-    rival = next((other for other in _rivals(path, root) if other < path), None)
-    if rival is not None:
-        raise ProblemError(
-            f"{path}: name: {problem.name!r} is the name of {rival} too, and names are unique across folders: rename one of the files",
-            path=str(path),
-            fields=["name"],
-        )
+    problem = _load(path, root)
     dags = lifecycle_dags(with_options(problem, defaults), auto_register=False)  # only those that register_problems puts into globals count
     for dag in dags:
         dag.timetable.validate()
@@ -127,8 +125,16 @@ def _rivals(path: Path, root: Path) -> Iterator[Path]:
     for end in (".yaml", ".yml"):
         for other in root.rglob(f"{path.stem}{end}"):
             hidden = any(part.startswith(".") for part in other.relative_to(root).parts)
-            if not hidden and other.resolve() != path.resolve() and "task:" in other.read_text(encoding="utf-8", errors="replace"):
+            if not hidden and _is_problem(other) and not other.samefile(path):
                 yield other
+
+
+def _is_problem(path: Path) -> bool:
+    """Whether a file looks like a problem's; a folder of that name, a link to nowhere and what nobody may read is none."""
+    try:
+        return path.is_file() and path.stat().st_size <= LARGEST and b"task:" in path.read_bytes()
+    except OSError:
+        return False
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -137,11 +143,23 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
 
 
-def _load(path: Path) -> Problem:
+def _load(path: Path, root: Path) -> Problem:
+    """The problem of a file.
+
+    Raises:
+        ProblemError: the file is wrong, or another one that counts has its name.
+    """
     problem = load(path)
     if problem.name != path.stem:
         raise ProblemError(
             f"{path}: name: is {problem.name!r} but must be the file's own name, {path.stem!r}", path=str(path), fields=["name"]
+        )
+    rival = next((other for other in _rivals(path, root) if other < path), None)
+    if rival is not None:
+        raise ProblemError(
+            f"{path}: name: {problem.name!r} is the name of {rival} too, and names are unique across folders: rename one of the files",
+            path=str(path),
+            fields=["name"],
         )
     return problem
 

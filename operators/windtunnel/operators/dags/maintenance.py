@@ -7,8 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG
 
-from windtunnel.lifecycle.contract.errors import ProblemError
-from windtunnel.operators.dags.folders import problem_files
+from windtunnel.operators.dags.folders import problems_of
 from windtunnel.operators.dags.housekeeping import HousekeepingOperator
 
 __all__ = ["MAINTENANCE", "register_maintenance"]
@@ -33,9 +32,6 @@ def register_maintenance(folder: str | Path, namespace: MutableMapping[str, Any]
         tags=["windtunnel"],
         doc_md="Removes what nobody needs any more, by `retention` in the problem files.",
     ) as dag:
-        for path in problem_files(folder, namespace):
-            try:
-                HousekeepingOperator(task_id=path.stem, problem=str(path))
-            except ProblemError:  # shown by `check_problems`
-                continue
+        for problem in problems_of(folder, namespace):
+            HousekeepingOperator(task_id=problem.name, problem=problem)
     namespace[f"dag_{MAINTENANCE}"] = dag

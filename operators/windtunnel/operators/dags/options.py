@@ -58,6 +58,7 @@ def common_of(problem: Problem) -> dict[str, Any]:
     """What all three DAGs of a problem have."""
     start, options = problem.start_date, problem.dag
     waiting = problem.approval.timeout_hours * 2  # a remedy for unbalanced classes may be asked for, then an approval
+    waiting += problem.source.wait.until if problem.source.wait else 0.0
     return {
         "description": problem.title or problem.description.strip().split("\n")[0],
         "doc_md": f"# {problem.title or problem.name}\n\n{problem.description}\n\nOwner: {problem.owner}",

@@ -13,13 +13,14 @@ from windtunnel.lifecycle.contract.problem.model import Baseline, Budget, Explan
 from windtunnel.lifecycle.contract.problem.monitoring import Monitoring, Retention
 from windtunnel.lifecycle.contract.problem.parts import ColumnType, Task
 from windtunnel.lifecycle.contract.problem.problem import Problem
-from windtunnel.lifecycle.contract.problem.reading import json_schema, load, parse
+from windtunnel.lifecycle.contract.problem.reading import LARGEST, json_schema, load, parse
 from windtunnel.lifecycle.contract.problem.scheduling import AssetSchedule, DagOptions
 from windtunnel.lifecycle.contract.problem.serving import Lookup, Manifests, Serving
 from windtunnel.lifecycle.contract.problem.source import EventTime, Source
 from windtunnel.lifecycle.contract.problem.worth import Costs, Kpi
 
 __all__ = [
+    "LARGEST",
     "Alert",
     "Approval",
     "AssetSchedule",

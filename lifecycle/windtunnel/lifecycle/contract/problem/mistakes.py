@@ -1,5 +1,6 @@
 """What is wrong with a problem file, in words."""
 
+import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,6 +28,10 @@ _FREE = ("columns", "parameters", "search", "options", "objectives")
 """Fields whose keys are free."""
 
 
+_UNQUOTED = (bool, int, float, dt.date)
+"""What YAML makes of yes, no, 1.0 or 2024-01-01 where somebody means a text."""
+
+
 def explain(entry: Mapping[str, Any], whole: type[BaseModel]) -> str:
     """One of pydantic's errors, as a person who writes the file needs it; `whole` is the model of the file."""
     if entry["type"] == "extra_forbidden":
@@ -37,6 +42,9 @@ def explain(entry: Mapping[str, Any], whole: type[BaseModel]) -> str:
     value = entry.get("input")
     if isinstance(value, str | int | float | bool) and repr(value) not in message:
         message = f"{message} but got {value!r}"
+    if entry["type"] in {"string_type", "invalid_key"} and isinstance(value, _UNQUOTED):
+        shown = f" but got {value}" if isinstance(value, dt.date) else ""
+        return f"{message}{shown}; put it in quotes where it is a text"
     expected = str((entry.get("ctx") or {}).get("expected", ""))
     guess = did_you_mean(value, re.findall(r"'([^']*)'", expected)) if isinstance(value, str) else ""
     return f"{message}; {guess}" if guess else message

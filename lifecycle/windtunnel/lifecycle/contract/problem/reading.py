@@ -1,40 +1,28 @@
 """Problem files: YAML read into a `Problem`, with errors that name the file, the field and what is allowed."""
 
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from windtunnel.lifecycle.contract.errors import ProblemError
 from windtunnel.lifecycle.contract.problem.mistakes import explain, place_of
 from windtunnel.lifecycle.contract.problem.problem import Problem
 from windtunnel.lifecycle.contract.problem.sense import Fault, contradictions, faults
+from windtunnel.lifecycle.contract.yaml_text import YamlTextError, read_yaml
 
-__all__ = ["json_schema", "load", "parse"]
+__all__ = ["LARGEST", "json_schema", "load", "parse"]
+
+
+LARGEST = 1 << 20
+"""Bytes that a problem file may have."""
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a problem file."""
     return Problem.model_json_schema()
-
-
-_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C, where PyYAML was built with it, is ten times as fast
-
-
-class _OnceLoader(_SafeLoader):
-    """A safe loader that refuses a key that is written twice, of which YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping."""
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and key.value != "<<":
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
-            seen.add(key.value)
-        values: dict[Any, Any] = super().construct_mapping(node, deep)
-        return values
 
 
 def load(path: str | Path) -> Problem:
@@ -45,12 +33,32 @@ def load(path: str | Path) -> Problem:
     """
     path = Path(path)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)  # noqa: S506 - a SafeLoader
+        values = read_yaml(_text(path))
     except OSError as error:
         raise ProblemError(f"{path}: cannot be read: {error.strerror}", path=str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ProblemError(f"{path}: is not UTF-8: line {line}: {error.reason}; save it as UTF-8", path=str(path)) from error
+    except YamlTextError as error:
         raise ProblemError(f"{path}: is not YAML: {error}", path=str(path)) from error
+    if values is None:
+        raise ProblemError(f"{path}: is empty; a whole example is dags/problems/flight_delays.yaml", path=str(path))
     return parse(values, path=path)
+
+
+def _text(path: Path) -> str:
+    """A file's text; what is no file, or far too large to be a problem's, is not opened: a pipe would never end.
+
+    Raises:
+        ProblemError: it is none.
+        OSError: it cannot be read.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ProblemError(f"{path}: is {'a folder' if path.is_dir() else 'no ordinary file'}; a problem is a YAML file", path=str(path))
+    if about.st_size > LARGEST:
+        raise ProblemError(f"{path}: has {about.st_size:,} bytes, more than the {LARGEST:,} that a problem file may have", path=str(path))
+    return path.read_text(encoding="utf-8")
 
 
 def parse(values: Any, path: Path | None = None) -> Problem:

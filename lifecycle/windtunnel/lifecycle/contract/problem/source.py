@@ -11,9 +11,9 @@ __all__ = ["EventTime", "Source", "Wait"]
 
 
 class Wait(Part):
-    """How long the files of a window are waited for; without this a day without a file is logged and passed over."""
+    """How long the files of a window are waited for; without it the cut-off is the end of the newest day that has one."""
 
-    until: float = Field(6, ge=0, description="hours after the end of the window (midnight UTC) until which files are waited for")
+    until: float = Field(6, ge=0, description="hours after the window's end, midnight in timezone, until which files are waited for")
     complete: Literal["newest", "all"] = Field("newest", description="which days must have a file: the window's newest, or all of them")
     settle_seconds: float = Field(60, ge=0, description="a local file that was changed more recently still grows and is not read")
 

@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Callable
+from zoneinfo import ZoneInfo
 
 from windtunnel.lifecycle.contract.errors import UnavailableError
 from windtunnel.lifecycle.contract.problem import Problem
@@ -12,11 +13,11 @@ from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.sources.files import find, state_of
 from windtunnel.lifecycle.data.sources.plan import day_values
 
-__all__ = ["await_arrival", "lacking_days"]
+__all__ = ["await_arrival", "lacking_days", "waits_until"]
 
 log = logging.getLogger("windtunnel.sources")
 
-_POLL_SECONDS = 30.0
+POLL_SECONDS = 30.0
 
 
 def await_arrival(
@@ -42,18 +43,25 @@ def await_arrival(
     wait = problem.source.wait
     if wait is None:
         return
-    end = dt.datetime.combine(window.end, dt.time(), dt.UTC) + dt.timedelta(hours=wait.until)
+    end = waits_until(problem, window)
     while lacking := lacking_days(problem, window, settings, clock()):
         left = end.timestamp() - clock()
         shown = "; ".join(f"{day}: {reason}" for day, reason in list(lacking.items())[:5])
         if left <= 0:
             raise UnavailableError(
-                f"{problem.name}: {len(lacking)} required days have no whole file by {end:%Y-%m-%d %H:%M} UTC: {shown}",
+                f"{problem.name}: {len(lacking)} required days have no whole file by {end:%Y-%m-%d %H:%M %Z}: {shown}",
                 hint="deliver them and run again; or change source.wait",
                 days=list(lacking),
             )
-        log.info("%s: waiting until %s UTC for %d days: %s", problem.name, f"{end:%Y-%m-%d %H:%M}", len(lacking), shown)
-        sleep(min(_POLL_SECONDS, left))
+        log.info("%s: waiting until %s for %d days: %s", problem.name, f"{end:%Y-%m-%d %H:%M %Z}", len(lacking), shown)
+        sleep(min(POLL_SECONDS, left))
+
+
+def waits_until(problem: Problem, window: Window) -> dt.datetime:
+    """When the files of a window are no longer waited for: ``source.wait.until`` hours after its end, in the problem's time zone."""
+    hours = problem.source.wait.until if problem.source.wait else 0.0
+    midnight = dt.datetime.combine(window.end, dt.time(), ZoneInfo(problem.timezone))
+    return (midnight.astimezone(dt.UTC) + dt.timedelta(hours=hours)).astimezone(midnight.tzinfo)
 
 
 def lacking_days(problem: Problem, window: Window, settings: Settings, now: float) -> dict[str, str]:
