@@ -42,12 +42,17 @@ def explain(entry: Mapping[str, Any], whole: type[BaseModel]) -> str:
     value = entry.get("input")
     if isinstance(value, str | int | float | bool) and repr(value) not in message:
         message = f"{message} but got {value!r}"
-    if entry["type"] in {"string_type", "invalid_key"} and isinstance(value, _UNQUOTED):
-        shown = f" but got {value}" if isinstance(value, dt.date) else ""
-        return f"{message}{shown}; put it in quotes where it is a text"
+    message += _quotes(entry["type"], value)
     expected = str((entry.get("ctx") or {}).get("expected", ""))
     guess = did_you_mean(value, re.findall(r"'([^']*)'", expected)) if isinstance(value, str) else ""
     return f"{message}; {guess}" if guess else message
+
+
+def _quotes(kind: str, value: Any) -> str:
+    """A hint where YAML made something else of what may be a text."""
+    if kind not in {"string_type", "invalid_key"} or not isinstance(value, _UNQUOTED):
+        return ""
+    return f"{f' but got {value}' if isinstance(value, dt.date) else ''}; put it in quotes where it is a text"
 
 
 def _no_field(place: Sequence[Any], whole: type[BaseModel]) -> str:
