@@ -300,20 +300,27 @@ def _linear(problem: Problem, bundle: Bundle, rows: pa.Table, truth: np.ndarray,
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     frame = _frame(rows.combine_chunks().to_batches()[0], bundle.dtypes)
-    numbers = [name for name in frame.columns if frame[name].dtype == np.float64 and frame[name].notna().any()]
-    texts = [name for name in problem.features.text if name in frame.columns]
-    words = [name for name in frame.columns if frame[name].dtype == object and name not in texts]
+    numbers, words, texts = _kinds_of_columns(problem, frame)
     encoder = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=50)
     steps: list[Any] = [("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers), ("words", encoder, words)]
     steps += [(f"text_{name}", TfidfVectorizer(max_features=1000), name) for name in texts]
-    regression = problem.task == "regression"
-    model = Ridge() if regression else LogisticRegression(max_iter=200)
-    if not regression and len(np.unique(truth)) < 2:  # nothing to tell apart
+    columns = ColumnTransformer(steps)
+    if problem.task == "regression":
+        pipeline = Pipeline([("columns", columns), ("model", Ridge())]).fit(frame, truth)
+        return Fitted(pipeline, problem.task, dict(bundle.dtypes), (), width, "ridge regression on the same columns")
+    if len(np.unique(truth)) < 2:  # nothing to tell apart
         raise DataError("the baseline 'logistic' saw training rows of one class only", hint="widen the window")
-    pipeline = Pipeline([("columns", ColumnTransformer(steps)), ("model", model)]).fit(frame, truth)
-    classes = () if regression else tuple(int(value) for value in model.classes_)
-    what = f"{'ridge' if regression else 'logistic'} regression on the same columns"
-    return Fitted(pipeline, problem.task, dict(bundle.dtypes), classes, width, what)
+    pipeline = Pipeline([("columns", columns), ("model", LogisticRegression(max_iter=200))]).fit(frame, truth)
+    classes = tuple(int(value) for value in pipeline[-1].classes_)
+    return Fitted(pipeline, problem.task, dict(bundle.dtypes), classes, width, "logistic regression on the same columns")
+
+
+def _kinds_of_columns(problem: Problem, frame: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
+    """The columns of numbers (without those that are empty), of words that name something, and of texts."""
+    numbers = [name for name in frame.columns if frame[name].dtype == np.float64 and frame[name].notna().any()]
+    texts = [name for name in problem.features.text if name in frame.columns]
+    words = [name for name in frame.columns if frame[name].dtype == object and name not in texts]
+    return numbers, words, texts
 
 
 def _frame(rows: pa.RecordBatch, dtypes: Mapping[str, str]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ Such runs come in any order and side by side. A candidate that was judged before
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from windtunnel.lifecycle.contract.context import RunContext
@@ -65,23 +66,42 @@ class Day:
         )
 
 
+def _append_news(context: RunContext, payload: Mapping[str, Any]) -> None:
+    """Append a judgement, unless the last one of the same data cut-off says the same."""
+    ledger = Ledger(context.settings)
+    with ledger.lock(f"{KIND}:{context.problem.name}"):
+        known = [entry for entry in ledger.entries(context.problem, (KIND,)) if entry.payload["cutoff"] == payload["cutoff"]]
+        compared = ("fingerprint", "judged_against", "approved", "reasons")
+        if not known or any(known[-1].payload[name] != payload[name] for name in compared):
+            ledger.append(context.problem, KIND, payload, context.run)
+
+
 def series(settings: Settings, problem: str) -> list[Day]:
     """Every data cut-off that the ledger knows something of, oldest first.
 
     Versions that were rolled back do not count.
     """
     entries = Ledger(settings).entries(problem, ("register", KIND, *DECISIVE))
-    left = {str(entry.payload["from"]) for entry in entries if entry.kind == "rollback"}
     been = {str(entry.payload["cutoff"]) for entry in entries if entry.kind in DECISIVE}
-    rank = {"register": 0, **dict.fromkeys(DECISIVE, 1), KIND: 2}
+    decisive = sorted(_decisive(entries).items())
+    return [Day(cutoff, entry, bool(entry.payload.get("approved", True)), cutoff in been) for cutoff, entry in decisive]
+
+
+_RANK = {"register": 0, **dict.fromkeys(DECISIVE, 1), KIND: 2}
+"""What counts more of a data cut-off: a counterfactual judgement more than a promotion, and that more than a registration."""
+
+
+def _decisive(entries: Sequence[Entry]) -> dict[str, Entry]:
+    """The entry that counts of each data cut-off, the latest of equal ones; versions that were rolled back are left out."""
+    left = {str(entry.payload["from"]) for entry in entries if entry.kind == "rollback"}
     best: dict[str, Entry] = {}
     for entry in entries:
-        cutoff = str(entry.payload["cutoff"])
         if entry.kind != KIND and str(entry.payload["version"]) in left:
             continue
-        if cutoff not in best or rank[entry.kind] >= rank[best[cutoff].kind]:
+        cutoff = str(entry.payload["cutoff"])
+        if cutoff not in best or _RANK[entry.kind] >= _RANK[best[cutoff].kind]:
             best[cutoff] = entry
-    return [Day(cutoff, entry, bool(entry.payload.get("approved", True)), cutoff in been) for cutoff, entry in sorted(best.items())]
+    return best
 
 
 def champion_before(settings: Settings, problem: str, cutoff: str) -> Champion | None:
@@ -112,7 +132,6 @@ def note(
     Returns:
         a reference that names no version: there is none.
     """
-    ledger = Ledger(context.settings)
     against = judged_against.fingerprint if judged_against else ""
     payload: dict[str, Any] = {
         **{name: getattr(candidate, name) for name in ("cutoff", "uri", "digest", "fingerprint", "run_id")},
@@ -125,11 +144,7 @@ def note(
         "before": judged_against.cutoff if judged_against else None,
         "evidence": [decision] if decision else [],
     }
-    with ledger.lock(f"{KIND}:{context.problem.name}"):
-        known = [entry for entry in ledger.entries(context.problem, (KIND,)) if entry.payload["cutoff"] == candidate.cutoff]
-        compared = ("fingerprint", "judged_against", "approved", "reasons")
-        if not known or any(known[-1].payload[name] != payload[name] for name in compared):
-            ledger.append(context.problem, KIND, payload, context.run)
+    _append_news(context, payload)
     what = "would have become champion" if approved else "would not have been let through"
     return VersionRef(
         model=context.problem.name,

@@ -109,19 +109,15 @@ def conclude(
         explanations: what `windtunnel.lifecycle.judging.explaining.explain` found.
         more: further figures of the candidate, such as its size.
     """
-    mine = count.heldout["candidate"]
-    scored = "champion" in count.heldout
+    mine, bundle = count.heldout["candidate"], models[0].bundle
     groups = {name: _groups(problem, slicings) for name, slicings in count.declared.items()}
     fairness = {column: compare_groups(problem.task, cells) for column, cells in groups["candidate"].items()}
     figures = _figures(problem, count, "candidate", groups, fairness) | dict(more or {})
-    theirs = _champion_figures(problem, count, groups) if scored else None
-    beside = count.heldout.get("baseline")
-    baseline = _baseline_figures(problem, count, models[0].bundle)
-    for each in (figures, baseline, *([theirs] if theirs is not None else [])):
+    theirs = _champion_figures(problem, count, groups)
+    baseline = _baseline_figures(problem, count, bundle)
+    for each in filter(None, (figures, baseline, theirs)):
         _objective(problem, each)
     spots, looked = weak_spots(count.searched)
-    spreads = {name: Spread.of(counted) for name, counted in count.heldout.items()}
-    tested = [name for name in figures if name in spreads["candidate"].figures]
     body: dict[str, Any] = {
         "format": 1,
         "problem": problem.name,
@@ -129,19 +125,13 @@ def conclude(
         "metric": MAIN[problem.task],
         "rows": {"window": count.rows, "labelled": count.labelled, "judged": mine.rows},
         "candidate": figures,
-        "candidate_bundle": {
-            "cutoff": models[0].bundle.cutoff,
-            "threshold": models[0].bundle.threshold,
-            "lineage": models[0].bundle.lineage,
-        },
-        "baseline": {"kind": kind_of(problem) if beside is not None else _STANDS_IN[problem.task == "regression"], "what": about},
+        "candidate_bundle": {"cutoff": bundle.cutoff, "threshold": bundle.threshold, "lineage": bundle.lineage},
+        "baseline": {"kind": kind_of(problem) if "baseline" in count.heldout else _STANDS_IN[problem.task == "regression"], "what": about},
         "baseline_figures": baseline,
         "champion": {"version": present.version, "cutoff": present.cutoff, "entry": present.entry} if present else None,
         "champion_figures": theirs,
-        "intervals": {name: _bounds(spreads["candidate"].interval(name)) for name in tested},
-        "differences": _differences(spreads, tested, "champion") if scored else {},
-        "baseline_differences": _differences(spreads, tested, "baseline") if beside is not None else {},
-        "newest": {name: held.figures() | {"rows": held.rows} for name, held in count.newest.items() if held.rows},
+        **_compared(count, figures),
+        "newest": {name: counted.figures() | {"rows": counted.rows} for name, counted in count.newest.items() if counted.rows},
         "slices": _declared(count),
         "found": [_spot(problem, spot) for spot in spots],
         "looked_at": {"cells": looked, "given_up": given_up([*count.searched, *count.declared["candidate"]])},
@@ -157,7 +147,23 @@ def conclude(
     return body
 
 
-def _champion_figures(problem: Problem, count: Counted, groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
+def _compared(count: Counted, figures: Mapping[str, float]) -> dict[str, Any]:
+    """What chance may have done: the intervals of the candidate's metrics, and its differences to the others on the same rows."""
+    spreads = {name: Spread.of(counted) for name, counted in count.heldout.items()}
+    candidate = spreads["candidate"]
+    tested = [name for name in figures if name in candidate.figures]
+    differences = {other: _differences(spreads, tested, other) if other in spreads else {} for other in ("champion", "baseline")}
+    return {
+        "intervals": {name: _bounds(candidate.interval(name)) for name in tested},
+        "differences": differences["champion"],
+        "baseline_differences": differences["baseline"],
+    }
+
+
+def _champion_figures(problem: Problem, count: Counted, groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float] | None:
+    """The champion's figures on the same rows; None if it did not answer them."""
+    if "champion" not in count.heldout:
+        return None
     fairness = {column: compare_groups(problem.task, cells) for column, cells in groups["champion"].items()}
     return _figures(problem, count, "champion", groups, fairness)
 
@@ -243,34 +249,41 @@ def _bounds(bounds: tuple[float, float]) -> list[float] | None:
 def _baseline(problem: Problem, count: Counted, mine: Tally, bundle: Bundle) -> dict[str, float]:
     """What the training rows' majority class, share of positives or mean would have been worth on the judged rows."""
     if isinstance(mine, Regression):
-        held = count.training.get("n", 0)
-        mean = count.training["sum"] / held if held else mine.figures()["mean_truth"]
-        return mine.against(mean)
+        rows = count.training.get("n", 0)
+        return mine.against(count.training["sum"] / rows if rows else mine.figures()["mean_truth"])
     if isinstance(mine, tallies.Multiclass):
-        truth = mine.confusion.sum(axis=(0, 2)).astype(float)
-        majority = max(count.training, key=lambda name: (count.training[name], str(name)), default=bundle.classes[0])
-        place = bundle.classes.index(str(majority)) if str(majority) in bundle.classes else 0
-        right, rows = truth[place], truth.sum()
-        present = max(int((truth > 0).sum()), 1)
-        f1 = 2 * right / (rows + right) if rows + right else 0.0
-        return {"accuracy": right / rows, "macro_f1": f1 / present, "balanced_accuracy": 1 / present, "auc": 0.5}
-    confusion = mine.confusion.sum(axis=0).astype(float) if isinstance(mine, tallies.Binary) else None
-    assert confusion is not None  # the three kinds of tally
-    no, yes = confusion.sum(axis=1).tolist()
+        return _always_majority(count, mine, bundle)
+    assert isinstance(mine, Binary)  # the three kinds of tally
+    return _always_share(problem, count, mine, bundle)
+
+
+def _always_majority(count: Counted, mine: tallies.Multiclass, bundle: Bundle) -> dict[str, float]:
+    """What the class that most training rows have would have been worth."""
+    truth = mine.confusion.sum(axis=(0, 2)).astype(float)
+    majority = max(count.training, key=lambda name: (count.training[name], str(name)), default=bundle.classes[0])
+    place = bundle.classes.index(str(majority)) if str(majority) in bundle.classes else 0
+    right, rows = truth[place], truth.sum()
+    present = max(int((truth > 0).sum()), 1)
+    f1 = 2 * right / (rows + right) if rows + right else 0.0
+    return {"accuracy": right / rows, "macro_f1": f1 / present, "balanced_accuracy": 1 / present, "auc": 0.5}
+
+
+def _always_share(problem: Problem, count: Counted, mine: Binary, bundle: Bundle) -> dict[str, float]:
+    """What the share of positive training rows would have been worth as everybody's score."""
+    no, yes = mine.confusion.sum(axis=0).astype(float).sum(axis=1).tolist()
     rows = no + yes
     known = count.training.get(0, 0) + count.training.get(1, 0)
     share = count.training.get(1, 0) / known if known else yes / rows
-    said = share >= bundle.threshold
     import numpy as np
 
-    answer = np.array([[0, no], [0, yes]]) if said else np.array([[no, 0], [yes, 0]])
-    held = min(max(share, 1e-15), 1 - 1e-15)
-    found = tallies.confusion_figures(answer) | {"auc": 0.5, "pr_auc": yes / rows, "ks": 0.0}
+    answer = np.array([[0, no], [0, yes]]) if share >= bundle.threshold else np.array([[no, 0], [yes, 0]])
+    figures = tallies.confusion_figures(answer) | {"auc": 0.5, "pr_auc": yes / rows, "ks": 0.0}
     if problem.task == "binary":
-        found["log_loss"] = -(yes * math.log(held) + no * math.log(1 - held)) / rows
-        found["brier"] = (yes * (1 - share) ** 2 + no * share**2) / rows
-        found["ece"] = abs(share - yes / rows)
-    return found
+        score = min(max(share, 1e-15), 1 - 1e-15)
+        figures["log_loss"] = -(yes * math.log(score) + no * math.log(1 - score)) / rows
+        figures["brier"] = (yes * (1 - share) ** 2 + no * share**2) / rows
+        figures["ece"] = abs(share - yes / rows)
+    return figures
 
 
 def _figures(

@@ -5,6 +5,7 @@ computed on a bounded sample of the held-out rows.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -91,20 +92,35 @@ def what_if(
         most: how many changes are given.
     """
     before = bool(answer(row)[0] >= threshold)
-    free = [str(column) for column in row.columns if column not in fixed]
-    options = [
-        (column, value, _distance(reference[column], row[column].iloc[0], value)) for column in free for value in _values(reference[column])
-    ]
-    options = [option for option in options if option[2] > 0]
-    singles: list[tuple[tuple[str, Any, float], ...]] = [(option,) for option in options]
-    found = _flips(answer, row, singles, threshold, before=before)
-    if not found:  # pairs, of the moves that alone come nearest to the threshold
+    moves = _moves(row, reference, fixed)
+    singles: list[tuple[Move, ...]] = [(move,) for move in moves]
+    changes = _flips(answer, row, singles, threshold, before=before)
+    if not changes:  # pairs, of the moves that alone come nearest to the threshold
         scores = _scores(answer, row, singles)
-        order = np.argsort(-scores if not before else scores, kind="stable")[:40]
-        near = [options[i] for i in order]
-        pairs = [(a, b) for i, a in enumerate(near) for b in near[i + 1 :] if a[0] != b[0]]
-        found = _flips(answer, row, pairs, threshold, before=before)
-    return found[:most]
+        nearest = np.argsort(scores if before else -scores, kind="stable")[:_NEAR]
+        changes = _flips(answer, row, _pairs([moves[i] for i in nearest]), threshold, before=before)
+    return changes[:most]
+
+
+_NEAR = 40
+"""Moves that are tried in pairs."""
+
+Move = tuple[str, Any, float]
+"""A column, its new value, and how far that is from the old one."""
+
+
+def _moves(row: pd.DataFrame, reference: pd.DataFrame, fixed: Sequence[str]) -> list[Move]:
+    """Every move of one column to a value that the reference has."""
+    moves = []
+    for column in (str(name) for name in row.columns if name not in fixed):
+        old = row[column].iloc[0]
+        moves += [(column, value, _distance(reference[column], old, value)) for value in _values(reference[column])]
+    return [move for move in moves if move[2] > 0]
+
+
+def _pairs(moves: Sequence[Move]) -> list[tuple[Move, ...]]:
+    """Every two moves of different columns."""
+    return [pair for pair in itertools.combinations(moves, 2) if pair[0][0] != pair[1][0]]
 
 
 def shapley(answer: Answer, row: pd.DataFrame, reference: pd.DataFrame, *, samples: int = 50, seed: int = 0) -> dict[str, float]:

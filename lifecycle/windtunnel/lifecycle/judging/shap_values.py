@@ -33,14 +33,7 @@ def shap_values(bundle: Bundle, pipeline: Any, frame: pd.DataFrame) -> dict[str,
     Raises:
         UnsupportedError: the library is not installed, or it cannot explain this model.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own dependencies
-            import shap
-    except ImportError as error:
-        raise UnsupportedError(
-            "explanations.shap needs the library shap, which is not installed", hint="pip install 'windtunnel[explain]'"
-        ) from error
+    shap = _library()
     if not hasattr(pipeline, "steps") or len(pipeline) < 2:  # features and a model
         raise UnsupportedError("SHAP values need a pipeline of features and a model", hint="end the pipeline with the estimator")
     features, model = pipeline[:-1], pipeline[-1]
@@ -54,12 +47,31 @@ def shap_values(bundle: Bundle, pipeline: Any, frame: pd.DataFrame) -> dict[str,
     summed = np.stack([values[:, owners == index].sum(axis=1) for index in range(len(frame.columns))], axis=1)
     if summed.ndim == 3:  # classes: of two, those of yes; of more, how strongly any is moved
         summed = summed[..., -1] if len(bundle.classes) <= 2 else np.abs(summed).mean(axis=2)
-    found = []
-    for index, column in enumerate(frame.columns):
-        numbers = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64)
-        points = [[float(a), float(b)] for a, b in zip(numbers, summed[:, index], strict=True) if np.isfinite(a)][:200]
-        found.append({"column": str(column), "mean_abs": float(np.abs(summed[:, index]).mean()), "points": points})
-    return {"rows": len(frame), "explainer": kind, "columns": sorted(found, key=lambda entry: -entry["mean_abs"])}
+    effects = [
+        {"column": str(column), "mean_abs": float(np.abs(summed[:, index]).mean()), "points": _points(frame[column], summed[:, index])}
+        for index, column in enumerate(frame.columns)
+    ]
+    return {"rows": len(frame), "explainer": kind, "columns": sorted(effects, key=lambda entry: -entry["mean_abs"])}
+
+
+def _library() -> Any:
+    """The library itself, which imports much and warns of its own dependencies."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import shap
+    except ImportError as error:
+        raise UnsupportedError(
+            "explanations.shap needs the library shap, which is not installed", hint="pip install 'windtunnel[explain]'"
+        ) from error
+    return shap
+
+
+def _points(column: pd.Series, effects: np.ndarray) -> list[list[float]]:
+    """The first 200 numbers of a column, each with its effect; none of a column of words."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    finite = np.flatnonzero(np.isfinite(numbers))[:200]
+    return np.column_stack([numbers[finite], effects[finite]]).tolist()
 
 
 def _explained(shap: Any, model: Any, matrix: np.ndarray) -> tuple[str, np.ndarray]:

@@ -238,13 +238,13 @@ class Multiclass:
         recall = np.divide(right, truth, out=np.zeros(len(right)), where=truth > 0)
         precision = np.divide(right, said, out=np.zeros(len(right)), where=said > 0)
         loss, squared = _sum(self.sums, without).tolist()
-        found = {
+        figures = {
             "accuracy": _ratio(right.sum(), rows),
-            "macro_f1": float(f1[there].mean()) if there.any() else math.nan,
+            "macro_f1": _mean(f1[there]),
             "weighted_f1": _ratio((f1 * truth).sum(), rows),
-            "macro_precision": float(precision[there].mean()) if there.any() else math.nan,
-            "macro_recall": float(recall[there].mean()) if there.any() else math.nan,
-            "balanced_accuracy": float(recall[truth > 0].mean()) if (truth > 0).any() else math.nan,
+            "macro_precision": _mean(precision[there]),
+            "macro_recall": _mean(recall[there]),
+            "balanced_accuracy": _mean(recall[truth > 0]),
             "log_loss": _ratio(loss, rows),
             "brier": _ratio(squared, rows),
         }
@@ -253,11 +253,10 @@ class Multiclass:
         else:
             curves = [Curve(np.arange(_CLASS_BINS) / _CLASS_BINS, hist[0], hist[1]) for hist in _sum(self.hist, without)]
         for name, values in (("auc", [c.auc for c in curves]), ("pr_auc", [c.average_precision for c in curves])):
-            finite = [value for value in values if math.isfinite(value)]
-            found[name] = float(np.mean(finite)) if finite else math.nan
+            figures[name] = _mean(np.array([value for value in values if math.isfinite(value)]))
         calibration = _sum(self.calibration, without)
-        found["ece"] = _ratio(float(np.abs(calibration[:, 1] - calibration[:, 2]).sum()), rows)
-        return found
+        figures["ece"] = _ratio(float(np.abs(calibration[:, 1] - calibration[:, 2]).sum()), rows)
+        return figures
 
 
 class Regression:
@@ -353,6 +352,11 @@ def _sum(array: np.ndarray, without: int | None) -> np.ndarray:
 
 def _count(cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.bincount(cells, minlength=math.prod(shape)).reshape(shape)
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean; NaN of nothing."""
+    return float(values.mean()) if len(values) else math.nan
 
 
 def _ratio(top: float, bottom: float) -> float:

@@ -54,26 +54,38 @@ def weak_spots(slicings: Sequence[Slicing], *, most: int = 20) -> tuple[list[Wea
     """
     cells = [(slicing.columns, values, figures) for slicing in slicings if not slicing.over for values, figures in slicing.cells().items()]
     totals = {columns: _total(cells, columns) for columns in {columns for columns, _, _ in cells}}
-    tested = []
-    for columns, values, figures in cells:
-        rows, loss, error = figures["rows"], figures["loss"], figures["loss_error"]
-        all_rows, all_loss, all_square = totals[columns]
-        others = all_rows - rows
-        if rows < ENOUGH or others < ENOUGH:
-            continue
-        rest = (all_loss - rows * loss) / others
-        square = (all_square - rows * (error**2 * rows + loss**2)) / others
-        spread = math.sqrt(error**2 + max(square - rest**2, 0.0) / others)
-        z = (loss - rest) / spread if spread > 0 else 0.0
-        tested.append((1 - _NORMAL.cdf(z), Weak(columns, values, rows, loss, rest, 1.0, figures)))
-    tested.sort(key=lambda entry: (entry[0], entry[1].columns, entry[1].values))
-    found, worst = [], 0.0
-    for place, (p_value, spot) in enumerate(tested):
-        worst = max(worst, min(1.0, p_value * (len(tested) - place)))
+    tested = [
+        _against_the_rest(columns, values, figures, totals[columns])
+        for columns, values, figures in cells
+        if min(figures["rows"], totals[columns][0] - figures["rows"]) >= ENOUGH
+    ]
+    return _news(_significant(tested))[:most], len(tested)
+
+
+def _against_the_rest(
+    columns: tuple[str, ...], values: tuple[str, ...], figures: dict[str, float], total: tuple[float, float, float]
+) -> Weak:
+    """A cell with the p-value of its loss being no larger than that of the other rows, tested alone."""
+    rows, loss, error = int(figures["rows"]), figures["loss"], figures["loss_error"]
+    all_rows, all_loss, all_square = total
+    others = all_rows - rows
+    rest = (all_loss - rows * loss) / others
+    square = (all_square - rows * (error**2 * rows + loss**2)) / others
+    spread = math.sqrt(error**2 + max(square - rest**2, 0.0) / others)
+    z = (loss - rest) / spread if spread > 0 else 0.0
+    return Weak(columns, values, rows, loss, rest, 1 - _NORMAL.cdf(z), figures)
+
+
+def _significant(tested: list[Weak]) -> list[Weak]:
+    """The cells that are worse than chance makes them, with p-values adjusted for how many were tested (Holm, 1979)."""
+    ordered = sorted(tested, key=lambda spot: (spot.p_value, spot.columns, spot.values))
+    spots, worst = [], 0.0
+    for place, spot in enumerate(ordered):
+        worst = max(worst, min(1.0, spot.p_value * (len(ordered) - place)))
         if worst > _LEVEL:
             break
-        found.append(dataclasses.replace(spot, p_value=worst))
-    return _news(found)[:most], len(tested)
+        spots.append(dataclasses.replace(spot, p_value=worst))
+    return spots
 
 
 def given_up(slicings: Sequence[Slicing]) -> list[str]:

@@ -61,21 +61,26 @@ def _warning(column: str, what: str, tone: str, text: str) -> dict[str, str]:
 
 
 def _column_warnings(name: str, column: Mapping[str, Any]) -> list[dict[str, str]]:
-    found = []
-    if column["null_share"] == 1:
-        found.append(_warning(name, "empty", "warn", "has no value at all"))
-    elif column["null_share"] >= _MOSTLY_NULL:
-        found.append(_warning(name, "mostly null", "warn", f"{column['null_share']:.1%} of its rows are null"))
-    if column["distinct"] == 1:
-        found.append(_warning(name, "constant", "warn", "has one value only"))
-    if column.get("lengths") is not None and column["count"] >= _ENOUGH and column["distinct"] >= _MANY * column["count"]:
-        found.append(_warning(name, "high cardinality", "info", f"{column['distinct']:,} different values in {column['count']:,} rows"))
-    if column.get("skewness") is not None and abs(column["skewness"]) >= _SKEWED:
-        found.append(_warning(name, "skewed", "info", f"skewness {column['skewness']:.1f}"))
+    """What a person should know of a column before using it."""
+    distinct, count = column["distinct"], column["count"]
+    nulls = _null_warning(name, column["null_share"])
+    remarks = [nulls] if nulls else []
+    if distinct == 1:
+        remarks.append(_warning(name, "constant", "warn", "has one value only"))
+    if column.get("lengths") is not None and count >= _ENOUGH and distinct >= _MANY * count:
+        remarks.append(_warning(name, "high cardinality", "info", f"{distinct:,} different values in {count:,} rows"))
+    if abs(column.get("skewness") or 0.0) >= _SKEWED:
+        remarks.append(_warning(name, "skewed", "info", f"skewness {column['skewness']:.1f}"))
     if column.get("nan") or column.get("infinite"):
         text = f"{column.get('nan', 0):,} NaN and {column.get('infinite', 0):,} infinite values"
-        found.append(_warning(name, "not finite", "warn", text))
-    return found
+        remarks.append(_warning(name, "not finite", "warn", text))
+    return remarks
+
+
+def _null_warning(name: str, share: float) -> dict[str, str] | None:
+    if share == 1:
+        return _warning(name, "empty", "warn", "has no value at all")
+    return _warning(name, "mostly null", "warn", f"{share:.1%} of its rows are null") if share >= _MOSTLY_NULL else None
 
 
 def profile_page(title: str, subtitle: str, profile: Mapping[str, Any]) -> str:
@@ -135,37 +140,43 @@ def profile_page(title: str, subtitle: str, profile: Mapping[str, Any]) -> str:
 def comparison_page(title: str, subtitle: str, drift: Mapping[str, Any], reference: TableStatistics, current: TableStatistics) -> str:
     """The report of two tables side by side."""
     before, after = summarize(reference), summarize(current)
-    rows = []
     order = sorted(drift["columns"].items(), key=lambda entry: (not entry[1]["drifted"], -(entry[1]["psi"] or 0)))
+    rows = []
     for name, entry in order:
         left, right = before["columns"][name], after["columns"][name]
-        rows.append(
-            [
-                Markup("<b>{}</b><br><small>{}</small>").format(name, left["dtype"]),
-                _pair(name, reference, current, left, right),
-                Markup("").join(page.badge("drifted", "bad") for _ in range(entry["drifted"])),
-                entry["psi"],
-                entry["ks"] if entry["ks"] is not None else entry["l_infinity"],
-                entry["wasserstein"],
-                entry["q_value"],
-                _missing(entry["missing"]),
-                _change(left, right, "mean"),
-                _news(entry),
-            ]
-        )
+        rows.append(_compared(name, entry, left, right, _pair(name, reference, current, left, right)))
     heads = ["column", "before, after", "", "PSI", "KS or L∞", "distance (sd)", "q", "null", "mean", "new and lost"]
     tiles = page.tiles([("rows before", drift["rows"][0]), ("rows now", drift["rows"][1]), ("columns that drifted", len(drift["drifted"]))])
+    warnings = [_warning(name, "drifted", "bad", "; ".join(entry["reasons"])) for name, entry in order if entry["drifted"]]
+    body = [page.section("Overview", tiles, _comparison_notes(drift)), _warnings(warnings)]
+    body.append(page.section("Columns", page.table(heads, rows)))
+    return page.render(title, body, subtitle)
+
+
+def _compared(name: str, entry: Mapping[str, Any], left: Mapping[str, Any], right: Mapping[str, Any], picture: Markup) -> list[object]:
+    return [
+        Markup("<b>{}</b><br><small>{}</small>").format(name, left["dtype"]),
+        picture,
+        page.badge("drifted", "bad") if entry["drifted"] else Markup(""),
+        entry["psi"],
+        entry["ks"] if entry["ks"] is not None else entry["l_infinity"],
+        entry["wasserstein"],
+        entry["q_value"],
+        _missing(entry["missing"]),
+        _change(left, right, "mean"),
+        _news(entry),
+    ]
+
+
+def _comparison_notes(drift: Mapping[str, Any]) -> Markup:
+    """Columns that came and went, and whether the label's classes changed their shares."""
     gone = [*(f"new: {name}" for name in drift["new_columns"]), *(f"lost: {name}" for name in drift["lost_columns"])]
     notes = Markup("<p>{}</p>").format("; ".join(gone)) if gone else Markup("")
     shift = drift.get("label_shift")
     if shift:
-        told = page.badge("label shift", "bad") if shift["shifted"] else page.badge("label steady", "good")
-        notes += Markup("<p>{} {}</p>").format(told, f"{shift['column']}: largest change of a class's share {shift['change']:.1%}")
-    body = [page.section("Overview", tiles, notes)]
-    warnings = [_warning(name, "drifted", "bad", "; ".join(entry["reasons"])) for name, entry in order if entry["drifted"]]
-    body.append(_warnings(warnings))
-    body.append(page.section("Columns", page.table(heads, rows)))
-    return page.render(title, body, subtitle)
+        verdict = page.badge("label shift", "bad") if shift["shifted"] else page.badge("label steady", "good")
+        notes += Markup("<p>{} {}</p>").format(verdict, f"{shift['column']}: largest change of a class's share {shift['change']:.1%}")
+    return notes
 
 
 def _shown(column: Mapping[str, Any], value: Any) -> Any:
@@ -218,34 +229,41 @@ def _readiness(readiness: Mapping[str, Any]) -> Markup:
 
 def _labels(labels: Mapping[str, Mapping[str, int]], shift: Mapping[str, Any] | None, balances: Sequence[Mapping[str, Any]]) -> Markup:
     classes = sorted({name for counts in labels.values() for name in counts})
-    rows = []
-    for split, counts in labels.items():
-        total = sum(counts.values())
-        rows.append([split, total, *(f"{counts.get(name, 0) / total:.2%}" if total else "" for name in classes)])
+    rows = [_class_shares(split, counts, classes) for split, counts in labels.items()]
     notes = Markup("")
     if shift and shift.get("shares"):
         tone = "bad" if shift["shifted"] else "good"
         text = f"largest change against the reference: {shift['change']:.1%}"
         notes = Markup("<p>{} {}</p>").format(page.badge("label shift" if shift["shifted"] else "label steady", tone), text)
     if balances:
-        worst = [entry for entry in balances if not entry["balanced"]]
-        tone, text = ("bad", f"{len(worst)} of {len(balances)} shares differ too much") if worst else ("good", "stratified")
-        notes += Markup("<p>{} {}</p>").format(page.badge(text, tone), "training and test rows compared, as a whole and by sensitive group")
-        heads = ["share of", "among", "training", "test", "rows", "q", ""]
-        compared = [
-            [
-                f"class {entry['name']}" if entry["of"] == "labels" else "rows",
-                entry["group"] or "all rows",
-                f"{entry['train']:.2%}",
-                f"{entry['test']:.2%}",
-                f"{entry['rows'][0]:,} / {entry['rows'][1]:,}",
-                entry["q_value"],
-                Markup("") if entry["balanced"] else page.badge("unbalanced", "bad"),
-            ]
-            for entry in balances
-        ]
-        notes += page.details("splits compared", page.table(heads, compared))
+        notes += _balance_notes(balances)
     return page.section("Label", page.table(["split", "rows", *(f"class {name}" for name in classes)], rows), notes)
+
+
+def _class_shares(split: str, counts: Mapping[str, int], classes: Sequence[str]) -> list[object]:
+    total = sum(counts.values())
+    return [split, total, *(f"{counts.get(name, 0) / total:.2%}" if total else "" for name in classes)]
+
+
+def _balance_notes(balances: Sequence[Mapping[str, Any]]) -> Markup:
+    """Whether training and test rows are alike, and every share that was compared."""
+    worst = [entry for entry in balances if not entry["balanced"]]
+    tone, text = ("bad", f"{len(worst)} of {len(balances)} shares differ too much") if worst else ("good", "stratified")
+    verdict = Markup("<p>{} {}</p>").format(page.badge(text, tone), "training and test rows compared, as a whole and by sensitive group")
+    heads = ["share of", "among", "training", "test", "rows", "q", ""]
+    return verdict + page.details("splits compared", page.table(heads, [_balance(entry) for entry in balances]))
+
+
+def _balance(entry: Mapping[str, Any]) -> list[object]:
+    return [
+        f"class {entry['name']}" if entry["of"] == "labels" else "rows",
+        entry["group"] or "all rows",
+        f"{entry['train']:.2%}",
+        f"{entry['test']:.2%}",
+        f"{entry['rows'][0]:,} / {entry['rows'][1]:,}",
+        entry["q_value"],
+        Markup("") if entry["balanced"] else page.badge("unbalanced", "bad"),
+    ]
 
 
 def _slices(slices: Mapping[str, Mapping[str, Any]]) -> Markup:

@@ -1,6 +1,6 @@
 """The page that the feedback stage leaves: how predictions turned out, and what still waits for its truth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -21,6 +21,23 @@ WAITING = {
 """Why answers wait, and what to do."""
 
 
+def _by_arm(arms: Sequence[Mapping[str, Any]]) -> Markup:
+    """What each version was worth by each route."""
+    names = list(dict.fromkeys(name for arm in arms for name in arm["figures"]))
+    rows = []
+    for arm in arms:
+        shadow = page.badge("shadow") if arm["shadow"] else ""
+        rows.append((arm["version"] or "?", arm["route"], shadow, arm["rows"], *(arm["figures"].get(name) for name in names)))
+    return page.section("By version and route", page.table(["version", "route", "", "rows", *names], rows))
+
+
+def _waiting(waiting: Mapping[str, int]) -> Markup:
+    """Why answers have no truth yet, the most frequent reason first."""
+    ordered = sorted(waiting.items(), key=lambda entry: -entry[1])
+    rows = [(reason.replace("_", " "), count, WAITING.get(reason, "")) for reason, count in ordered]
+    return page.section("Waiting", page.table(["why", "answers", "what it means"], rows))
+
+
 def render(problem: Problem, body: Mapping[str, Any]) -> str:
     """The page for what ``feedback.json`` holds."""
     shown, waiting = body["shown"], body["waiting"]
@@ -34,22 +51,9 @@ def render(problem: Problem, body: Mapping[str, Any]) -> str:
         tiles.insert(0, (f"live {shown['metric']}", shown["figures"][shown["metric"]]))
     sections = [page.section("Outcome", page.tiles(tiles), *_note(problem, body))]
     if body["arms"]:
-        names = list(dict.fromkeys(name for arm in body["arms"] for name in arm["figures"]))
-        rows = [
-            (
-                arm["version"] or "?",
-                arm["route"],
-                page.badge("shadow") if arm["shadow"] else "",
-                arm["rows"],
-                *(arm["figures"].get(n) for n in names),
-            )
-            for arm in body["arms"]
-        ]
-        sections.append(page.section("By version and route", page.table(["version", "route", "", "rows", *names], rows)))
+        sections.append(_by_arm(body["arms"]))
     if waiting:
-        ordered = sorted(waiting.items(), key=lambda entry: -entry[1])
-        rows = [(reason.replace("_", " "), count, WAITING.get(reason, "")) for reason, count in ordered]
-        sections.append(page.section("Waiting", page.table(["why", "answers", "what it means"], rows)))
+        sections.append(_waiting(waiting))
     if body["compared"]:
         sections.append(_skew(body))
     if body["days"]:

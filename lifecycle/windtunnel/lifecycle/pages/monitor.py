@@ -20,16 +20,18 @@ _TILES = (
 )
 
 
+def _leading_figures(figures: Mapping[str, float]) -> list[tuple[str, object]]:
+    """The figures that are looked at first, and the metrics of the live model beside those it was judged by."""
+    tiles: list[tuple[str, object]] = [(what, figures[name]) for name, what in _TILES if name in figures]
+    metrics = [name for name in figures if name.startswith(("live.", "evaluated.")) and name != "live.rows"]
+    return [*tiles, *((name.replace(".", " "), figures[name]) for name in metrics)]
+
+
 def render(problem: Problem, body: Mapping[str, Any]) -> str:
     """The page for what ``monitor.json`` holds."""
     figures, champion, sections = body["figures"], body["champion"], body["sections"]
-    tiles = [(what, figures[name]) for name, what in _TILES if name in figures]
-    tiles += [
-        (name.replace(".", " "), value)
-        for name, value in figures.items()
-        if name.startswith(("live.", "evaluated.")) and name != "live.rows"
-    ]
-    content = [page.section("Alerts", _verdict(body), _alerts(problem, body), *_notes(body)), page.section("Figures", page.tiles(tiles))]
+    content = [page.section("Alerts", _verdict(body), _alerts(problem, body), *_notes(body))]
+    content.append(page.section("Figures", page.tiles(_leading_figures(figures))))
     content += [_drift(problem, sections[name], name) for name in ("drift", "live_drift") if name in sections]
     if sections.get("quality"):
         content.append(_quality(sections["quality"]))

@@ -60,19 +60,21 @@ def section(title: str, *content: Markup | str) -> Markup:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
     """A table; columns of numbers are right-aligned and shortened, ``None`` is a dash."""
-    held = [list(row) for row in rows]
-    numeric = [
-        any(map(_is_number, column)) and all(value is None or _is_number(value) for value in column) for column in zip(*held, strict=True)
-    ]
-    side = [Markup(" class=n") if right else Markup("") for right in numeric or [False] * len(headers)]
-    head = Markup("").join(Markup("<th{}>{}</th>").format(kind, header) for kind, header in zip(side, headers, strict=True))
-    body = Markup("").join(
-        Markup("<tr>{}</tr>").format(
-            Markup("").join(Markup("<td{}>{}</td>").format(kind, number(value)) for kind, value in zip(side, row, strict=True))
-        )
-        for row in held
-    )
+    lines = [list(row) for row in rows]
+    numeric = [_is_numeric(column) for column in zip(*lines, strict=True)] or [False] * len(headers)
+    side = [Markup(" class=n") if right else Markup("") for right in numeric]
+    head = _cells("th", side, headers)
+    body = Markup("").join(Markup("<tr>{}</tr>").format(_cells("td", side, [number(value) for value in line])) for line in lines)
     return Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, body)
+
+
+def _is_numeric(column: Sequence[object]) -> bool:
+    return any(map(_is_number, column)) and all(value is None or _is_number(value) for value in column)
+
+
+def _cells(tag: str, side: Sequence[Markup], values: Sequence[object]) -> Markup:
+    cell = Markup(f"<{tag}{{}}>{{}}</{tag}>")  # noqa: S704 - the tag is ours
+    return Markup("").join(cell.format(kind, value) for kind, value in zip(side, values, strict=True))
 
 
 def tiles(figures: Iterable[tuple[str, object]]) -> Markup:

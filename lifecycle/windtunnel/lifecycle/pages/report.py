@@ -33,58 +33,86 @@ def render(problem: Problem, evaluation: Mapping[str, Any]) -> str:
 
 
 def _leader(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
-    metric = evaluation["metric"]
+    """What the one who decides reads first."""
+    gates = [(gate["gate"], _passed(gate["passed"]), gate["reason"]) for gate in evaluation["gates"]]
     passed = all(gate["passed"] for gate in evaluation["gates"])
-    champion = evaluation["champion_figures"] or {}
-    tiles = [
-        (metric, evaluation["candidate"][metric]),
-        ("champion's " + metric, champion.get(metric)),
-        (f"{metric} of the baseline {evaluation['baseline']['kind']}", evaluation["baseline_figures"].get(metric)),
-        ("held-out rows", evaluation["rows"]["judged"]),
-    ]
-    if evaluation["candidate"].get("kpi") is not None and problem.kpi is not None:
-        tiles.append((problem.kpi.name, evaluation["candidate"]["kpi"]))
-    if evaluation["candidate"].get("expected_cost") is not None:
-        tiles.append(("expected cost a row", evaluation["candidate"]["expected_cost"]))
-    gates = [
-        (gate["gate"], page.badge("passed" if gate["passed"] else "failed", "good" if gate["passed"] else "bad"), gate["reason"])
-        for gate in evaluation["gates"]
-    ]
     verdict = page.badge("every gate passed", "good") if passed else page.badge("not every gate passed", "bad")
-    parts: list[Markup] = [verdict, page.tiles(tiles), _paragraph(_summary(problem, evaluation))]
+    parts: list[Markup] = [verdict, page.tiles(_leading_figures(problem, evaluation)), _paragraph(_summary(problem, evaluation))]
     parts.append(page.table(["gate", "", "reason"], gates) if gates else _paragraph("The problem names no gate."))
     return [page.section("To lead: may it go live?", *parts)]
 
 
+def _passed(passed: bool) -> Markup:
+    return page.badge("passed", "good") if passed else page.badge("failed", "bad")
+
+
+def _leading_figures(problem: Problem, evaluation: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The main metric of all three, on how many rows, and what it is worth in the business' own figures."""
+    metric, candidate = evaluation["metric"], evaluation["candidate"]
+    champion = evaluation["champion_figures"] or {}
+    tiles = [
+        (metric, candidate[metric]),
+        ("champion's " + metric, champion.get(metric)),
+        (f"{metric} of the baseline {evaluation['baseline']['kind']}", evaluation["baseline_figures"].get(metric)),
+        ("held-out rows", evaluation["rows"]["judged"]),
+    ]
+    if candidate.get("kpi") is not None and problem.kpi is not None:
+        tiles.append((problem.kpi.name, candidate["kpi"]))
+    if candidate.get("expected_cost") is not None:
+        tiles.append(("expected cost a row", candidate["expected_cost"]))
+    return tiles
+
+
 def _summary(problem: Problem, evaluation: Mapping[str, Any]) -> str:
-    metric, task = evaluation["metric"], problem.task
-    value = evaluation["candidate"][metric]
+    """The evaluation in a few sentences."""
+    metric = evaluation["metric"]
     bounds = evaluation["intervals"].get(metric)
-    text = f"On rows that it never saw the candidate reaches {metric} {value:.4g}"
-    text += f" (95 % interval {bounds[0]:.4g} to {bounds[1]:.4g})." if bounds else "."
-    difference = evaluation["differences"].get(metric)
-    if difference:
-        better = difference["value"] < 0 if lower_is_better(metric) else difference["value"] > 0
-        sure = difference["low"] > 0 or difference["high"] < 0
-        how = ("better" if better else "worse") if sure else "not distinguishable"
-        text += (
-            f" Against the champion, version {evaluation['champion']['version']}, on the same rows it is {how}"
-            f" (difference {difference['value']:+.4g}, {difference['low']:+.4g} to {difference['high']:+.4g})."
-        )
-    elif evaluation["champion"] is None:
-        text += " There is no champion yet."
-    beside = evaluation["baseline_figures"].get(metric)
-    if beside is not None:
-        text += f" The simple baseline ({evaluation['baseline']['what']}) reaches {beside:.4g}"
-        gain = evaluation["baseline_differences"].get(metric)
-        text += f" (difference {gain['value']:+.4g}, {gain['low']:+.4g} to {gain['high']:+.4g})." if gain else "."
-    if task in {"binary", "anomaly"}:
-        precision, recall = evaluation["candidate"].get("precision"), evaluation["candidate"].get("recall")
-        if precision is not None and recall is not None:
-            text += f" Of 100 alarms {precision * 100:.0f} are right; of 100 true cases it finds {recall * 100:.0f}."
+    interval = f" (95 % interval {bounds[0]:.4g} to {bounds[1]:.4g})" if bounds else ""
+    sentences = [
+        f"On rows that it never saw the candidate reaches {metric} {evaluation['candidate'][metric]:.4g}{interval}.",
+        _beside_champion(evaluation),
+        _beside_baseline(evaluation),
+        _alarms(problem, evaluation["candidate"]),
+    ]
     if evaluation["uses"] > 1:
-        text += f" These rows have judged {evaluation['uses']} candidates, so the margin over the champion is wider than at first."
-    return text
+        used = f"These rows have judged {evaluation['uses']} candidates"
+        sentences.append(f"{used}, so the margin over the champion is wider than at first.")
+    return " ".join(filter(None, sentences))
+
+
+def _beside_champion(evaluation: Mapping[str, Any]) -> str:
+    """How the candidate stands to the champion on the same rows."""
+    metric = evaluation["metric"]
+    difference = evaluation["differences"].get(metric)
+    if not difference:
+        return "There is no champion yet." if evaluation["champion"] is None else ""
+    better = difference["value"] < 0 if lower_is_better(metric) else difference["value"] > 0
+    sure = difference["low"] > 0 or difference["high"] < 0
+    how = ("better" if better else "worse") if sure else "not distinguishable"
+    return f"Against the champion, version {evaluation['champion']['version']}, on the same rows it is {how} ({_difference(difference)})."
+
+
+def _beside_baseline(evaluation: Mapping[str, Any]) -> str:
+    """How the candidate stands to the simple baseline."""
+    metric = evaluation["metric"]
+    value = evaluation["baseline_figures"].get(metric)
+    if value is None:
+        return ""
+    difference = evaluation["baseline_differences"].get(metric)
+    gain = f" ({_difference(difference)})" if difference else ""
+    return f"The simple baseline ({evaluation['baseline']['what']}) reaches {value:.4g}{gain}."
+
+
+def _difference(difference: Mapping[str, float]) -> str:
+    return f"difference {difference['value']:+.4g}, {difference['low']:+.4g} to {difference['high']:+.4g}"
+
+
+def _alarms(problem: Problem, figures: Mapping[str, Any]) -> str:
+    """Precision and recall for those who do not know the words."""
+    precision, recall = figures.get("precision"), figures.get("recall")
+    if problem.task not in {"binary", "anomaly"} or precision is None or recall is None:
+        return ""
+    return f"Of 100 alarms {precision * 100:.0f} are right; of 100 true cases it finds {recall * 100:.0f}."
 
 
 # For who uses the answers -----------------------------------------------------------------------------------------------------------
@@ -212,64 +240,81 @@ def _metrics(evaluation: Mapping[str, Any]) -> Markup:
 
 
 def _pictures(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
+    """A section a picture that the evaluation has."""
     pictures = evaluation["pictures"]
-    found: list[Markup] = []
+    sections: list[Markup] = []
     if pictures.get("curve"):
-        roc = [(0.0, 0.0), *[(fpr, tpr) for _, fpr, tpr, _ in reversed(pictures["curve"])], (1.0, 1.0)]
-        recall = [(tpr, precision) for _, _, tpr, precision in reversed(pictures["curve"])]
-        charts = [("ROC: true against false positive rate", page.line(roc, diagonal=True, title="ROC"))]
-        charts.append(("precision against recall", page.line(recall, unit=True, title="precision against recall")))
-        if pictures.get("calibration"):
-            points = [(score, share) for score, share, _ in pictures["calibration"]]
-            charts.append(("calibration: share of yes against score", page.line(points, diagonal=True, title="calibration")))
+        sections.append(page.section("To develop: curves", _side_by_side(_curve_charts(pictures))))
         if pictures.get("costs"):
-            charts.append(
-                ("expected cost a row by threshold", page.line([tuple(point) for point in pictures["costs"]["points"]], title="cost"))
-            )
-        found.append(page.section("To develop: curves", _side_by_side(charts)))
-        if pictures.get("costs"):
-            costs = pictures["costs"]
-            tiles = [
-                ("threshold in use", evaluation["candidate_bundle"]["threshold"]),
-                ("its cost a row", evaluation["candidate"].get("expected_cost")),
-                ("best threshold", costs["threshold"]),
-                ("its cost a row", costs["cost"]),
-                ("never yes", costs["never"]),
-                ("always yes", costs["always"]),
-            ]
-            found.append(page.section("To develop: costs", page.tiles(tiles)))
+            sections.append(_costs(evaluation, pictures["costs"]))
     if pictures.get("confusion"):
-        names = pictures.get("classes") or ["no", "yes"]
-        rows = [(f"truly {name}", *row) for name, row in zip(names, pictures["confusion"], strict=True)]
-        threshold = evaluation["candidate_bundle"]["threshold"]
-        at = f" at threshold {threshold:g}" if problem.task in {"binary", "anomaly"} else ""
-        found.append(page.section(f"To develop: confusion{at}", page.table(["", *(f"said {name}" for name in names)], rows)))
+        sections.append(_confusion(problem, evaluation, pictures))
     if pictures.get("errors"):
         text = "Absolute errors, an eighth of an octave a bar."
         chart = page.bars(pictures["errors"], width=640, height=90, title="absolute errors")
-        found.append(page.section("To develop: errors", _paragraph(text), chart))
-    return found
+        sections.append(page.section("To develop: errors", _paragraph(text), chart))
+    return sections
+
+
+def _curve_charts(pictures: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """The charts of a score: ROC, precision, calibration and costs, each with its caption."""
+    roc = [(0.0, 0.0), *[(fpr, tpr) for _, fpr, tpr, _ in reversed(pictures["curve"])], (1.0, 1.0)]
+    recall = [(tpr, precision) for _, _, tpr, precision in reversed(pictures["curve"])]
+    charts = [("ROC: true against false positive rate", page.line(roc, diagonal=True, title="ROC"))]
+    charts.append(("precision against recall", page.line(recall, unit=True, title="precision against recall")))
+    if pictures.get("calibration"):
+        points = [(score, share) for score, share, _ in pictures["calibration"]]
+        charts.append(("calibration: share of yes against score", page.line(points, diagonal=True, title="calibration")))
+    if pictures.get("costs"):
+        costs = [tuple(point) for point in pictures["costs"]["points"]]
+        charts.append(("expected cost a row by threshold", page.line(costs, title="cost")))
+    return charts
+
+
+def _costs(evaluation: Mapping[str, Any], costs: Mapping[str, Any]) -> Markup:
+    """What the threshold in use costs, beside the best one and beside no model at all."""
+    tiles = [
+        ("threshold in use", evaluation["candidate_bundle"]["threshold"]),
+        ("its cost a row", evaluation["candidate"].get("expected_cost")),
+        ("best threshold", costs["threshold"]),
+        ("its cost a row", costs["cost"]),
+        ("never yes", costs["never"]),
+        ("always yes", costs["always"]),
+    ]
+    return page.section("To develop: costs", page.tiles(tiles))
+
+
+def _confusion(problem: Problem, evaluation: Mapping[str, Any], pictures: Mapping[str, Any]) -> Markup:
+    """What was said of the rows of each class."""
+    names = pictures.get("classes") or ["no", "yes"]
+    rows = [(f"truly {name}", *row) for name, row in zip(names, pictures["confusion"], strict=True)]
+    threshold = evaluation["candidate_bundle"]["threshold"]
+    at = f" at threshold {threshold:g}" if problem.task in {"binary", "anomaly"} else ""
+    return page.section(f"To develop: confusion{at}", page.table(["", *(f"said {name}" for name in names)], rows))
 
 
 def _slices(evaluation: Mapping[str, Any]) -> Markup:
+    slices = evaluation["slices"]
     metric = evaluation["metric"]
-    metric = metric if any(entry["figures"].get(metric) is not None for entry in evaluation["slices"]) else "loss"
-    others = [name for name in ("champion", "baseline") if any(entry.get(name) for entry in evaluation["slices"])]
-    rows = [
-        (
-            entry["name"],
-            entry["rows"],
-            entry["figures"].get(metric),
-            _between(entry["figures"].get(f"{metric}_interval")),
-            *((entry.get(other) or {}).get(metric) for other in others),
-            entry["figures"].get("precision", entry["figures"].get("accuracy")),
-            entry["figures"].get("recall", entry["figures"].get("mae")),
-        )
-        for entry in evaluation["slices"]
-    ]
+    metric = metric if any(entry["figures"].get(metric) is not None for entry in slices) else "loss"
+    others = [name for name in ("champion", "baseline") if any(entry.get(name) for entry in slices)]
+    rows = [_slice(entry, metric, others) for entry in slices]
     numbers = evaluation["task"] == "regression"
-    headers = ["slice", "rows", metric, "95 % interval", *others, "accuracy" if numbers else "precision", "mae" if numbers else "recall"]
+    headers = ["slice", "rows", metric, "95 % interval", *others, *(("accuracy", "mae") if numbers else ("precision", "recall"))]
     return page.section("To develop: declared slices", page.table(headers, rows))
+
+
+def _slice(entry: Mapping[str, Any], metric: str, others: Sequence[str]) -> tuple[object, ...]:
+    figures = entry["figures"]
+    return (
+        entry["name"],
+        entry["rows"],
+        figures.get(metric),
+        _between(figures.get(f"{metric}_interval")),
+        *((entry.get(other) or {}).get(metric) for other in others),
+        figures.get("precision", figures.get("accuracy")),
+        figures.get("recall", figures.get("mae")),
+    )
 
 
 def _fairness(column: str, found: Mapping[str, Any]) -> Markup:
