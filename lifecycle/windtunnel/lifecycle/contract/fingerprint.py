@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
 from importlib import metadata
@@ -65,28 +65,40 @@ def code_version() -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return _plain(value.value)
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"float": str(value)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if hasattr(value, "model_dump"):
-        return _plain(value.model_dump(mode="json"))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, dt.date | dt.time):
-        return value.isoformat()
-    if isinstance(value, Path | Decimal):
-        return str(value)
-    if isinstance(value, set | frozenset):
-        return sorted((_plain(entry) for entry in value), key=canonical)
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    if isinstance(value, Iterable):
-        return [_plain(entry) for entry in value]
-    if hasattr(value, "item"):  # a numpy scalar
-        return _plain(value.item())
+    for forms in (_SCALARS, _RECORDS, _COLLECTIONS):
+        for applies, form in forms:
+            if applies(value):
+                return form(value)
     raise TypeError(f"a {type(value).__name__} has no canonical form: {value!r}")
+
+
+_Form = tuple[Callable[[Any], bool], Callable[[Any], Any]]
+
+
+def _of(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kinds)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+
+# What comes first wins: an enum may be text as well, a pydantic model and a dataclass may be iterated.
+_SCALARS: tuple[_Form, ...] = (
+    (_of(Enum), lambda value: _plain(value.value)),
+    (_of(type(None), str, bool, int), lambda value: value),
+    (_of(float), lambda value: value if math.isfinite(value) else {"float": str(value)}),
+)
+_RECORDS: tuple[_Form, ...] = (
+    (lambda value: dataclasses.is_dataclass(value) and not isinstance(value, type), _fields),
+    (lambda value: hasattr(value, "model_dump"), lambda value: _plain(value.model_dump(mode="json"))),
+)
+_COLLECTIONS: tuple[_Form, ...] = (
+    (_of(Mapping), lambda value: {str(key): _plain(entry) for key, entry in value.items()}),
+    (_of(dt.date, dt.time), lambda value: value.isoformat()),
+    (_of(Path, Decimal), str),
+    (_of(set, frozenset), lambda value: sorted((_plain(entry) for entry in value), key=canonical)),
+    (_of(bytes), lambda value: {"bytes": value.hex()}),
+    (_of(Iterable), lambda value: [_plain(entry) for entry in value]),
+    (lambda value: hasattr(value, "item"), lambda value: _plain(value.item())),  # a numpy scalar
+)

@@ -1,7 +1,7 @@
 """The pinned schema of a problem as Arrow types, and the rules by which a table may grow out of it."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pyarrow as pa
 
@@ -58,19 +58,20 @@ def pinnable(kind: pa.DataType) -> str | None:
     """
     if pa.types.is_dictionary(kind):
         return pinnable(kind.value_type)
-    small = pa.types.is_integer(kind) and (kind.bit_width < 32 or kind == pa.int32())  # bits
-    names = {
-        "bool": pa.types.is_boolean(kind),
-        "int32": small,
-        "int64": pa.types.is_integer(kind) and not small and kind != pa.uint64(),
-        "float32": kind == pa.float32() or pa.types.is_float16(kind),
-        "float64": kind == pa.float64(),
-        "string": pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind),
-        "date": pa.types.is_date(kind),
-        "timestamp": pa.types.is_timestamp(kind),
-        "decimal": pa.types.is_decimal(kind) or kind == pa.uint64(),
-    }
-    return next((name for name, fits in names.items() if fits), None)
+    return next((name for name, fits in _PINNABLE if any(fit(kind) for fit in fits)), None)
+
+
+_PINNABLE: tuple[tuple[str, tuple[Callable[[pa.DataType], bool], ...]], ...] = (  # the first that fits is the name
+    ("bool", (pa.types.is_boolean,)),
+    ("int32", (pa.types.is_int8, pa.types.is_uint8, pa.types.is_int16, pa.types.is_uint16, pa.types.is_int32)),
+    ("int64", (pa.types.is_uint32, pa.types.is_int64)),
+    ("float32", (pa.types.is_float16, pa.types.is_float32)),
+    ("float64", (pa.types.is_float64,)),
+    ("string", (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)),
+    ("date", (pa.types.is_date,)),
+    ("timestamp", (pa.types.is_timestamp,)),
+    ("decimal", (pa.types.is_decimal, pa.types.is_uint64)),
+)
 
 
 def arrow_schema(problem: Problem, *, day: bool = True) -> pa.Schema:

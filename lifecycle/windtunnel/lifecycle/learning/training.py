@@ -129,33 +129,14 @@ def train(
 
 def _fit(problem: Problem, model: Any, x: Any, y: np.ndarray) -> tuple[list[str], Any, int]:
     """Fit within the memory budget; answers class names, the fitted estimator and how many rows it saw."""
-    if len(y) == 0:
-        raise EmptyWindowError(
-            f"{problem.name}: there is no training row in the window", hint="widen the window, or look at the quarantine"
-        )
     classification = problem.task in {"binary", "multiclass"}
-    if classification and len(np.unique(y)) < 2:
-        raise DataError(
-            f"{problem.name}: every training row has label {y[0]!r}: there is nothing to tell apart",
-            hint="look at label.positive, and at the label's share in the statistics",
-        )
+    _refuse_too_little(problem, y, classification=classification)
     if hasattr(x, "toarray") and dense_only(model):
         _within(problem, x.shape[0] * x.shape[1] * 4)
         x = x.toarray()
-    generator = np.random.default_rng(problem.model.seed)
     if classification:
         x, y = evened(problem, x, y)
-    limit = int(problem.budget.memory_mb * 2**20 / (_BYTES_A_VALUE * max(x.shape[1], 1)))
-    if len(y) > limit and not hasattr(x, "toarray"):
-        log.warning(
-            "%s rows of %s values need more than budget.memory_mb=%s: learning from a uniform sample of %s rows",
-            f"{len(y):,}",
-            x.shape[1],
-            problem.budget.memory_mb,
-            f"{limit:,}",
-        )
-        keep = np.sort(generator.choice(len(y), size=limit, replace=False))
-        x, y = x[keep], y[keep]
+    x, y = _sampled(problem, x, y)
     if problem.task == "anomaly":
         model.fit(x)
         return ["0", "1"], model, len(y)
@@ -163,6 +144,34 @@ def _fit(problem: Problem, model: Any, x: Any, y: np.ndarray) -> tuple[list[str]
         y = y.astype(str) if problem.task == "multiclass" else y.astype(np.int8)
     model.fit(x, y, **weighted(problem, model, y))
     return ([str(kind) for kind in model.classes_] if classification else []), model, len(y)
+
+
+def _refuse_too_little(problem: Problem, y: np.ndarray, *, classification: bool) -> None:
+    if len(y) == 0:
+        raise EmptyWindowError(
+            f"{problem.name}: there is no training row in the window", hint="widen the window, or look at the quarantine"
+        )
+    if classification and len(np.unique(y)) < 2:
+        raise DataError(
+            f"{problem.name}: every training row has label {y[0]!r}: there is nothing to tell apart",
+            hint="look at label.positive, and at the label's share in the statistics",
+        )
+
+
+def _sampled(problem: Problem, x: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
+    """As many dense rows as the memory budget has room for, a uniform sample where they are more."""
+    limit = int(problem.budget.memory_mb * 2**20 / (_BYTES_A_VALUE * max(x.shape[1], 1)))
+    if len(y) <= limit or hasattr(x, "toarray"):
+        return x, y
+    log.warning(
+        "%s rows of %s values need more than budget.memory_mb=%s: learning from a uniform sample of %s rows",
+        f"{len(y):,}",
+        x.shape[1],
+        problem.budget.memory_mb,
+        f"{limit:,}",
+    )
+    keep = np.sort(np.random.default_rng(problem.model.seed).choice(len(y), size=limit, replace=False))
+    return x[keep], y[keep]
 
 
 def _within(problem: Problem, size: int) -> None:

@@ -3,11 +3,13 @@
 The answer is an ordinary, unfitted scikit-learn transformer; `windtunnel.beam_jobs.features` fits it over any amount of data.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.naming import imported
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.contract.problem.features import Features
 
 __all__ = ["builtin", "transformer_of"]
 
@@ -53,40 +55,58 @@ def builtin(problem: Problem) -> Any:
     becomes TF-IDF weights of its words.
     """
     from sklearn.compose import ColumnTransformer
+
+    features = problem.features
+    parts = [*_numeric(features), *_categorical(problem), *map(_words, features.text)]
+    # a word may be spelt like a column, so names carry their part where there is text
+    return ColumnTransformer(parts, verbose_feature_names_out=bool(features.text), sparse_threshold=0.3)
+
+
+def _numeric(features: Features) -> Iterator[tuple[str, Any, list[str]]]:
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    steps: list[tuple[str, Any]] = []
+    if features.impute != "none":
+        steps.append(("impute", SimpleImputer(strategy=features.impute, keep_empty_features=True)))
+    if features.scale:
+        steps.append(("scale", StandardScaler()))
+    if features.numeric:
+        yield "numeric", Pipeline(steps) if steps else "passthrough", list(features.numeric)
+
+
+def _categorical(problem: Problem) -> Iterator[tuple[str, Any, list[str]]]:
+    """Words with null as a category of its own; whole numbers and the like as they are."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    features = problem.features
+    encode = OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        min_frequency=features.min_frequency,
+        max_categories=features.max_categories,
+        sparse_output=bool(features.text),
+    )
+    impute = SimpleImputer(strategy="constant", fill_value="(none)", keep_empty_features=True)
+    text = [name for name in features.categorical if problem.columns[name] == "string"]
+    other = [name for name in features.categorical if name not in text]
+    if text:
+        yield "categorical", Pipeline([("impute", impute), ("encode", encode)]), text
+    if other:
+        yield "discrete", encode, other
+
+
+def _words(name: str) -> tuple[str, Any, list[str]]:
+    """The weights of a text column's words."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    features = problem.features
-    parts: list[tuple[str, Any, Any]] = []
-    if features.numeric:
-        steps: list[tuple[str, Any]] = []
-        if features.impute != "none":
-            steps.append(("impute", SimpleImputer(strategy=features.impute, keep_empty_features=True)))
-        if features.scale:
-            steps.append(("scale", StandardScaler()))
-        parts.append(("numeric", Pipeline(steps) if steps else "passthrough", list(features.numeric)))
-    if features.categorical:
-        encode = OneHotEncoder(
-            handle_unknown="infrequent_if_exist",
-            min_frequency=features.min_frequency,
-            max_categories=features.max_categories,
-            sparse_output=bool(features.text),
-        )
-        impute = SimpleImputer(strategy="constant", fill_value="(none)", keep_empty_features=True)
-        text = [name for name in features.categorical if problem.columns[name] == "string"]
-        other = [name for name in features.categorical if name not in text]
-        if text:
-            parts.append(("categorical", Pipeline([("impute", impute), ("encode", encode)]), text))
-        if other:
-            parts.append(("discrete", encode, other))
-    for name in features.text:
-        fill = SimpleImputer(strategy="constant", fill_value="", keep_empty_features=True)
-        steps = [("impute", fill), ("flatten", _flattener()), ("words", TfidfVectorizer(max_features=50_000))]
-        parts.append((f"text_{name}", Pipeline(steps), [name]))
-    # a word may be spelt like a column, so names carry their part where there is text
-    return ColumnTransformer(parts, verbose_feature_names_out=bool(features.text), sparse_threshold=0.3)
+    fill = SimpleImputer(strategy="constant", fill_value="", keep_empty_features=True)
+    steps = [("impute", fill), ("flatten", _flattener()), ("words", TfidfVectorizer(max_features=50_000))]
+    return f"text_{name}", Pipeline(steps), [name]
 
 
 def _flattener() -> Any:

@@ -58,20 +58,31 @@ def collect(problem: Problem | str, settings: Settings) -> int:
     with Ledger(settings).lock(f"collect:{model}"):  # two that take in different sets of the same files would count some twice
         table = open_table(settings, name, _SCHEMA)
         for day, files in _shipped(root).items():
-            there = [entry for entry in day_files(table) if entry.day == day and entry.digest.startswith(COLLECTED)]
-            known = _known(there)
-            taken = [path for path, mark in files if mark in known]
-            new = [(path, mark) for path, mark in files if mark not in known]
-            if new:
-                path = day_path(table, day, COLLECTED + fingerprint([mark for _, mark in new]), 0)
-                _, count = write_file(path.rpartition("/")[0], _rows(new, taken), _SCHEMA, functools.partial(str, path))
-                if count:
-                    paths = [*(entry.path for entry in there), path]
-                    replace_days(settings, name, {day: paths}, {"windtunnel.collected": str(count)}, among=COLLECTED)
-                rows += count
-            _remove(taken)
+            rows += _collect_day(settings, name, table, day, files)
     log.info("%s: %s logged answers came into %s", model, f"{rows:,}", name)
     return rows
+
+
+def _collected(table: Any, day: str) -> list[DayFile]:
+    """The files of a day that came from the server's log."""
+    return [entry for entry in day_files(table) if entry.day == day and entry.digest.startswith(COLLECTED)]
+
+
+def _collect_day(settings: Settings, name: str, table: Any, day: str, files: Sequence[tuple[str, str]]) -> int:
+    """Take the files of a day into the table, those that are in it already left out, and remove what is in it."""
+    there = _collected(table, day)
+    known = _known(there)
+    taken = [path for path, mark in files if mark in known]
+    new = [(path, mark) for path, mark in files if mark not in known]
+    count = 0
+    if new:
+        path = day_path(table, day, COLLECTED + fingerprint([mark for _, mark in new]), 0)
+        _, count = write_file(path.rpartition("/")[0], _rows(new, taken), _SCHEMA, functools.partial(str, path))
+    if count:
+        paths = [*(entry.path for entry in there), path]
+        replace_days(settings, name, {day: paths}, {"windtunnel.collected": str(count)}, among=COLLECTED)
+    _remove(taken)
+    return count
 
 
 def _known(files: Sequence[DayFile]) -> set[str]:

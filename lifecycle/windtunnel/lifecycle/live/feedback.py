@@ -151,6 +151,14 @@ def join(
     return found.table(), found.waiting(until)
 
 
+def _own_days(problem: Problem, inputs: pa.Table) -> pa.Array:
+    """The day that each row says it belongs to; null of a problem without event time."""
+    if not event_columns(problem) or not inputs.num_rows:
+        return pa.nulls(inputs.num_rows, pa.date32())
+    batch = pa.record_batch([column.combine_chunks() for column in inputs.columns], schema=inputs.schema)
+    return event_days(problem, batch).cast(pa.date32())
+
+
 class _Found:
     """What was found for the rows of a batch, so far."""
 
@@ -158,10 +166,7 @@ class _Found:
         rows = predictions.num_rows
         self._problem, self._predictions, self._inputs = problem, predictions, inputs
         self.answered = predictions.column(DAY) if DAY in predictions.schema.names else pa.nulls(rows, pa.date32())
-        self.own = pa.nulls(rows, pa.date32())
-        if event_columns(problem) and rows:
-            batch = pa.record_batch([column.combine_chunks() for column in inputs.columns], schema=inputs.schema)
-            self.own = event_days(problem, batch).cast(pa.date32())
+        self.own = _own_days(problem, inputs)
         hidden = set(problem.redacted)
         sent = inputs.column_names if "inputs" in predictions.schema.names else predictions.schema.names
         self._sent = [name for name in problem.features.columns if name in sent and name not in hidden]

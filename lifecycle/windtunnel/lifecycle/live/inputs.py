@@ -30,26 +30,34 @@ def inputs_of(problem: Problem, predictions: pa.RecordBatch) -> pa.Table:
     """
     schema = arrow_schema(problem, day=False)
     if "inputs" not in predictions.schema.names:
-        columns = [
-            predictions.column(f.name).cast(f.type, safe=False)
-            if f.name in predictions.schema.names
-            else pa.nulls(predictions.num_rows, f.type)
-            for f in schema
-        ]
-        return pa.table(columns, schema=schema)
-    texts = pc.fill_null(predictions.column("inputs").cast(pa.string()), "{}")
-    simple = [f for f in schema if not (pa.types.is_date(f.type) or pa.types.is_timestamp(f.type) or pa.types.is_decimal(f.type))]
-    if len(simple) == len(schema) and predictions.num_rows:
-        body = ("\n".join(texts.to_pylist()) + "\n").encode()
-        parse = pjson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-        try:
-            found = pjson.read_json(pa.BufferReader(body), pjson.ReadOptions(block_size=len(body) + 1), parse)
-        except pa.ArrowException:  # one value of another type, or NaN: each value by itself
-            pass
+        return _own_columns(schema, predictions)
+    texts = pc.fill_null(predictions.column("inputs").cast(pa.string()), "{}").to_pylist()
+    parsed = _inputs_at_once(schema, texts)
+    return parsed if parsed is not None else _inputs_one_by_one(schema, texts)
+
+
+def _own_columns(schema: pa.Schema, predictions: pa.RecordBatch) -> pa.Table:
+    """The raw columns that a table of predictions has itself; null where it lacks one."""
+    columns = []
+    for field in schema:
+        if field.name in predictions.schema.names:
+            columns.append(predictions.column(field.name).cast(field.type, safe=False))
         else:
-            if found.num_rows == predictions.num_rows:
-                return found.select(schema.names)
-    return _inputs_one_by_one(schema, texts.to_pylist())
+            columns.append(pa.nulls(predictions.num_rows, field.type))
+    return pa.table(columns, schema=schema)
+
+
+def _inputs_at_once(schema: pa.Schema, texts: list[str]) -> pa.Table | None:
+    """All rows read by Arrow; None where a value is of another type, or NaN, or of a type that JSON does not have."""
+    if not texts or any(pa.types.is_date(f.type) or pa.types.is_timestamp(f.type) or pa.types.is_decimal(f.type) for f in schema):
+        return None
+    body = ("\n".join(texts) + "\n").encode()
+    parse = pjson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    try:
+        rows = pjson.read_json(pa.BufferReader(body), pjson.ReadOptions(block_size=len(body) + 1), parse)
+    except pa.ArrowException:
+        return None
+    return rows.select(schema.names) if rows.num_rows == len(texts) else None
 
 
 def _inputs_one_by_one(schema: pa.Schema, texts: Sequence[str]) -> pa.Table:

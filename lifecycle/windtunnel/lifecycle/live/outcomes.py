@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -63,9 +64,7 @@ class Live:
             return
         self.corrected += table.num_rows - table["label_by"].null_count
         self.compared += table.num_rows - table["differs"].null_count
-        for entry in pc.value_counts(table["differs"]).to_pylist():
-            for name in filter(None, (entry["values"] or "").split(",")):
-                self.differs[name] += entry["counts"]
+        self._count_differences(table["differs"])
         place = (np.arange(table.num_rows) + self._seen).astype(np.uint64)
         self._seen += table.num_rows
         table = table.append_column("__place", pa.array(place)).append_column(
@@ -73,12 +72,14 @@ class Live:
         )
         arms = table.select(["version", "route", "shadow"]).group_by(["version", "route", "shadow"]).aggregate([])
         for entry in arms.to_pylist():
-            mask = np.ones(table.num_rows, dtype=bool)
-            for name, value in entry.items():
-                mask &= (
-                    pc.is_null(table[name]) if value is None else pc.fill_null(pc.equal(table[name], value), fill_value=False)
-                ).to_numpy()
-            self._count(Arm(entry["version"] or "", entry["route"] or "", bool(entry["shadow"])), table.filter(pa.array(mask)))
+            arm = Arm(entry["version"] or "", entry["route"] or "", bool(entry["shadow"]))
+            self._count(arm, table.filter(_equal(table, entry)))
+
+    def _count_differences(self, differs: pa.ChunkedArray) -> None:
+        """Count the features that answers were given for with other values than the rows have."""
+        for entry in pc.value_counts(differs).to_pylist():
+            for name in filter(None, (entry["values"] or "").split(",")):
+                self.differs[name] += entry["counts"]
 
     def _count(self, arm: Arm, table: pa.Table) -> None:
         task = self._problem.task
@@ -89,13 +90,7 @@ class Live:
         self._keep(arm, table)
         classes = self._classes_of(arm)
         if task == "multiclass":
-            scored = table.filter(pc.is_valid(table["probabilities"])) if classes else table.slice(0, 0)
-            lists = [json.loads(text) for text in scored["probabilities"].to_pylist()]
-            fits = np.array([isinstance(entry, list) and len(entry) == len(classes) for entry in lists], dtype=bool)
-            scored, answer = (
-                scored.filter(pa.array(fits)),
-                np.array([e for e, fit in zip(lists, fits, strict=True) if fit], dtype=np.float64),
-            )
+            scored, answer = _with_probabilities(table, len(classes))
             truth = np.array(scored["label"].to_pylist(), dtype=object)
         else:
             scored = table.filter(pc.is_valid(table["value"]))
@@ -126,13 +121,8 @@ class Live:
         name = MAIN[self._problem.task]
         figures: dict[str, float] = {}
         low = high = math.nan
-        counted = [arm for arm in sorted(chosen, key=lambda arm: -self.rows[arm]) if arm in self.tallies]
-        # Versions that know other classes cannot be added up: those like the one with the most answers are.
-        counted = [arm for arm in counted if list(self._classes_of(arm)) == list(self._classes_of(counted[0]))]
-        if counted:
-            total: Tally = tally(self._problem.task, self._classes_of(counted[0]), self._problem.serving.threshold)
-            for arm in counted:
-                total.merge(self.tallies[arm])
+        total = self._total(chosen)
+        if total is not None:
             figures |= total.figures()
             low, high = Spread.of(total).interval(name)
         if self._problem.task != "regression":
@@ -141,6 +131,21 @@ class Live:
         known = {key: float(value) for key, value in figures.items() if math.isfinite(value)}
         bounds = (low, high) if math.isfinite(low) and math.isfinite(high) else None
         return Outcome(name, rows, known, bounds)
+
+    def _total(self, arms: Sequence[Arm]) -> Tally | None:
+        """The tallies of arms together; None if none has scored rows.
+
+        Versions that know other classes cannot be added up: those like the one with the most answers are.
+        """
+        counted = [arm for arm in sorted(arms, key=lambda arm: -self.rows[arm]) if arm in self.tallies]
+        if not counted:
+            return None
+        classes = self._classes_of(counted[0])
+        total: Tally = tally(self._problem.task, classes, self._problem.serving.threshold)
+        for arm in counted:
+            if list(self._classes_of(arm)) == list(classes):
+                total.merge(self.tallies[arm])
+        return total
 
     def _kpi(self, arms: Sequence[Arm]) -> dict[str, float]:
         from windtunnel.lifecycle.contract.naming import imported
@@ -164,6 +169,24 @@ class Live:
     def shares(self) -> dict[str, float]:
         """Feature -> the share of rows that were sent with another value than the row has."""
         return {name: count / self.compared for name, count in self.differs.most_common()} if self.compared else {}
+
+
+def _equal(table: pa.Table, values: Mapping[str, Any]) -> pa.Array:
+    """Which rows have these values; null is a value."""
+    mask = np.ones(table.num_rows, dtype=bool)
+    for name, value in values.items():
+        same = pc.is_null(table[name]) if value is None else pc.fill_null(pc.equal(table[name], value), fill_value=False)
+        mask &= same.to_numpy()
+    return pa.array(mask)
+
+
+def _with_probabilities(table: pa.Table, classes: int) -> tuple[pa.Table, np.ndarray]:
+    """The rows that were answered with a probability for each class, and those; none where no classes are known."""
+    scored = table.filter(pc.is_valid(table["probabilities"])) if classes else table.slice(0, 0)
+    lists = [json.loads(text) for text in scored["probabilities"].to_pylist()]
+    fits = [isinstance(entry, list) and len(entry) == classes for entry in lists]
+    answers = [entry for entry, fit in zip(lists, fits, strict=True) if fit]
+    return scored.filter(pa.array(fits, pa.bool_())), np.array(answers, dtype=np.float64)
 
 
 @dataclasses.dataclass(frozen=True)

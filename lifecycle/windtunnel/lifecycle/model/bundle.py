@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -130,6 +130,19 @@ def write(folder: Path, bundle: Bundle, pipeline: Any, samples: dict[str, Any]) 
     return seal(folder, bundle)
 
 
+def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    """The nodes of a skops schema in the order in which they stand; a vocabulary that has the word "file" is none."""
+    waiting = [schema]
+    while waiting:  # not recursion: trees nest deeply
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("__loader__"), str):
+                yield node
+            waiting.extend(reversed(list(node.values())))
+        elif isinstance(node, list):
+            waiting.extend(reversed(node))
+
+
 def settle(path: Path) -> None:
     """Rewrite a skops file so that equal objects give equal bytes.
 
@@ -141,18 +154,11 @@ def settle(path: Path) -> None:
     schema = json.loads(entries.pop(_SCHEMA))
     numbers: dict[int, int] = {}
     names: dict[str, str] = {}
-    waiting = [schema]
-    while waiting:  # not recursion: trees nest deeply
-        node = waiting.pop()
-        if isinstance(node, dict):
-            ours = isinstance(node.get("__loader__"), str)  # a node of skops, not a vocabulary that has the word "file"
-            if ours and isinstance(node.get("__id__"), int):
-                node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
-            if ours and isinstance(node.get("file"), str) and node["file"] in entries:
-                node["file"] = names.setdefault(node["file"], f"{len(names) + 1}{Path(node['file']).suffix}")
-            waiting.extend(reversed(list(node.values())))
-        elif isinstance(node, list):
-            waiting.extend(reversed(node))
+    for node in _nodes(schema):
+        if isinstance(node.get("__id__"), int):
+            node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
+        if isinstance(node.get("file"), str) and node["file"] in entries:
+            node["file"] = names.setdefault(node["file"], f"{len(names) + 1}{Path(node['file']).suffix}")
     temporary = path.with_suffix(".settling")
     with zipfile.ZipFile(temporary, "w") as archive:
         for name, content in sorted((names.get(name, name), content) for name, content in entries.items()):

@@ -74,15 +74,7 @@ def normal(values: Any, where: str = "suite") -> Suite:
     """
     if not isinstance(values, Mapping) or not isinstance(values.get("expectations"), list):
         raise ConfigurationError(f"{where}: is not a Great Expectations suite", hint="it must be an object with name and expectations")
-    expectations = []
-    for number, entry in enumerate(values["expectations"]):
-        if not isinstance(entry, Mapping):
-            raise ConfigurationError(f"{where}: expectation {number} must be an object but got {entry!r}")
-        kind = entry.get("type") or entry.get("expectation_type")
-        if not isinstance(kind, str) or not isinstance(entry.get("kwargs", {}), Mapping):
-            raise ConfigurationError(f"{where}: expectation {number} needs a type and kwargs but got {entry!r}")
-        rest = {key: value for key, value in entry.items() if key not in {"type", "expectation_type", "kwargs", "meta"}}
-        expectations.append({"type": kind, "kwargs": dict(entry.get("kwargs") or {}), "meta": dict(entry.get("meta") or {}), **rest})
+    expectations = [_normal_entry(entry, f"{where}: expectation {number}") for number, entry in enumerate(values["expectations"])]
     name = values.get("name") or values.get("expectation_suite_name") or "suite"
     return {"name": str(name), "expectations": expectations, "meta": dict(values.get("meta") or {})}
 
@@ -105,6 +97,17 @@ def split_by_day(suite: Suite) -> tuple[Suite, Suite]:
     return {**suite, "expectations": whole}, {**suite, "expectations": daily}
 
 
+def _normal_entry(entry: Any, where: str) -> dict[str, Any]:
+    """An expectation in today's form."""
+    if not isinstance(entry, Mapping):
+        raise ConfigurationError(f"{where} must be an object but got {entry!r}")
+    kind = entry.get("type") or entry.get("expectation_type")
+    if not isinstance(kind, str) or not isinstance(entry.get("kwargs", {}), Mapping):
+        raise ConfigurationError(f"{where} needs a type and kwargs but got {entry!r}")
+    rest = {key: value for key, value in entry.items() if key not in {"type", "expectation_type", "kwargs", "meta"}}
+    return {"type": kind, "kwargs": dict(entry.get("kwargs") or {}), "meta": dict(entry.get("meta") or {}), **rest}
+
+
 def describe(entry: Mapping[str, Any]) -> str:
     """An expectation as one line.
 
@@ -115,15 +118,18 @@ def describe(entry: Mapping[str, Any]) -> str:
     kwargs = {key: value for key, value in entry.get("kwargs", {}).items() if key != "batch_id" and value is not None}
     text = str(entry["type"]).removeprefix("expect_")
     column = kwargs.pop("column", None)
-    columns = kwargs.pop("column_list", None) or [kwargs.pop(key) for key in ("column_A", "column_B") if key in kwargs]
     if column is not None:
         text, where = text.removeprefix("column_"), f"column {column!r}: "
-    elif columns:
-        where = f"columns {', '.join(map(repr, columns))}: "
     else:
-        where = ""
+        where = _where(kwargs)
     options = ", ".join(f"{key}={_short(value)}" for key, value in kwargs.items())
     return f"{where}{text.replace('_', ' ')}{f' ({options})' if options else ''}"
+
+
+def _where(kwargs: dict[str, Any]) -> str:
+    """The columns of an expectation about several, which are taken out of its arguments."""
+    columns = kwargs.pop("column_list", None) or [kwargs.pop(key) for key in ("column_A", "column_B") if key in kwargs]
+    return f"columns {', '.join(map(repr, columns))}: " if columns else ""
 
 
 def propose(name: str, columns: Sequence[Column], problem: Problem | None = None) -> Suite:
@@ -195,34 +201,39 @@ def quarantine_share(entry: Mapping[str, Any]) -> float | None:
 
 
 def _of_column(column: Column, problem: Problem | None) -> list[dict[str, Any]]:
-    found = []
-    share = column.nulls / column.rows if column.rows else 0.0
+    """What a column's values so far let expect of later ones."""
     optional = problem is not None and column.name in problem.optional_columns
-    if column.nulls == 0 and column.rows:
-        found.append(_entry("expect_column_values_to_not_be_null", {"column": column.name}, "no null was seen"))
-    elif not optional and share < 1:
-        mostly = math.floor((1 - min(1.0, share * 2 + 0.01)) * 100) / 100
-        if mostly > 0:
-            reason = f"{share:.2%} were null; twice that and a little are allowed"
-            found.append(_entry("expect_column_values_to_not_be_null", {"column": column.name, "mostly": mostly}, reason))
+    proposed = [_null_share(column, optional=optional)]
     if column.values and column.kind in {"text", "boolean"} and len(column.values) <= _FEW:
         values = sorted(column.values, key=str)
-        found.append(
-            _entry(
-                "expect_column_values_to_be_in_set",
-                {"column": column.name, "value_set": values},
-                f"these {len(values)} values were all that was seen; review whether the list is closed",
-            )
-        )
+        reason = f"these {len(values)} values were all that was seen; review whether the list is closed"
+        proposed.append(_entry("expect_column_values_to_be_in_set", {"column": column.name, "value_set": values}, reason))
     if column.values and column.kind in {"text", "boolean", "whole"} and 1 < len(column.values) <= _CLASSES:
-        found.append(_shares(column))
-    if column.kind in {"number", "whole"} and column.low is not None and column.high is not None:
-        low, high = _with_slack(float(column.low), float(column.high), whole=column.kind == "whole")
-        reason = (
-            f"values from {column.low} to {column.high} were seen; a fifth of that width is allowed beyond, never below zero if none was"
-        )
-        found.append(_entry("expect_column_values_to_be_between", {"column": column.name, "min_value": low, "max_value": high}, reason))
-    return found
+        proposed.append(_shares(column))
+    if column.kind in {"number", "whole"}:
+        proposed.append(_range(column))
+    return [entry for entry in proposed if entry is not None]
+
+
+def _null_share(column: Column, *, optional: bool) -> dict[str, Any] | None:
+    """How many nulls may come; nothing is said of a column that may lack, or that was all null."""
+    if column.rows and column.nulls == 0:
+        return _entry("expect_column_values_to_not_be_null", {"column": column.name}, "no null was seen")
+    share = column.nulls / column.rows if column.rows else 0.0
+    mostly = math.floor((1 - min(1.0, share * 2 + 0.01)) * 100) / 100
+    if optional or mostly <= 0:
+        return None
+    reason = f"{share:.2%} were null; twice that and a little are allowed"
+    return _entry("expect_column_values_to_not_be_null", {"column": column.name, "mostly": mostly}, reason)
+
+
+def _range(column: Column) -> dict[str, Any] | None:
+    """Between which values a column of numbers stays."""
+    if column.low is None or column.high is None:
+        return None
+    low, high = _with_slack(float(column.low), float(column.high), whole=column.kind == "whole")
+    reason = f"values from {column.low} to {column.high} were seen; a fifth of that width is allowed beyond, never below zero if none was"
+    return _entry("expect_column_values_to_be_between", {"column": column.name, "min_value": low, "max_value": high}, reason)
 
 
 def _shares(column: Column) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def of_version(settings: Settings, problem: str, version: str = "") -> Lineage:
     everything = ledger.entries(problem)
     decisive = [entry for entry in everything if entry.kind in DECISIVE]
     wanted = version or _newest_version(decisive)
-    first = _first_registration(problem, [entry for entry in everything if entry.kind == "register"], wanted)
+    first = _first_registration(problem, everything, wanted)
     lineage = first.payload.get("lineage") or {}
     stages = _stages(settings, problem, str(first.run.get("run_id", "")))
     owner, sources, suite = _before_training(stages)
@@ -91,7 +91,8 @@ def _newest_version(decisive: Sequence[Entry]) -> str:
     return str(decisive[-1].payload["version"]) if decisive else ""
 
 
-def _first_registration(problem: str, registrations: Sequence[Entry], version: str) -> Entry:
+def _first_registration(problem: str, entries: Sequence[Entry], version: str) -> Entry:
+    registrations = [entry for entry in entries if entry.kind == "register"]
     for entry in registrations:
         if str(entry.payload["version"]) == version:
             return entry

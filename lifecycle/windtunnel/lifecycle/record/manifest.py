@@ -139,14 +139,18 @@ def find(settings: Settings, run_id: str, problem: str = "") -> Manifest:
         ConfigurationError: no run or several match.
     """
     recorded = _recorded(settings, problem)
-    matches = [match for match in recorded if match[1].startswith(run_id)]
-    # A run whose whole id was given is meant, also where other ids begin with it.
-    chosen = [match for match in matches if match[1] == run_id] or matches
+    chosen = _meant(recorded, run_id)
     if len(chosen) == 1:
         return load(settings, *chosen[0])
     what = "several runs begin" if chosen else "no run begins"
     known = [f"{name}: {known}" for name, known in (chosen or recorded)]
     raise ConfigurationError(f"{what} with {run_id!r}", hint="; ".join(known[-10:]) or f"no run is recorded in {settings.artifacts}")
+
+
+def _meant(recorded: list[tuple[str, str]], run_id: str) -> list[tuple[str, str]]:
+    """The runs whose id begins so; a run whose whole id was given is meant, also where other ids begin with it."""
+    whole = [run for run in recorded if run[1] == run_id]
+    return whole or [run for run in recorded if run[1].startswith(run_id)]
 
 
 def _recorded(settings: Settings, problem: str) -> list[tuple[str, str]]:

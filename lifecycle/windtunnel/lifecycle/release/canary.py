@@ -167,12 +167,17 @@ def _judge(problem: Problem, figures: Mapping[str, float]) -> None:
             figures=known,
         )
     if {"kpi.canary", "kpi.champion"} <= set(figures):
-        lost = figures["kpi.champion"] - figures["kpi.canary"]
-        error = math.hypot(figures["kpi_error.champion"], figures["kpi_error.canary"])
-        if lost > 0 and lost > _KPI_ERRORS * error:
-            kpi = problem.kpi.name if problem.kpi else "KPI"
-            raise GateError(
-                f"{name}: {kpi} is {figures['kpi.canary']:.4g} with the canary and {figures['kpi.champion']:.4g} with the champion, "
-                f"{lost / error if error else math.inf:.1f} standard errors less, limit {_KPI_ERRORS:g} (KPI)",
-                figures=known,
-            )
+        _judge_kpi(problem, known)
+
+
+def _judge_kpi(problem: Problem, figures: Mapping[str, float]) -> None:
+    """Whether the canary's KPI is not surely lower than the champion's."""
+    lost = figures["kpi.champion"] - figures["kpi.canary"]
+    error = math.hypot(figures["kpi_error.champion"], figures["kpi_error.canary"])
+    if lost > 0 and lost > _KPI_ERRORS * error:
+        kpi = problem.kpi.name if problem.kpi else "KPI"
+        raise GateError(
+            f"{problem.name}: {kpi} is {figures['kpi.canary']:.4g} with the canary and {figures['kpi.champion']:.4g} with the champion, "
+            f"{lost / error if error else math.inf:.1f} standard errors less, limit {_KPI_ERRORS:g} (KPI)",
+            figures=figures,
+        )

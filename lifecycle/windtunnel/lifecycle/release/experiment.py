@@ -192,13 +192,14 @@ def verdict(arms: Mapping[str, Rewards], reference: str, alpha: float = ALPHA, *
         found[arm]["p"] = math.exp(-max(strength, 0.0))
         if strength >= math.log(1 / level) and base.mean is not None and rewards.mean is not None:
             (better if rewards.mean > base.mean else worse).append(arm)
-    winner = max(better, key=lambda arm: arms[arm].mean or 0.0) if better else reference if others and len(worse) == len(others) else ""
+    winner, text = "", "not decided yet: the arms may be worth the same"
     if not others:
         text = "there is nothing to compare"
-    elif winner:
-        text = f"decided: {winner} is better" + (f" than {reference}" if better else f" than {', '.join(worse)}")
-    else:
-        text = "not decided yet: the arms may be worth the same"
+    elif better:
+        winner = max(better, key=lambda arm: arms[arm].mean or 0.0)
+        text = f"decided: {winner} is better than {reference}"
+    elif len(worse) == len(others):
+        winner, text = reference, f"decided: {reference} is better than {', '.join(worse)}"
     return Verdict(bool(winner), winner, f"{text} (probability of a wrong call at most {alpha:g}, however often it is looked at)", found)
 
 

@@ -78,39 +78,48 @@ def count_rewards(problem: Problem, settings: Settings, since: dt.datetime, unti
     if table is None or (problem.task == "regression" and problem.serving.reward is None):
         return {}
     files = [entry.path for entry in day_files(table, since.date(), None) if entry.rows]
-    found: dict[str, dict[str, float]] = {}
-    kept: dict[str, Sample] = collections.defaultdict(lambda: Sample(_SAMPLE))
+    rewards: dict[str, dict[str, float]] = {}
+    samples: dict[str, Sample] = collections.defaultdict(lambda: Sample(_SAMPLE))
     seen = 0
     for batch in batches(files, _COLUMNS):
-        rows = pa.table({name: batch.column(name) for name in _COLUMNS})
-        wanted = pc.and_(
-            pc.greater_equal(rows["predicted_at"], pa.scalar(since, rows.schema.field("predicted_at").type)),
-            pc.and_(pc.invert(pc.fill_null(rows["shadow"], fill_value=False)), pc.is_valid(rows["route"])),
-        )
-        if until is not None:
-            wanted = pc.and_(wanted, pc.less(rows["known_on"], pa.scalar(until, pa.date32())))
-        rows = rows.filter(wanted)
-        if not rows.num_rows:
-            continue
-        truth, said = rows["label"], rows["value"] if problem.task == "regression" else rows["prediction"]
-        if problem.task in {"binary", "anomaly"}:
-            said = pc.equal(said, "1").cast(pa.int8())
-        worth = _worth(problem, truth, said)
-        places = (np.arange(rows.num_rows) + seen).astype(np.uint64) * _MIX
-        seen += rows.num_rows
-        arms = pc.binary_join_element_wise(rows["version"], rows["route"], "/")
-        for arm in pc.unique(arms).to_pylist():
-            mine = pc.equal(arms, arm)
-            mask = mine.to_numpy(zero_copy_only=False) if isinstance(mine, pa.Array) else mine.to_numpy()
-            entry = found.setdefault(arm, {"count": 0.0, "total": 0.0})
-            entry["count"] += float(mask.sum())
-            entry["total"] += float(worth[mask].sum())
-            if problem.kpi is not None and problem.kpi.function is not None:
-                keys = places[mask]
-                kept[arm].add(keys ^ (keys >> np.uint64(31)), pa.table({"truth": truth.filter(mine), "prediction": said.filter(mine)}))
-    for arm, sample in kept.items():
-        found[arm] |= _kpi(problem, sample)
-    return found
+        rows = _shown(batch, since, until)
+        if rows.num_rows:
+            _add(problem, rows, seen, rewards, samples)
+            seen += rows.num_rows
+    for arm, sample in samples.items():
+        rewards[arm] |= _kpi(problem, sample)
+    return rewards
+
+
+def _shown(batch: pa.RecordBatch, since: dt.datetime, until: dt.date | None) -> pa.Table:
+    """The answers that somebody saw since the experiment began, and whose truth is known in time."""
+    rows = pa.table({name: batch.column(name) for name in _COLUMNS})
+    wanted = pc.and_(
+        pc.greater_equal(rows["predicted_at"], pa.scalar(since, rows.schema.field("predicted_at").type)),
+        pc.and_(pc.invert(pc.fill_null(rows["shadow"], fill_value=False)), pc.is_valid(rows["route"])),
+    )
+    if until is not None:
+        wanted = pc.and_(wanted, pc.less(rows["known_on"], pa.scalar(until, pa.date32())))
+    return rows.filter(wanted)
+
+
+def _add(problem: Problem, rows: pa.Table, seen: int, rewards: dict[str, dict[str, float]], samples: dict[str, Sample]) -> None:
+    """Add what answers were worth to their arms, and keep a sample of each arm where a KPI is made from truth and prediction."""
+    truth, said = rows["label"], rows["value"] if problem.task == "regression" else rows["prediction"]
+    if problem.task in {"binary", "anomaly"}:
+        said = pc.equal(said, "1").cast(pa.int8())
+    worth = _worth(problem, truth, said)
+    places = (np.arange(rows.num_rows) + seen).astype(np.uint64) * _MIX
+    arms = pc.binary_join_element_wise(rows["version"], rows["route"], "/")
+    for arm in pc.unique(arms).to_pylist():
+        mine = pc.equal(arms, arm)
+        mask = mine.to_numpy(zero_copy_only=False) if isinstance(mine, pa.Array) else mine.to_numpy()
+        entry = rewards.setdefault(arm, {"count": 0.0, "total": 0.0})
+        entry["count"] += float(mask.sum())
+        entry["total"] += float(worth[mask].sum())
+        if problem.kpi is not None and problem.kpi.function is not None:
+            keys = places[mask]
+            samples[arm].add(keys ^ (keys >> np.uint64(31)), pa.table({"truth": truth.filter(mine), "prediction": said.filter(mine)}))
 
 
 def _worth(problem: Problem, truth: pa.ChunkedArray, said: pa.ChunkedArray) -> np.ndarray:

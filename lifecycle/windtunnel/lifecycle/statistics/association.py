@@ -40,12 +40,17 @@ def association(left: pa.Array, right: pa.Array) -> float | None:
     one, two = _codes(left), _codes(right)
     if one is not None and two is not None:
         return _cramers_v(one, two)
-    if one is None and two is None:
-        if _is_number(left) and _is_number(right):
-            return abs(_correlation(_ranks(numbers_of(left)), _ranks(numbers_of(right))))
+    if two is not None:
+        return _of_number_and_class(left, two)
+    if one is not None:
+        return _of_number_and_class(right, one)
+    if not (_is_number(left) and _is_number(right)):
         return None
-    numbers, codes = (left, two) if one is None else (right, one)
-    if codes is None or not _is_number(numbers):
+    return abs(_correlation(_ranks(numbers_of(left)), _ranks(numbers_of(right))))
+
+
+def _of_number_and_class(numbers: pa.Array, codes: np.ndarray) -> float | None:
+    if not _is_number(numbers):
         return None
     ranks = _ranks(numbers_of(numbers))
     return _two_classes(ranks, codes) if codes.max() == 1 else _correlation_ratio(ranks, codes)

@@ -186,10 +186,8 @@ class ColumnStatistics:
     def _sketch(self, column: pa.Array) -> None:
         assert self.distinct is not None  # only called past the limit
         assert self.frequent is not None
-        if self._hardly_recurs(column):
-            values, counts = column.drop_null() if column.null_count else column, None
-        else:
-            values, counts = count_values(column)
+        present = column.drop_null() if column.null_count else column
+        values, counts = (present, None) if self._hardly_recurs(column) else count_values(column)
         if counts is not None:
             self._add_tokens(values, counts, self.moments.count)
             self.distinct.add(values)
@@ -199,7 +197,7 @@ class ColumnStatistics:
             self.moments.merge(Moments.of(self._measured(values), counts))
             return
         self._bound(column)
-        numbers = numbers_of(column.drop_null() if column.null_count else column)
+        numbers = numbers_of(present)
         found = Moments.of(numbers)
         self.moments.merge(found)
         if self.quantile is not None:

@@ -110,8 +110,8 @@ def compare(
         "rows": [reference.rows, current.rows],
         "columns": {name: drift.to_dict() for name, drift in found.items()},
         "drifted": [name for name, drift in found.items() if drift.drifted],
-        "new_columns": [name for name in current.columns if name not in reference.columns],
-        "lost_columns": [name for name in reference.columns if name not in current.columns],
+        "new_columns": _only(current, reference),
+        "lost_columns": _only(reference, current),
         "limit": limit,
         "alpha": alpha,
     }
@@ -242,6 +242,22 @@ def _share(before: ColumnStatistics, after: ColumnStatistics, was_rows: int, now
     return {"before": was, "after": now, "change": now - was, "p_value": p_value}
 
 
+def _distances(before: ColumnStatistics, after: ColumnStatistics) -> tuple[float, float | None]:
+    """The largest difference of the distributions (Kolmogorov-Smirnov), and the area between them (Wasserstein) in standard deviations."""
+    points = _points(before, after)
+    spans = np.diff(points)
+    gaps = np.abs(_cdf(before, points) - _cdf(after, points))
+    area = float(np.dot(gaps[:-1], spans)) if len(spans) else 0.0
+    spread = math.sqrt(before.measured().variance or 0.0)
+    unmoved = 0.0 if area == 0 else None  # in a column that had one value a distance has no measure
+    return float(gaps.max()) if len(gaps) else 0.0, area / spread if spread > 0 else unmoved
+
+
+def _only(one: TableStatistics, other: TableStatistics) -> list[str]:
+    """The columns of one table that the other lacks."""
+    return [name for name in one.columns if name not in other.columns]
+
+
 def _numbers(drift: ColumnDrift, before: ColumnStatistics, after: ColumnStatistics) -> None:
     deciles = np.unique(quantiles(before, tuple(i / 10 for i in range(11))))
     if not len(deciles) or not (after.measured().count and before.measured().count):
@@ -250,13 +266,7 @@ def _numbers(drift: ColumnDrift, before: ColumnStatistics, after: ColumnStatisti
     edges = np.concatenate([[-np.finfo(np.float64).max], inner, [np.finfo(np.float64).max]])
     p, q = bin_shares(before, edges), bin_shares(after, edges)
     drift.psi, drift.jensen_shannon, drift.l_infinity = _psi(p, q), _jensen_shannon(p, q), float(np.abs(p - q).max())
-    points = _points(before, after)
-    spans = np.diff(points)
-    gaps = np.abs(_cdf(before, points) - _cdf(after, points))
-    drift.ks = float(gaps.max()) if len(gaps) else 0.0
-    spread = math.sqrt(before.measured().variance or 0.0)
-    distance = float(np.dot(gaps[:-1], spans)) if len(spans) else 0.0
-    drift.wasserstein = distance / spread if spread > 0 else (0.0 if distance == 0 else None)
+    drift.ks, drift.wasserstein = _distances(before, after)
     n, m = before.measured().count, after.measured().count
     drift.p_value = _kolmogorov(drift.ks * math.sqrt(n * m / (n + m)))
 

@@ -103,23 +103,34 @@ class Profiled:
         return True
 
     def _add_splits(self, problem: Problem, batch: pa.RecordBatch) -> None:
-        from windtunnel.lifecycle.data.rows import DAY, label_of, split_of
-
         if problem.label.column not in batch.schema.names:
             return
-        test = None
-        if problem.splits.by == "key" and (problem.splits.key or problem.keys):
-            test = split_of(problem, batch, "9999-12-31")
-            names = self._columns if self._columns is not None else batch.schema.names
-            part = batch.select([name for name in names if name in batch.schema.names])
-            for split, mask in (("train", ~test), ("test", test)):
-                if mask.any():
-                    self.splits.setdefault(split, TableStatistics(_SLICE_BYTES, sample=0)).add_batch(part.filter(pa.array(mask)))
-        if problem.task == "regression":
-            return
+        test = self._split_by_key(problem, batch)
+        if problem.task != "regression":
+            self._count_labels(problem, batch, test)
+
+    def _split_by_key(self, problem: Problem, batch: pa.RecordBatch) -> np.ndarray | None:
+        """Which rows are for testing, with the statistics of both splits; None where days decide."""
+        from windtunnel.lifecycle.data.rows import split_of
+
+        if problem.splits.by != "key" or not (problem.splits.key or problem.keys):
+            return None
+        test = split_of(problem, batch, "9999-12-31")
+        names = self._columns if self._columns is not None else batch.schema.names
+        part = batch.select([name for name in names if name in batch.schema.names])
+        for split, mask in (("train", ~test), ("test", test)):
+            if mask.any():
+                self.splits.setdefault(split, TableStatistics(_SLICE_BYTES, sample=0)).add_batch(part.filter(pa.array(mask)))
+        return test
+
+    def _count_labels(self, problem: Problem, batch: pa.RecordBatch, test: np.ndarray | None) -> None:
+        """Labels by day and split, of all rows and of each value of the sensitive columns."""
+        from windtunnel.lifecycle.data.rows import DAY, label_of
+
+        nothing = pa.array([""] * batch.num_rows, pa.string())
         labels = label_of(problem, batch).cast(pa.string())
-        days = flat(batch.column(DAY)).cast(pa.string()) if DAY in batch.schema.names else pa.array([""] * batch.num_rows, pa.string())
-        split = pa.array(np.where(test, "test", "train")) if test is not None else pa.array([""] * batch.num_rows, pa.string())
+        days = flat(batch.column(DAY)).cast(pa.string()) if DAY in batch.schema.names else nothing
+        split = pa.array(np.where(test, "test", "train")) if test is not None else nothing
         joined = pc.binary_join_element_wise(days, split, pc.fill_null(labels, _UNKNOWN), "\1")
         self.labels.update(_counted(joined))
         for column in problem.sensitive:

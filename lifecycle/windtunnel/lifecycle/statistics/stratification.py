@@ -69,18 +69,7 @@ def stratified(labels: Counts, groups: Mapping[str, Counts], limit: float, alpha
         >>> str(found[0]), found[0].balanced
         ('class 0 is 80.0% of training rows and 50.0% of test rows', False)
     """
-    totals = {split: sum(counts.values()) for split, counts in labels.items()}
-    asked: list[tuple[str, str, Mapping[str, int], Mapping[str, int]]] = []
-    if min(totals.get("train", 0), totals.get("test", 0)) >= _LEAST:
-        asked.append(("labels", "", labels["train"], labels["test"]))
-        for name, counts in groups.items():
-            train, test = (counts.get(split, {}) for split in ("train", "test"))
-            mine = [sum(part.values()) for part in (train, test)]
-            if sum(mine) >= _LEAST:
-                left, right = ({name: n, "the others": totals[split] - n} for n, split in zip(mine, ("train", "test"), strict=True))
-                asked.append(("rows", name, left, right))
-            if min(mine) >= _LEAST:
-                asked.append(("labels", name, train, test))
+    asked = _comparisons(labels, groups)
     shifts = [label_shift(train, test, limit, alpha=1.0) for _, _, train, test in asked]
     q_values = adjusted([shift["p_value"] for shift in shifts])
     found = []
@@ -90,6 +79,23 @@ def stratified(labels: Counts, groups: Mapping[str, Counts], limit: float, alpha
         sizes = (sum(train.values()), sum(test.values()))
         found.append(Balance(of, group, name, shares[name][0], shares[name][1], sizes, q, balanced=not (shift["shifted"] and q <= alpha)))
     return sorted(found, key=lambda entry: (entry.group != "", -abs(entry.train - entry.test)))
+
+
+def _comparisons(labels: Counts, groups: Mapping[str, Counts]) -> list[tuple[str, str, Mapping[str, int], Mapping[str, int]]]:
+    """What is compared, in which group, and the counts of the training and of the test rows; only where rows are enough."""
+    rows = [sum(labels.get(split, {}).values()) for split in ("train", "test")]
+    if min(rows) < _LEAST:
+        return []
+    asked: list[tuple[str, str, Mapping[str, int], Mapping[str, int]]] = [("labels", "", labels["train"], labels["test"])]
+    for name, counts in groups.items():
+        train, test = (counts.get(split, {}) for split in ("train", "test"))
+        mine = [sum(part.values()) for part in (train, test)]
+        if sum(mine) >= _LEAST:
+            left, right = ({name: n, "the others": total - n} for n, total in zip(mine, rows, strict=True))
+            asked.append(("rows", name, left, right))
+        if min(mine) >= _LEAST:
+            asked.append(("labels", name, train, test))
+    return asked
 
 
 def unbalanced(found: Sequence[Balance]) -> list[Balance]:

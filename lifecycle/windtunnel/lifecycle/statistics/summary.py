@@ -56,15 +56,22 @@ def summarize_column(column: ColumnStatistics) -> dict[str, Any]:
     else:
         found |= _number_figures(column, moments)
     found["top"] = _top(column)
-    if not exact and column.distinct is not None and column.frequent is not None:
-        found["approximate"] = {
-            "distinct": {"relative_standard_error": column.distinct.error},
-            "top": {"count_error": column.frequent.error, "note": "a count is at least this and at most so many rows more"},
-        }
-        if column.quantile is not None:
-            found["approximate"]["quantiles"] = {"rank_error": column.quantile.error, "confidence": 0.99}
-            found["approximate"]["histogram"] = {"rank_error": column.quantile.error, "confidence": 0.99}
+    if not exact:
+        found |= _errors(column)
     return found
+
+
+def _errors(column: ColumnStatistics) -> dict[str, Any]:
+    """How far the figures of a sketch may be from the truth."""
+    if column.distinct is None or column.frequent is None:
+        return {}
+    errors: dict[str, Any] = {
+        "distinct": {"relative_standard_error": column.distinct.error},
+        "top": {"count_error": column.frequent.error, "note": "a count is at least this and at most so many rows more"},
+    }
+    if column.quantile is not None:
+        errors |= {name: {"rank_error": column.quantile.error, "confidence": 0.99} for name in ("quantiles", "histogram")}
+    return {"approximate": errors}
 
 
 def _number_figures(column: ColumnStatistics, moments: Moments) -> dict[str, Any]:

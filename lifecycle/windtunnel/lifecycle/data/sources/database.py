@@ -92,15 +92,19 @@ def _statement(problem: Problem, window: Window) -> str:
     table = ".".join(f'"{part}"' for part in source.table.split("."))
     names = [name for name in problem.columns if name not in problem.optional_columns]
     columns = "*" if problem.optional_columns else ", ".join(f'"{name}"' for name in names)
+    return f"SELECT {columns} FROM {table}{_within(problem, window)}"  # names were checked, and dates are dates
+
+
+def _within(problem: Problem, window: Window) -> str:
+    """The condition that an event belongs to the window, or says not when it was."""
     event = problem.event_time
-    where = ""
-    if event is not None and event.column is not None:
-        where = f" WHERE \"{event.column}\" >= '{window.start}' AND \"{event.column}\" < '{window.end}'"
-        where += f' OR "{event.column}" IS NULL'
-    elif event is not None:
-        day = f'("{event.year}" * 10000 + "{event.month}" * 100 + "{event.day}")'
-        where = f" WHERE {day} >= {window.start:%Y%m%d} AND {day} < {window.end:%Y%m%d} OR {day} IS NULL"
-    return f"SELECT {columns} FROM {table}{where}"  # names were checked, and dates are dates
+    if event is None:
+        return ""
+    if event.column is not None:
+        name = f'"{event.column}"'
+        return f" WHERE {name} >= '{window.start}' AND {name} < '{window.end}' OR {name} IS NULL"
+    day = f'("{event.year}" * 10000 + "{event.month}" * 100 + "{event.day}")'
+    return f" WHERE {day} >= {window.start:%Y%m%d} AND {day} < {window.end:%Y%m%d} OR {day} IS NULL"
 
 
 def _ranges(problem: Problem, statement: str, column: str, parts: int) -> list[str]:
@@ -115,16 +119,17 @@ def _ranges(problem: Problem, statement: str, column: str, parts: int) -> list[s
             f"problem {problem.name}: source.options.partition_column {column!r} is of a type that cannot be cut into ranges ({low!r})",
             hint="name a column of whole numbers, dates or times",
         )
-    bounds = [low + (high - low) * i / parts if not isinstance(low, int) else low + (high - low) * i // parts for i in range(1, parts)]
-    inner = [_literal(bound) for bound in dict.fromkeys(bounds)]
-    edges: list[str | None] = [None, *inner, None]
-    found = []
-    for lower, upper in itertools.pairwise(edges):
-        terms = [f'"{column}" >= {lower}' if lower else "", f'"{column}" < {upper}' if upper else ""]
-        condition = " AND ".join(term for term in terms if term) or "TRUE"
-        condition = f'({condition}) OR "{column}" IS NULL' if lower is None else condition
-        found.append(f"SELECT * FROM ({statement}) AS part WHERE {condition}")  # the name was checked
-    return found
+    bounds = [low + (high - low) * i // parts if isinstance(low, int) else low + (high - low) * i / parts for i in range(1, parts)]
+    edges: list[str | None] = [None, *map(_literal, dict.fromkeys(bounds)), None]
+    conditions = [_between(column, lower, upper) for lower, upper in itertools.pairwise(edges)]
+    return [f"SELECT * FROM ({statement}) AS part WHERE {condition}" for condition in conditions]  # the name was checked
+
+
+def _between(column: str, lower: str | None, upper: str | None) -> str:
+    """The condition of a part: from `lower` on, below `upper`, where there are such; null keys are in the first part."""
+    terms = [f'"{column}" >= {lower}' if lower else "", f'"{column}" < {upper}' if upper else ""]
+    condition = " AND ".join(filter(None, terms)) or "TRUE"
+    return f'({condition}) OR "{column}" IS NULL' if lower is None else condition
 
 
 def _literal(value: Any) -> str:

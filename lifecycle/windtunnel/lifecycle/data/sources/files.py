@@ -202,30 +202,40 @@ def reaching(path: str) -> Iterator[None]:
     """What operating systems and drivers raise as our errors."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise UnavailableError(f"{path}: no such file", hint="was it moved while the run was on? run again", path=path) from error
-    except PermissionError as error:
-        raise ConfigurationError(f"{path}: not allowed to read it", hint="give the worker's user read access", path=path) from error
-    except IsADirectoryError as error:
-        raise ConfigurationError(f"{path}: is a folder", hint="name its files, a glob such as folder/*.csv will do", path=path) from error
-    except (ImportError, ValueError) as error:
-        if "://" not in path:
-            raise
-        extra = _EXTRAS.get(path.partition("://")[0])
-        hint = f"pip install 'windtunnel[{extra}]'" if extra else "install the fsspec driver for such URLs; s3:, gs: and az: have extras"
-        raise ConfigurationError(f"{path}: {error}", hint=hint, path=path) from error
-    except OSError as error:
-        if "pyarrow" in type(error).__module__:
-            raise
-        raise UnavailableError(
-            f"{path}: cannot be read: {error}", hint="was it moved or changed while the run was on? run again", path=path
-        ) from error
     except (WindtunnelError, MemoryError):
         raise
     except Exception as error:
-        if is_local(path):
+        ours = _as_ours(error, path)
+        if ours is None:
             raise
-        # Each store's client has errors of its own: no credentials, no such host, a server that answers nonsense.
-        raise UnavailableError(
-            f"{path}: {type(error).__name__}: {error}", hint="are the store's address and credentials right?", path=path
-        ) from error
+        raise ours from error
+
+
+def _as_ours(error: Exception, path: str) -> WindtunnelError | None:
+    """What an error in reading a path says to a person; None for those that are not about the path."""
+    again = "was it moved or changed while the run was on? run again"
+    for kind, ours, text, hint in _REASONS:
+        if isinstance(error, kind):
+            return ours(f"{path}: {text}", hint=hint, path=path)
+    if isinstance(error, ImportError | ValueError):
+        return _no_driver(error, path) if "://" in path else None
+    if isinstance(error, OSError):
+        reached = "pyarrow" in type(error).__module__  # the file's content is at fault
+        return None if reached else UnavailableError(f"{path}: cannot be read: {error}", hint=again, path=path)
+    if is_local(path):
+        return None
+    # Each store's client has errors of its own: no credentials, no such host, a server that answers nonsense.
+    return UnavailableError(f"{path}: {type(error).__name__}: {error}", hint="are the store's address and credentials right?", path=path)
+
+
+_REASONS: tuple[tuple[type[OSError], type[WindtunnelError], str, str], ...] = (
+    (FileNotFoundError, UnavailableError, "no such file", "was it moved while the run was on? run again"),
+    (PermissionError, ConfigurationError, "not allowed to read it", "give the worker's user read access"),
+    (IsADirectoryError, ConfigurationError, "is a folder", "name its files, a glob such as folder/*.csv will do"),
+)
+
+
+def _no_driver(error: Exception, path: str) -> ConfigurationError:
+    extra = _EXTRAS.get(path.partition("://")[0])
+    hint = f"pip install 'windtunnel[{extra}]'" if extra else "install the fsspec driver for such URLs; s3:, gs: and az: have extras"
+    return ConfigurationError(f"{path}: {error}", hint=hint, path=path)

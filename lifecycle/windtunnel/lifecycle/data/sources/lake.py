@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["pinned", "plan_table"]
 
 
+def _has_types(schema: pa.Schema, wanted: pa.Schema) -> bool:
+    return all(field.name in schema.names and _plain(schema.field(field.name).type) == field.type for field in wanted)
+
+
 def pinned(problem: Problem, window: Window, settings: Settings) -> SnapshotRef | None:
     """A reference to the source table itself, if it has the declared columns and types and its files hold whole windows.
 
@@ -39,23 +43,19 @@ def pinned(problem: Problem, window: Window, settings: Settings) -> SnapshotRef 
         raise EmptyWindowError(f"{problem.name}: table {problem.source.table} is empty")
     schema = table.schema().as_arrow()
     check_columns(problem, schema.names, problem.source.table)
-    wanted = arrow_schema(problem, day=False)
-    if any(name not in schema.names or _plain(schema.field(name).type) != wanted.field(name).type for name in wanted.names):
+    if not _has_types(schema, arrow_schema(problem, day=False)):
         return None
-    daily = [field.name for field in table.spec().fields if str(field.transform) == "identity"] == [DAY]
-    if not daily and (problem.event_time is not None or DAY in schema.names):
+    if [field.name for field in table.spec().fields if str(field.transform) == "identity"] == [DAY]:
+        entries = day_files(table, window.start, window.end, snapshot_id=snapshot.snapshot_id)
+        content = [(entry.path, entry.rows) for entry in entries]
+    elif problem.event_time is not None or DAY in schema.names:
         return None
-    if daily:
-        found = day_files(table, window.start, window.end, snapshot_id=snapshot.snapshot_id)
-        rows, content = sum(entry.rows for entry in found), [(entry.path, entry.rows) for entry in found]
     else:
         tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files())
         if any(task.delete_files for task in tasks):
             return None
-        rows, content = (
-            sum(task.file.record_count for task in tasks),
-            sorted((task.file.file_path, task.file.record_count) for task in tasks),
-        )
+        content = sorted((task.file.file_path, task.file.record_count) for task in tasks)
+    rows = sum(count for _, count in content)
     if not rows:
         raise EmptyWindowError(f"{problem.name}: table {problem.source.table} has no row between {window.start} and {window.end}")
     content_key = fingerprint(str(table.metadata.table_uuid), content)

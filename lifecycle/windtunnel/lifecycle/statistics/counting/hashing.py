@@ -36,9 +36,7 @@ def hash_column(values: pa.Array) -> np.ndarray:
     if pa.types.is_floating(kind):
         return mix((values.to_numpy(zero_copy_only=False).astype(np.float64) + 0.0).view(np.uint64))
     if pa.types.is_integer(kind) or pa.types.is_temporal(kind):
-        wide = values.cast(pa.int32()) if pa.types.is_date32(kind) or pa.types.is_time32(kind) else values
-        wide = wide if pa.types.is_unsigned_integer(wide.type) else wide.cast(pa.int64())
-        return mix(wide.to_numpy(zero_copy_only=False).astype(np.uint64))
+        return mix(_whole(values))
     return _texts(values)
 
 
@@ -64,6 +62,14 @@ def hash_rows(batch: pa.RecordBatch | pa.Table) -> np.ndarray:
         own[there] = hash_column(column.filter(pa.array(there)))
         total = mix(total ^ own)
     return total
+
+
+def _whole(values: pa.Array) -> np.ndarray:
+    """Whole numbers, dates and times as 64 bits each."""
+    narrow = pa.types.is_date32(values.type) or pa.types.is_time32(values.type)  # Arrow casts them to 32 bits only
+    wide = values.cast(pa.int32()) if narrow else values
+    wide = wide if pa.types.is_unsigned_integer(wide.type) else wide.cast(pa.int64())
+    return np.asarray(wide.to_numpy(zero_copy_only=False).astype(np.uint64))
 
 
 def _texts(values: pa.Array) -> np.ndarray:

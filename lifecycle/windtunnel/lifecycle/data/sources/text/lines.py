@@ -250,14 +250,19 @@ def _objects(problem: Problem, texts: Sequence[_Text], schema: pa.Schema) -> tup
 def _typed(values: list[Any], kind: pa.DataType, options: TextOptions) -> tuple[pa.Array, Mask]:
     """JSON values as a column: JSON's own types decide, so only dates, times and decimals are read from text."""
     if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
-        allowed: tuple[type, ...] = (str,) if pa.types.is_temporal(kind) else (str, int, float)
-        bad = np.array([value is not None and not isinstance(value, allowed) for value in values], dtype=bool)
-        text = pa.array([None if value is None or wrong else str(value) for value, wrong in zip(values, bad, strict=True)], pa.string())
-        typed, more = cast_text(text, kind, formats=options.timestamp_formats)
-        return typed, bad | more
+        return _read_from_text(values, kind, options)
     fits, plain = _FITS[_family(kind)]
     bad = np.array([value is not None and not fits(value, kind) for value in values], dtype=bool)
     return pa.array([None if wrong or value is None else plain(value) for value, wrong in zip(values, bad, strict=True)], kind), bad
+
+
+def _read_from_text(values: list[Any], kind: pa.DataType, options: TextOptions) -> tuple[pa.Array, Mask]:
+    """JSON's texts, and for decimals its numbers, as a type that JSON does not have."""
+    allowed: tuple[type, ...] = (str,) if pa.types.is_temporal(kind) else (str, int, float)
+    bad = np.array([value is not None and not isinstance(value, allowed) for value in values], dtype=bool)
+    text = pa.array([None if value is None or wrong else str(value) for value, wrong in zip(values, bad, strict=True)], pa.string())
+    typed, unreadable = cast_text(text, kind, formats=options.timestamp_formats)
+    return typed, bad | unreadable
 
 
 def _family(kind: pa.DataType) -> str:
