@@ -82,7 +82,7 @@ def test_the_demo_holds_in_every_point(instance, demo):
     assert demo["metric"]["name"] == "auc"
     assert demo["metric"]["value"] > max(0.85, demo["metric"]["baseline"])
     assert demo["model"]["alias"] == "champion"
-    assert demo["answer"]["prediction"] in {"0", "1"}
+    assert demo["answer"]["prediction"] in {0, 1}
     assert {"Airflow", "MLflow", "Data version", "Statistics", "Data Docs", "Features", "MLflow run", "Report", "Endpoint"} <= set(
         demo["links"]
     )

@@ -73,6 +73,7 @@ def write(
     samples: int = 16,
     problem: str = "flight_delays",
     cutoff: str = "2013-04-01",
+    label_type: str = "",
     **options: Any,
 ) -> bundle.Bundle:
     """A bundle of a fitted pipeline, with the first rows of a frame as its samples."""
@@ -89,10 +90,11 @@ def write(
         cutoff=cutoff,
         lineage={"candidate": folder.name},
         options=options,
+        label_type=label_type,
     )
     rows = rows_of(frame.head(samples))
     scores = answers.scores(pipeline, task, frame_of(described, from_rows(described.inputs, rows)))
-    columns = answers.columns(task, classes, 0.5, scores)
+    columns = answers.columns(task, answers.typed(classes, label_type), 0.5, scores)
     outputs = [
         {name: value[i].tolist() if hasattr(value[i], "tolist") else value[i] for name, value in columns.items()} for i in range(len(rows))
     ]

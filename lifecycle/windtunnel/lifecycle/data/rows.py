@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError
 from windtunnel.lifecycle.contract.problem import Positive, Problem
 
-__all__ = ["DAY", "first_test_day", "first_unknown_day", "label_of", "split_of"]
+__all__ = ["DAY", "class_type", "first_test_day", "first_unknown_day", "label_of", "split_of"]
 
 DAY = "event_date"
 """The column that ingest adds: the day of the window that a row belongs to; the table is partitioned by it."""
@@ -50,6 +50,29 @@ def label_of(problem: Problem, batch: pa.RecordBatch | pa.Table, end: str = "") 
         return label
     known = pc.less(_flat(_column(batch, DAY)), pa.scalar(first_unknown_day(problem, end), pa.date32()))
     return pc.if_else(known, label, pa.scalar(None, label.type))
+
+
+def class_type(problem: Problem) -> str:
+    """The type that a model's classes are answered in: the label column's own; ``int64`` where a rule makes 0 and 1 of it.
+
+    Of a bool whose positive class is true the rule changes nothing.
+
+    Returns:
+        a type of the problem file; empty for regression, which has no classes.
+
+    Example:
+        >>> from windtunnel.lifecycle.contract.problem import parse
+        >>> problem = parse({"name": "p", "owner": "o", "task": "multiclass", "source": {"format": "csv", "path": "x"},
+        ...     "columns": {"x": "int64", "grade": "int32"}, "features": {"numeric": ["x"]}, "label": {"column": "grade"}})
+        >>> class_type(problem)
+        'int32'
+    """
+    if problem.task == "regression":
+        return ""
+    kind, positive = problem.columns.get(problem.label.column, ""), problem.label.positive
+    if positive is None or (kind == "bool" and str(positive.equals).lower() in {"true", "1"}):
+        return kind
+    return "int64"
 
 
 def first_unknown_day(problem: Problem, end: str) -> dt.date:

@@ -25,6 +25,7 @@ from windtunnel.lifecycle.contract.references import BalanceRef, CandidateRef, F
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data import parquet
 from windtunnel.lifecycle.data.artifacts import Stage, read_text
+from windtunnel.lifecycle.data.rows import class_type
 from windtunnel.lifecycle.learning.estimators import dense_only, estimator, evened, one_thread, weighted
 from windtunnel.lifecycle.learning.shards import load_shards, load_transformer
 from windtunnel.lifecycle.model import answers, bundle
@@ -96,6 +97,7 @@ def train(
         threshold=context.problem.serving.threshold,
         inputs=[bundle.Input(**column) for column in manifest["inputs"]],
         label=context.problem.label.column,
+        label_type=class_type(context.problem),
         cutoff=snapshot.end,
         lineage={
             "table": snapshot.table,
@@ -205,7 +207,8 @@ def _samples(described: bundle.Bundle, pipeline: Any, snapshot: SnapshotRef, set
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unseen categories in the first rows are no news here
         scores = answers.scores(pipeline, described.task, frame)
-    columns = answers.columns(described.task, described.classes, described.threshold, scores)
+    classes = answers.typed(described.classes, described.label_type)
+    columns = answers.columns(described.task, classes, described.threshold, scores)
     rows = [
         {name: value[i].tolist() if hasattr(value[i], "tolist") else value[i] for name, value in columns.items()}
         for i in range(first.num_rows)

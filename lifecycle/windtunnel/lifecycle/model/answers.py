@@ -5,21 +5,24 @@ Every task is scored into one float matrix first (`scores`), then shaped into co
 =============  ==========================================  ===========================================================
 task           scores, one row each                        columns
 =============  ==========================================  ===========================================================
-binary         probability of each of two classes          ``prediction`` (class name), ``score`` (of the second class)
+binary         probability of each of two classes          ``prediction`` (class), ``score`` (of the second class)
 multiclass     probability of each class                   ``prediction``, ``score`` (of that class), ``probabilities``
 regression     the predicted value                         ``prediction`` (float)
-anomaly        how unusual, larger is more so              ``prediction`` (class name), ``score``
+anomaly        how unusual, larger is more so              ``prediction`` (class), ``score``
 =============  ==========================================  ===========================================================
+
+Classes have names, which are text: tables, metrics and comparisons know them by these. Clients get them as the label's column has them, by
+`typed`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from windtunnel.lifecycle.contract.errors import UnsupportedError
+from windtunnel.lifecycle.contract.errors import ConfigurationError, UnsupportedError
 
-__all__ = ["PERSON", "columns", "confidence", "one", "scores"]
+__all__ = ["PERSON", "columns", "confidence", "one", "scores", "typed"]
 
 PERSON = "person"
 """The decision of a model that is not confident enough to answer by itself."""
@@ -86,8 +89,44 @@ def outputs_of(pipeline: Any) -> int:
     return 1
 
 
-def columns(task: str, classes: Sequence[str], threshold: float, found: np.ndarray) -> dict[str, Any]:
-    """The answer columns of a score matrix: lists of class names, float arrays.
+_TRUTH = {"0": False, "1": True, "false": False, "true": True}
+_READERS: dict[str, Callable[[str], Any]] = {
+    "bool": lambda name: _TRUTH[name.lower()],
+    "int32": int,
+    "int64": int,
+    "float32": float,
+    "float64": float,
+}
+
+
+def typed(names: Sequence[str], kind: str) -> list[Any]:
+    """Classes as values of the label's type; the names themselves where that is no type of numbers, or is not known.
+
+    Args:
+        names: of the classes.
+        kind: the type of the label's column in the problem file, as a bundle keeps it.
+
+    Raises:
+        ConfigurationError: a name is no value of that type.
+
+    Example:
+        >>> typed(["0", "1"], "int64"), typed(["0", "1"], "bool"), typed(["false", "true"], "bool"), typed(["0", "1"], "")
+        ([0, 1], [False, True], [False, True], ['0', '1'])
+        >>> typed(["-9007199254740993"], "int64")
+        [-9007199254740993]
+    """
+    reader = _READERS.get(kind, str)
+    try:
+        values = [reader(name) for name in names]
+    except (ValueError, KeyError) as error:
+        raise ConfigurationError(
+            f"classes {list(names)} cannot be labels of type {kind}", hint="was the bundle changed by hand?"
+        ) from error
+    return values if len(set(values)) == len(names) else list(names)
+
+
+def columns(task: str, classes: Sequence[Any], threshold: float, found: np.ndarray) -> dict[str, Any]:
+    """The answer columns of a score matrix: lists of classes, as they are passed, and float arrays.
 
     Example:
         >>> columns("binary", ["on time", "late"], 0.5, np.array([[0.3, 0.7]]))["prediction"]
@@ -98,16 +137,16 @@ def columns(task: str, classes: Sequence[str], threshold: float, found: np.ndarr
     if task == "multiclass":
         best = found.argmax(axis=1)
         return {
-            "prediction": [str(classes[i]) for i in best.tolist()],
+            "prediction": [classes[i] for i in best.tolist()],
             "score": found[np.arange(len(found)), best],
             "probabilities": found,
         }
     score = found[:, -1]
-    no, yes = (str(name) for name in (classes if len(classes) == len(_ANOMALY_CLASSES) else _ANOMALY_CLASSES))
+    no, yes = classes if len(classes) == len(_ANOMALY_CLASSES) else _ANOMALY_CLASSES
     return {"prediction": [yes if positive else no for positive in (score >= threshold).tolist()], "score": score}
 
 
-def one(task: str, classes: Sequence[str], threshold: float, found: list[float]) -> dict[str, Any]:
+def one(task: str, classes: Sequence[Any], threshold: float, found: list[float]) -> dict[str, Any]:
     """What `columns` says of a single row, given and answered as plain Python values: a server's most frequent case.
 
     Example:
@@ -118,10 +157,10 @@ def one(task: str, classes: Sequence[str], threshold: float, found: list[float])
         return {"prediction": found[0]}
     if task == "multiclass":
         score = max(found)
-        return {"prediction": str(classes[found.index(score)]), "score": score, "probabilities": found}
+        return {"prediction": classes[found.index(score)], "score": score, "probabilities": found}
     score = found[-1]
     names = classes if len(classes) == len(_ANOMALY_CLASSES) else _ANOMALY_CLASSES
-    return {"prediction": str(names[score >= threshold]), "score": score}
+    return {"prediction": names[score >= threshold], "score": score}
 
 
 def confidence(task: str, found: np.ndarray) -> np.ndarray | None:

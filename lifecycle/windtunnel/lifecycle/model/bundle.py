@@ -64,6 +64,8 @@ class Bundle:
         lineage: fingerprints and ids of what it was made from.
         options: the model's serving options, such as ``abstain_below`` and ``redact``.
         files: file name -> SHA-256 of every other file of the folder.
+        label_type: the type that classes are answered in (`windtunnel.lifecycle.data.rows.class_type`); empty in bundles that were
+            written before it was kept, and for regression: then classes are answered by their names.
     """
 
     problem: str
@@ -76,6 +78,7 @@ class Bundle:
     lineage: dict[str, Any] = dataclasses.field(default_factory=dict)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+    label_type: str = ""
 
     @property
     def digest(self) -> str:
@@ -215,7 +218,10 @@ def read_samples(folder: Path) -> dict[str, Any]:
 
 
 def _text(bundle: Bundle) -> str:
-    return json.dumps({"format": FORMAT, **dataclasses.asdict(bundle)}, sort_keys=True, indent=1)
+    values = {"format": FORMAT, **dataclasses.asdict(bundle)}
+    if not bundle.label_type:  # as it always was: the digest is over this text
+        del values["label_type"]
+    return json.dumps(values, sort_keys=True, indent=1)
 
 
 def _digest(path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.bundle import Bundle
 from windtunnel.lifecycle.record.ledger import Entry
 
@@ -81,7 +82,7 @@ def signature_of(problem: Problem, bundle: Bundle) -> dict[str, Any]:
         "task": bundle.task,
         "inputs": {column.name: column.type for column in bundle.inputs},
         "required": sorted(column.name for column in bundle.inputs if column.required),
-        "classes": [str(name) for name in bundle.classes],
+        "classes": answers.typed([str(name) for name in bundle.classes], bundle.label_type),
         "label": bundle.label,
         "positive": positive.model_dump(mode="json", exclude_none=True) if positive else None,
     }

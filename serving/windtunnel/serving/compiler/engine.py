@@ -58,6 +58,9 @@ class Engine:
     Attributes:
         kind: ``plan`` or ``pipeline``: what answers.
         schema: what the model takes.
+        classes: what it answers, in the order of the probabilities and in the label's type; empty for regression.
+        names: class -> its name, as tables and metrics have it.
+        outputs: the columns of an answer: name -> ``string``, ``bool``, ``int64``, ``float64`` or ``floats`` (one for each class).
     """
 
     def __init__(self, bundle: Bundle, plan: Plan | None, pipeline: Any = None, samples: Mapping[str, Any] | None = None) -> None:
@@ -74,6 +77,10 @@ class Engine:
         self._known = known_categories(plan) if plan is not None else {}
         below = bundle.options.get("abstain_below")
         self._abstain_below = float(below) if below is not None and bundle.task in {"binary", "multiclass"} else None
+        named = [] if bundle.task == "regression" else [str(name) for name in bundle.classes] or ["0", "1"]
+        self.classes = answers.typed(named, bundle.label_type)
+        self.names: dict[Any, str] = dict(zip(self.classes, named, strict=True))
+        self.outputs = self._outputs()
 
     @classmethod
     def load(cls, folder: str | Path, digest: str | None = None) -> Self:
@@ -149,10 +156,15 @@ class Engine:
             except (ValueError, TypeError, OverflowError) as error:
                 raise refuse(f"the model cannot take these values: {error}") from error
 
-    def columns(self, found: np.ndarray) -> dict[str, Any]:
-        """The answer columns of a score matrix; ``decision`` too, where the model may abstain."""
+    def columns(self, found: np.ndarray, classes: Sequence[Any] | None = None) -> dict[str, Any]:
+        """The answer columns of a score matrix; ``decision`` too, where the model may abstain.
+
+        Args:
+            found: the scores.
+            classes: what to call the classes; by default `classes`.
+        """
         bundle = self.bundle
-        columns = answers.columns(bundle.task, bundle.classes, bundle.threshold, found)
+        columns = answers.columns(bundle.task, self.classes if classes is None else classes, bundle.threshold, found)
         if self._abstain_below is not None:
             sure = answers.confidence(bundle.task, found)
             assert sure is not None  # abstaining is for classifiers, see __init__
@@ -175,7 +187,7 @@ class Engine:
         """A score matrix as one JSON object a row."""
         if len(found) == 1 and self._abstain_below is None:
             bundle = self.bundle
-            return [answers.one(bundle.task, bundle.classes, bundle.threshold, found[0].tolist())]
+            return [answers.one(bundle.task, self.classes, bundle.threshold, found[0].tolist())]
         columns = self.columns(found)
         lists = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
         names = list(columns)
@@ -185,15 +197,15 @@ class Engine:
         """Answers for an Arrow batch, in the same order.
 
         Returns:
-            ``prediction`` (string, or float64 for a regression), ``score`` (float64), ``probabilities`` (list of float64, multiclass),
-            ``decision`` (string, where the model may abstain).
+            ``prediction`` (the class's name, or float64 for a regression), ``score`` (float64), ``probabilities`` (list of float64,
+            multiclass), ``decision`` (string, where the model may abstain).
         """
         import pyarrow as pa
 
         schema = self.answer_schema
         if batch.num_rows == 0:
             return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
-        columns = self.columns(self.scores(from_arrow(self.bundle.inputs, batch)))
+        columns = self.columns(self.scores(from_arrow(self.bundle.inputs, batch)), list(self.names.values()))
         arrays = []
         for field in schema:
             values = columns[field.name]
@@ -205,11 +217,9 @@ class Engine:
                 arrays.append(pa.array(values, field.type))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    @property
-    def outputs(self) -> dict[str, str]:
-        """The columns of an answer: name -> ``string``, ``float64`` or ``floats`` (one for each class)."""
+    def _outputs(self) -> dict[str, str]:
         task = self.bundle.task
-        found = {"prediction": "float64" if task == "regression" else "string"}
+        found = {"prediction": "float64" if task == "regression" else _KINDS[type(self.classes[0])]}
         if task != "regression":
             found["score"] = "float64"
         if task == "multiclass":
@@ -220,11 +230,12 @@ class Engine:
 
     @property
     def answer_schema(self) -> "pa.Schema":
-        """The columns of an answer, as Arrow has them."""
+        """The columns of an answer to an Arrow batch."""
         import pyarrow as pa
 
         types = {"string": pa.string(), "float64": pa.float64(), "floats": pa.list_(pa.float64())}
-        return pa.schema([pa.field(name, types[kind]) for name, kind in self.outputs.items()])
+        kinds = self.outputs if self.bundle.task == "regression" else {**self.outputs, "prediction": "string"}
+        return pa.schema([pa.field(name, types[kind]) for name, kind in kinds.items()])
 
     def warm(self) -> None:
         """Answer the samples once: first calls allocate and import."""
@@ -235,6 +246,7 @@ class Engine:
 
 
 _NOTHING = Guesses()
+_KINDS = {str: "string", bool: "bool", int: "int64", float: "float64"}
 
 
 def rows_beyond(column: Column, known: frozenset[Any]) -> int:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
-import numpy as np
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from grpc import aio
@@ -275,8 +274,7 @@ class _Servicer:
             response.parameters[name].string_param = text
         for name, datatype, shape, values in v2.tensors(answer, request):
             response.outputs.add(name=name, datatype=datatype, shape=shape)
-            raw = v2.bytes_tensor(values) if datatype == "BYTES" else np.ascontiguousarray(values, dtype="<f8").tobytes()
-            response.raw_output_contents.append(raw)
+            response.raw_output_contents.append(v2.raw_tensor(datatype, values))
         return response
 
     async def _guarded(self, context: Any, model: str, work: Callable[[Caller], Awaitable[Any]], *, admin: bool = False) -> Any:

@@ -27,6 +27,7 @@ __all__ = [
     "index",
     "model_metadata",
     "parse_http",
+    "raw_tensor",
     "response_http",
     "server_metadata",
     "statistics",
@@ -50,6 +51,7 @@ DATATYPES: dict[str, str] = {
 """The protocol's numeric types as numpy's; BYTES is apart."""
 
 _LONGEST_ID = 200  # what fits a log line
+_OF_KIND = {"string": "BYTES", "bool": "BOOL", "int64": "INT64", "float64": "FP64", "floats": "FP64"}
 _OF_TYPE = {"bool": "BOOL", "int32": "INT32", "int64": "INT64", "float32": "FP32", "float64": "FP64"}
 
 
@@ -265,11 +267,15 @@ def tensors(answer: Answer, request: Request) -> list[tuple[str, str, list[int],
     for name, values in columns.items():
         if wanted and name not in wanted:
             continue
-        if isinstance(values, np.ndarray):
-            found.append((name, "FP64", list(values.shape), values))
-        else:
-            found.append((name, "BYTES", [len(values)], values))
+        datatype = _OF_KIND[answer.engine.outputs.get(name, "string")]
+        shape = list(values.shape) if isinstance(values, np.ndarray) else [len(values)]
+        found.append((name, datatype, shape, values))
     return found
+
+
+def raw_tensor(datatype: str, values: Any) -> bytes:
+    """The raw bytes of an output tensor."""
+    return bytes_tensor(values) if datatype == "BYTES" else np.ascontiguousarray(values, dtype=DATATYPES[datatype]).tobytes()
 
 
 def bytes_tensor(values: Sequence[str]) -> bytes:
@@ -288,11 +294,11 @@ def response_http(answer: Answer, request: Request) -> tuple[bytes, int | None]:
     for name, datatype, shape, values in tensors(answer, request):
         entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
         if request.outputs.get(name, request.binary):
-            blob = bytes_tensor(values) if datatype == "BYTES" else np.ascontiguousarray(values, dtype="<f8").tobytes()
+            blob = raw_tensor(datatype, values)
             entry["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)
         else:
-            entry["data"] = values if datatype == "BYTES" else values.ravel().tolist()
+            entry["data"] = values.ravel().tolist() if isinstance(values, np.ndarray) else values
         outputs.append(entry)
     body = {
         "id": answer.id,
@@ -326,7 +332,7 @@ def model_metadata(served: Served, wanted: str = "") -> dict[str, Any]:
     outputs: list[dict[str, Any]] = []
     for name, kind in engine.outputs.items():
         shape = [-1, len(bundle.classes)] if kind == "floats" else [-1]
-        outputs.append({"name": name, "datatype": "BYTES" if kind == "string" else "FP64", "shape": shape})
+        outputs.append({"name": name, "datatype": _OF_KIND[kind], "shape": shape})
     return {
         "name": served.name,
         "versions": list(served.engines),
@@ -338,7 +344,7 @@ def model_metadata(served: Served, wanted: str = "") -> dict[str, Any]:
             "labels": dict(served.route.labels),
             "problem": bundle.problem,
             "task": bundle.task,
-            "classes": bundle.classes,
+            "classes": engine.classes,
             "threshold": bundle.threshold,
             "cutoff": bundle.cutoff,
             "digest": bundle.digest,

@@ -47,6 +47,14 @@ class Answer:
         return self._columns
 
     @property
+    def named(self) -> dict[str, Any]:
+        """`columns`, with classes by their names: what can be compared with the answers of other versions."""
+        names = self.engine.names
+        if not names:
+            return self.columns
+        return {**self.columns, "prediction": [names[value] for value in self.columns["prediction"]]}
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """The answer as one JSON object a row."""
         if self._rows is None:

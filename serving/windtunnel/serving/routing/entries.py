@@ -9,7 +9,7 @@ import pyarrow as pa
 from windtunnel.lifecycle.data.predictions import LOGGED
 from windtunnel.serving.base import quickjson, rowjson
 
-__all__ = ["Entries", "day_of"]
+__all__ = ["Entries", "day_of", "spellings"]
 
 
 class Entries:
@@ -22,7 +22,7 @@ class Entries:
         """The rows of one more entry: all, or none if it is no entry of a log.
 
         Args:
-            entry: a line: ``inputs`` and ``answers`` are a list of rows each, or lists by column.
+            entry: a line: ``inputs`` and ``answers`` are a list of rows each, or lists by column; ``names`` are classes' (`spellings`).
 
         Raises:
             KeyError, TypeError, ValueError, AttributeError: it is no entry of a log.
@@ -31,7 +31,7 @@ class Entries:
         count = len(answers["prediction"])
         if not count:
             raise ValueError("an entry without answers")
-        found = {name: [value] * count for name, value in _same(entry).items()} | _answered(answers, count)
+        found = {name: [value] * count for name, value in _same(entry).items()} | _answered(answers, count, entry.get("names", {}))
         found["inputs"] = _inputs(entry["inputs"])
         if any(len(values) != count for values in found.values()):
             raise ValueError(f"an entry with {count} answers and {len(found['inputs'])} inputs")
@@ -66,15 +66,46 @@ def _same(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _answered(answers: Mapping[str, Sequence[Any]], count: int) -> dict[str, list[Any]]:
+def spellings(names: Mapping[Any, str]) -> dict[str, str]:
+    """What a log line has to say of the names of classes, which its answers hold in the label's type: those that are not simply its text.
+
+    Args:
+        names: class -> name, of an engine.
+
+    Returns:
+        the class as JSON -> its name; mostly nothing.
+
+    Example:
+        >>> spellings({0: "0", 1: "1"}), spellings({False: "0", True: "1"})
+        ({}, {'false': '0', 'true': '1'})
+    """
+    return {_text(value): name for value, name in names.items() if _text(value) != name}
+
+
+def _text(value: Any) -> str:
+    return value if type(value) is str else quickjson.dumps(value).decode()
+
+
+def _class_names(predictions: Sequence[Any], names: Mapping[str, str]) -> list[str]:
+    """The names of classes that were logged in the label's type, or by their names, as once they always were."""
+    kinds = set(map(type, predictions))
+    if kinds == {str}:
+        return list(predictions)
+    if len(kinds) != 1 or not kinds <= {bool, int, float}:
+        raise TypeError("answers are classes of one type")
+    texts = {value: _text(value) for value in set(predictions)}
+    return [names.get(texts[value], texts[value]) for value in predictions]
+
+
+def _answered(answers: Mapping[str, Sequence[Any]], count: int, names: Mapping[str, str]) -> dict[str, list[Any]]:
     """What rows differ in, but for their inputs."""
     predictions = list(answers["prediction"])
-    number = isinstance(predictions[0], int | float) and not isinstance(predictions[0], bool)
+    number = "score" not in answers  # every class comes with one
     nothing = [None] * count
     probabilities = answers.get("probabilities")
     return {
         "row": list(range(count)),
-        "prediction": [repr(value) for value in predictions] if number else predictions,
+        "prediction": [repr(value) for value in predictions] if number else _class_names(predictions, names),
         "value": [float(value) for value in predictions] if number else list(answers.get("score", nothing)),
         "probabilities": nothing if probabilities is None else [quickjson.dumps(row).decode() for row in probabilities],
         "decision": list(answers.get("decision", nothing)),

@@ -17,7 +17,8 @@ from windtunnel.serving.base.log import LogUnavailableError, PredictionLog
 from windtunnel.serving.base.metrics import Metrics
 from windtunnel.serving.base.values import InvalidInputError
 from windtunnel.serving.compiler.engine import Engine, Guesses
-from windtunnel.serving.routing.answer import Answer
+from windtunnel.serving.routing.answer import Answer, rows_of
+from windtunnel.serving.routing.entries import spellings
 from windtunnel.serving.routing.models import Models, Served
 from windtunnel.serving.routing.router import place_of
 from windtunnel.serving.routing.tracing import Tracer
@@ -231,13 +232,13 @@ class Service:
         task = answer.engine.bundle.task
         self.metrics.answered(served.name, version, arm, protocol, time.perf_counter() - began, answer.count)
         if len(served.route.arms) > 1:
-            self.metrics.compared(served.name, version, arm, task, answer.rows)
+            self.metrics.compared(served.name, version, arm, task, rows_of(answer.named))
         if task != "regression":
             if answer.count == 1:
-                self.metrics.predicted(served.name, version, arm, answer.rows[0]["prediction"])
+                self.metrics.predicted(served.name, version, arm, answer.engine.names[answer.rows[0]["prediction"]])
             else:
-                for name, rows in Counter(answer.columns["prediction"]).items():
-                    self.metrics.predicted(served.name, version, arm, name, rows)
+                for value, rows in Counter(answer.columns["prediction"]).items():
+                    self.metrics.predicted(served.name, version, arm, answer.engine.names[value], rows)
         if answer.guesses:
             self.metrics.guessed(served.name, version, answer.guesses.absent, answer.guesses.unseen, answer.count)
 
@@ -254,7 +255,7 @@ class Service:
             scored = await self._scored(found, batch)
             other = Answer(answer.id, served.name, version, arm, served.engines[version], *scored)
             line = await self.work.run(self._line, found, other, batch, protocol, began, shadow=True)
-            agree = int(answers.agreement(answer.columns, other.columns).sum())
+            agree = int(answers.agreement(answer.named, other.named).sum())
         except Exception:  # noqa: BLE001 - whatever it is, the answer that is shown must not suffer from it
             self.metrics.shadowed(served.name, version, agrees=False, rows=batch.count)
             return
@@ -282,6 +283,9 @@ class Service:
         }
         if shadow:
             entry["shadow"] = True
+        spelled = spellings(answer.engine.names)
+        if spelled:
+            entry["names"] = spelled
         return entry
 
     def _write(self, entry: dict[str, Any] | None, *, shadow: bool) -> None:

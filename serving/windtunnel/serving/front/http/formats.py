@@ -147,14 +147,14 @@ _FORMS: Mapping[str, Callable[[str, Any, Schema], Batch]] = {
 def plain(answer: Answer) -> list[Any]:
     """What the pipeline's own ``predict`` would say: one value a row, class names in the type of the label."""
     bundle = answer.engine.bundle
-    if bundle.task == "regression":
+    if bundle.task == "regression" or bundle.label_type:
         return [row["prediction"] for row in answer.rows]
     names = labels_of(bundle)
     return [names.get(row["prediction"], row["prediction"]) for row in answer.rows]
 
 
 def labels_of(bundle: Bundle) -> dict[str, Any]:
-    """Class name -> the class as the label's column holds it: names that are all whole numbers are numbers.
+    """Class name -> the class as a bundle of before `Bundle.label_type` lets one guess: names that are all whole numbers are numbers.
 
     Example:
         >>> labels_of(Bundle("p", "binary", ["0", "1"], 0.5, [], "y", "2013"))
