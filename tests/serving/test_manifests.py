@@ -12,11 +12,14 @@ import time
 import urllib.request
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 from serving_models import TOKEN
 
-from windtunnel.lifecycle.release.manifests import kserve_manifest, label_value, plain_manifests, resource_name
+from windtunnel.lifecycle.contract.problem import parse
+from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.release.manifests import kserve_manifest, label_value, plain_manifests, resource_name, write_manifests
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "registry.example/windtunnel-server:0.1"
@@ -96,6 +99,83 @@ def test_the_manifests_are_ones_that_a_cluster_takes(model, version):
     assert service["spec"]["selector"] == selector
     assert "windtunnel/version" not in selector, "a selector cannot be changed: the next version has another"
     assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+
+
+PROBLEM = {
+    "name": "flight_delays",
+    "owner": "o",
+    "task": "regression",
+    "source": {"format": "csv", "path": "x"},
+    "columns": {"x": "float64", "y": "float64"},
+    "label": {"column": "y"},
+    "features": {"numeric": ["x"]},
+    "serving": {"manifests": {"image": IMAGE, "namespace": "models"}},
+}
+PREDICTOR = {
+    "canaryTrafficPercent": range(101),
+    "containerConcurrency": range(1 << 31),
+    "maxReplicas": range(1 << 31),
+    "minReplicas": range(1 << 31),
+    "timeout": range(1 << 31),
+}
+"""What KServe's v1beta1 predictor has beside the fields of a pod, of those that are numbers."""
+
+
+def validate(resource):
+    """By the schemas of Kubernetes' API, strictly: a field that it does not know is refused. KServe's predictor is a pod with some more."""
+    if resource["kind"] != "InferenceService":
+        kubernetes_validate.validate(resource, "1.34", strict=True)
+        return
+    assert resource["apiVersion"] == "serving.kserve.io/v1beta1"
+    assert set(resource["spec"]) <= {"predictor", "transformer", "explainer"}
+    predictor = resource["spec"]["predictor"]
+    for name, allowed in PREDICTOR.items():
+        assert predictor.get(name, 1) in allowed
+    pod = {name: value for name, value in predictor.items() if name not in PREDICTOR}
+    validate({"apiVersion": "v1", "kind": "Pod", "metadata": resource["metadata"], "spec": pod})
+
+
+BROKEN = {
+    "a field that is mistyped": lambda pod: pod.update(volume=pod.pop("volumes")),
+    "a container's field": lambda pod: pod["containers"][0].update(argz=[]),
+    "no container": lambda pod: pod.pop("containers"),
+    "a port that is a text": lambda pod: pod["containers"][0]["ports"][0].update(containerPort="8080"),
+    "a port without its number": lambda pod: pod["containers"][0]["ports"][0].pop("containerPort"),
+    "an environment of numbers": lambda pod: pod["containers"][0]["env"].append({"name": "A", "value": 1}),
+    "a security context of another place": lambda pod: pod["securityContext"].update(readOnlyRootFilesystem=True),
+    "a probe's field": lambda pod: pod["containers"][0]["readinessProbe"]["httpGet"].update(url="/"),
+}
+
+
+@pytest.mark.parametrize("uri", ["s3://models/3", "/artifacts/m/3"])
+def test_the_schemas_of_kubernetes_take_what_is_written(uri, tmp_path):
+    written = write_manifests(parse(PROBLEM), "1.0.0+build.7", uri, Settings(artifacts=str(tmp_path / "a")))
+    resources = [part for path in written if path.endswith(".yaml") for part in yaml.safe_load_all(Path(path).read_text())]
+    assert [part["kind"] for part in resources] == ["InferenceService", "Deployment", "Service", "HorizontalPodAutoscaler"]
+    for resource in resources:
+        validate(resource)
+    validate(kserve_manifest("m", "1", uri, IMAGE, canary_percent=10))
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_the_schemas_of_kubernetes_refuse_what_is_broken(how):
+    for resource, pod in (
+        (served := json.loads(json.dumps(kserve_manifest("m", "1", "s3://m/1", IMAGE))), served["spec"]["predictor"]),
+        (deployed := json.loads(json.dumps(plain_manifests("m", "1", "s3://m/1", IMAGE)[0])), deployed["spec"]["template"]["spec"]),
+    ):
+        validate(resource)
+        BROKEN[how](pod)
+        with pytest.raises(kubernetes_validate.ValidationError):
+            validate(resource)
+
+
+def test_the_schemas_refuse_broken_services_and_scalers():
+    _, service, scaler = json.loads(json.dumps(plain_manifests("m", "1", "s3://m/1", IMAGE)))
+    service["spec"]["ports"][0]["port"] = "http"
+    scaler["spec"]["maxReplica"] = scaler["spec"].pop("maxReplicas")
+    for resource in (service, scaler):
+        with pytest.raises(kubernetes_validate.ValidationError):
+            validate(resource)
 
 
 def test_names_of_different_models_stay_different():

@@ -77,9 +77,8 @@ class Engine:
         self._known = known_categories(plan) if plan is not None else {}
         below = bundle.options.get("abstain_below")
         self._abstain_below = float(below) if below is not None and bundle.task in {"binary", "multiclass"} else None
-        named = [] if bundle.task == "regression" else [str(name) for name in bundle.classes] or ["0", "1"]
-        self.classes = answers.typed(named, bundle.label_type)
-        self.names: dict[Any, str] = dict(zip(self.classes, named, strict=True))
+        self.names = names_of(bundle)
+        self.classes = list(self.names)
         self.outputs = self._outputs()
 
     @classmethod
@@ -243,6 +242,19 @@ class Engine:
         if rows:
             self.predict_rows(rows)
             self.predict_rows(rows[:1])
+
+
+def names_of(bundle: Bundle) -> dict[Any, str]:
+    """The classes that a bundle's model answers, in the label's type -> their names.
+
+    Example:
+        >>> names_of(Bundle("p", "binary", ["0", "1"], 0.5, [], "y", "2013", label_type="bool"))
+        {False: '0', True: '1'}
+    """
+    if bundle.task == "regression":
+        return {}
+    names = [str(name) for name in bundle.classes] or ["0", "1"]
+    return dict(zip(answers.typed(names, bundle.label_type), names, strict=True))
 
 
 _NOTHING = Guesses()

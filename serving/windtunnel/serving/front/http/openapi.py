@@ -69,7 +69,7 @@ Schema = Callable[[Sequence[Input]], dict[str, Any]]
 OBJECT: Mapping[str, Any] = {"type": "object"}
 LIST: Mapping[str, Any] = {"type": "array", "items": OBJECT}
 TEXT: Mapping[str, Any] = {"type": "string"}
-PLAIN: Mapping[str, Any] = {"type": "object", "required": ["predictions"], "properties": {"predictions": {"type": "array"}}}
+PLAIN: Mapping[str, Any] = {"type": "object", "required": ["predictions"], "properties": {"predictions": {"type": "array", "items": {}}}}
 PREDICTIONS: Mapping[str, Any] = {
     "type": "object",
     "required": ["id", "model", "version", "route", "predictions"],
@@ -200,24 +200,17 @@ def instances(inputs: Sequence[Input]) -> dict[str, Any]:
 def invocations(inputs: Sequence[Input]) -> dict[str, Any]:
     """MLflow's forms: generated clients get the two that have types of their own."""
     names = [column.name for column in inputs]
-    split = {
-        "type": "object",
-        "required": ["columns", "data"],
-        "properties": {"columns": {"const": names}, "data": {"type": "array", "minItems": 1, "items": _row_of(inputs)}},
-    }
+    columns = {"type": "array", "items": {"type": "string", "enum": names}, "minItems": len(names), "maxItems": len(names)}
+    data = {"type": "array", "minItems": 1, "items": _row_of(inputs)}
+    split = {"type": "object", "required": ["columns", "data"], "properties": {"columns": columns, "data": data}}
     forms = {"dataframe_records": _row_list(inputs), "dataframe_split": split, "instances": LIST, "inputs": OBJECT}
     return {"type": "object", "properties": forms, "minProperties": 1, "maxProperties": 1, "additionalProperties": False}
 
 
 def _row_of(inputs: Sequence[Input]) -> dict[str, Any]:
-    """A row as a list of values."""
-    return {
-        "type": "array",
-        "prefixItems": [_nullable(column) for column in inputs],
-        "items": False,
-        "minItems": len(inputs),
-        "maxItems": len(inputs),
-    }
+    """A row as a list of values; ``items`` as false would say its length too, but generators of clients cannot read that."""
+    entries = [_nullable(column) for column in inputs]
+    return {"type": "array", "prefixItems": entries, "minItems": len(entries), "maxItems": len(entries)}
 
 
 def _row_list(inputs: Sequence[Input]) -> dict[str, Any]:
@@ -240,7 +233,7 @@ def tensors(inputs: Sequence[Input]) -> dict[str, Any]:
             "name": {"type": "string", "enum": [column.name for column in inputs]},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
             "datatype": {"type": "string", "enum": ["BYTES", *DATATYPES]},
-            "data": {"type": "array"},
+            "data": {"type": "array", "items": {}},
         },
     }
     example = [{"name": column.name, "shape": [1], "datatype": datatype_of(column), "data": [None]} for column in inputs]
