@@ -17,9 +17,9 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
+import httpx
 import numpy as np
 import psutil
 import uvloop
@@ -140,8 +140,8 @@ def measure(name, process, port, requests, clients, seconds):
 def wait(url, process, seconds=180):
     for _ in range(seconds * 10):
         try:
-            urllib.request.urlopen(url, timeout=2).read()
-        except OSError:
+            httpx.get(url, timeout=2)
+        except httpx.HTTPError:
             assert process.poll() is None, "the server ended"
             time.sleep(0.1)
         else:
@@ -171,9 +171,8 @@ def server(name, root, *arguments, program=OURS):
 
     def call(action, **parameters):
         url = f"http://127.0.0.1:{port}/v2/repository/models/m/{action}"
-        body = json.dumps({"parameters": parameters}).encode()
-        with urllib.request.urlopen(urllib.request.Request(url, body, {"Authorization": "Bearer bench"})) as answer:
-            return json.loads(answer.read())
+        answer = httpx.post(url, json={"parameters": parameters}, headers={"Authorization": "Bearer bench"}, timeout=60)
+        return answer.raise_for_status().json()
 
     try:
         wait(f"http://127.0.0.1:{port}/v2/health/ready", process)

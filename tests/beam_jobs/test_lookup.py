@@ -148,7 +148,7 @@ def test_other_versions_and_old_answers_are_not_looked_up(world, server, models,
     assert counted(server) == {"true": 0, "false": 1}
     with pytest.raises(IntegrityError, match="digest"):
         server.look_up("flight_delays", found.uri, "0" * 64)
-    monkeypatch.setattr("windtunnel.lifecycle.release.targets.calls.PAUSE", 0.01)
+    monkeypatch.setattr("windtunnel.lifecycle.contract.calls.PAUSE", 0.01)
     with pytest.raises(UnavailableError, match="has no answers"):
         server.look_up("flight_delays", str(tmp_path), "1" * 64)
 

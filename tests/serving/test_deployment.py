@@ -168,7 +168,7 @@ def test_an_older_cut_off_does_not_displace_a_newer_one(serve, settings, stages,
 
 
 def test_a_server_that_is_down_can_be_tried_again(settings, stages, monkeypatch):
-    monkeypatch.setattr("windtunnel.lifecycle.release.targets.calls.PAUSE", 0.01)
+    monkeypatch.setattr("windtunnel.lifecycle.contract.calls.PAUSE", 0.01)
     problem = problem_of()
     candidate = stages.candidate(0)
     version = stages.version(problem, candidate, settings)
@@ -352,7 +352,7 @@ def test_a_canary_whose_answers_are_worth_less_is_taken_out(champion_served, sta
 
 
 def test_a_server_that_dies_while_a_canary_bakes_is_reported_and_the_retry_finishes(champion_served, stages, rows, monkeypatch):
-    monkeypatch.setattr("windtunnel.lifecycle.release.targets.calls.PAUSE", 0.01)
+    monkeypatch.setattr("windtunnel.lifecycle.contract.calls.PAUSE", 0.01)
     server, settings = champion_served
     problem = canary_of(bake_seconds=4.0, canary_without_evidence=True)
     second = stages.candidate(1, cutoff="2013-04-02")
@@ -413,7 +413,7 @@ def test_further_places_and_manifests_follow_the_promotion(settings, stages, tmp
 
 
 def test_a_place_that_is_none_is_named_first_and_one_that_is_down_is_tried_again(settings, stages, tmp_path, monkeypatch):
-    monkeypatch.setattr("windtunnel.lifecycle.release.targets.calls.PAUSE", 0.01)
+    monkeypatch.setattr("windtunnel.lifecycle.contract.calls.PAUSE", 0.01)
     settings = dataclasses.replace(settings, server_url=str(tmp_path / "one"))
     candidate = stages.candidate(0)
     problems = [

@@ -53,7 +53,7 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint(monkeypatch):
-    monkeypatch.setattr("windtunnel.lifecycle.release.targets.calls.PAUSE", 0.01)
+    monkeypatch.setattr("windtunnel.lifecycle.contract.calls.PAUSE", 0.01)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
         server.got, server.answers = [], []
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
@@ -25,7 +23,8 @@ from windtunnel.cli.instance.ports import LOOPBACK, free_port, is_free
 from windtunnel.cli.instance.process import Daemon, members, stop
 from windtunnel.cli.instance.services import AIRFLOW, SERVICES, Service, airflow_health, answers, definitions
 from windtunnel.cli.instance.waiting import Startup
-from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError
+from windtunnel.lifecycle.contract import calls
+from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError, WindtunnelError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -107,11 +106,10 @@ class Instance:
             UnavailableError: Airflow does not answer.
         """
         body = json.dumps({"username": ADMIN, "password": self.credentials.admin}).encode()
-        request = urllib.request.Request(f"{self.airflow_url}/auth/token", body, {"Content-Type": "application/json"})  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  # http on the loopback interface
-                return str(json.load(answer)["access_token"])
-        except (OSError, ValueError, KeyError) as error:
+            answer = calls.call(f"{self.airflow_url}/auth/token", body, {"Content-Type": "application/json"})
+            return str(answer.json()["access_token"])
+        except (WindtunnelError, ValueError, KeyError, TypeError) as error:
             raise UnavailableError(f"Airflow at {self.airflow_url} gives no token: {error}", hint="see `windtunnel status`") from error
 
     def environment(self) -> dict[str, str]:

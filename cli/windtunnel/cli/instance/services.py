@@ -2,12 +2,11 @@
 
 import hashlib
 import importlib.util
-import json
 import sys
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 from windtunnel.cli.instance.environment import KNOBS, SHELL
 from windtunnel.cli.instance.layout import Layout
 from windtunnel.cli.instance.ports import LOOPBACK
+from windtunnel.lifecycle.contract import calls
+from windtunnel.lifecycle.contract.errors import WindtunnelError
 from windtunnel.lifecycle.contract.fingerprint import fingerprint
 
 __all__ = ["AIRFLOW", "SERVICES", "Service", "airflow_health", "answers", "definitions"]
@@ -81,9 +82,8 @@ def definitions(layout: Layout, ports: Mapping[str, int], environment: Mapping[s
 def answers(url: str, timeout: float = 10.0) -> bool:
     """Whether a GET gives status 200."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310  # http on the loopback interface
-            return bool(answer.status == 200)
-    except (OSError, ValueError):
+        return calls.call(url, patience=timeout).status_code == HTTPStatus.OK
+    except WindtunnelError:
         return False
 
 
@@ -96,9 +96,9 @@ def airflow_health(port: int, started: Mapping[str, float], timeout: float = 5.0
         timeout: seconds to wait for the report.
     """
     try:
-        with urllib.request.urlopen(_url(port, "/api/v2/monitor/health"), timeout=timeout) as answer:  # noqa: S310
-            report: dict[str, Any] = json.load(answer)
-    except (OSError, ValueError):
+        answer = calls.call(_url(port, "/api/v2/monitor/health"), patience=timeout)
+        report: dict[str, Any] = {} if answer.is_error else answer.json()
+    except (WindtunnelError, ValueError):
         return dict.fromkeys(AIRFLOW, False)
     well = {"api-server": report.get("metadatabase", {}).get("status") == "healthy"}
     for name, reported in _REPORTED.items():

@@ -1,18 +1,16 @@
-"""Airflow's REST API v2, as far as our commands need it: standard library only, so that a command starts at once."""
+"""Airflow's REST API v2, as far as our commands need it."""
 
 import json
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
+from windtunnel.lifecycle.contract import calls
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError
 
 __all__ = ["AirflowApi", "call"]
-
-_GONE, _CLIENT_ERROR = 404, 400
 
 
 def call(url: str, body: Any = None, *, token: str = "", method: str = "", timeout: float = 30.0) -> Any:
@@ -23,17 +21,15 @@ def call(url: str, body: Any = None, *, token: str = "", method: str = "", timeo
         UnavailableError: it does not answer, or not well.
     """
     data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", "Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    request = urllib.request.Request(url, data, headers, method=method or ("GET" if data is None else "POST"))  # noqa: S310
+    headers = {"Content-Type": "application/json", "Accept": "application/json", **calls.bearer(token)}
+    answer = calls.call(url, data, headers, method=method, patience=timeout)
+    if answer.is_error:
+        kind = ConfigurationError if answer.is_client_error else UnavailableError
+        raise kind(f"{url} answers {answer.status_code}: {answer.text[:500]}", status=answer.status_code)
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 - http(s) URLs of our own services
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        words = error.read().decode(errors="replace")[:500]
-        kind = ConfigurationError if _CLIENT_ERROR <= error.code < 500 else UnavailableError
-        raise kind(f"{url} answers {error.code}: {words}", status=error.code) from error
-    except (OSError, ValueError) as error:
-        raise UnavailableError(f"{url} does not answer: {error}") from error
+        return answer.json()
+    except ValueError as error:
+        raise UnavailableError(f"{url} answers no JSON: {error}") from error
 
 
 class AirflowApi:
@@ -63,7 +59,7 @@ class AirflowApi:
             try:
                 self.call(f"dags/{dag_id}")
             except ConfigurationError as error:
-                if error.details.get("status") != _GONE:
+                if error.details.get("status") != HTTPStatus.NOT_FOUND:
                     raise
             else:
                 return
@@ -100,4 +96,4 @@ class AirflowApi:
 
 
 def _quote(text: str) -> str:
-    return urllib.parse.quote(text, safe="")
+    return quote(text, safe="")

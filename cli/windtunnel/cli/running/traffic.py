@@ -3,15 +3,15 @@
 import collections
 import contextlib
 import csv
-import json
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.contract.problem import Problem
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["Traffic"]
 
@@ -35,7 +35,7 @@ class Traffic:
 
     def __init__(self, url: str, token: str, problem: Problem, days: list[Path]) -> None:
         self._url = f"{url.rstrip('/')}/v1/models/{problem.name}/predict"
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._headers = {"Authorization": f"Bearer {token}"}
         self._problem, self._days = problem, days
         self.answered: collections.Counter[tuple[str, str]] = collections.Counter()
         self.failures: list[str] = []
@@ -67,21 +67,26 @@ class Traffic:
         }
 
     def _ask(self, stop: threading.Event) -> None:
+        import httpx
+
+        with httpx.Client(headers=self._headers, timeout=30.0) as client:
+            self._until(stop, client)
+
+    def _until(self, stop: threading.Event, client: "httpx.Client") -> None:
         while not stop.is_set():
             for day in self._days:
                 with day.open(encoding="utf-8", newline="") as file:
                     for flight in csv.DictReader(file):
                         if stop.wait(_EVERY):
                             return
-                        self._one(flight)
+                        self._one(flight, client)
 
-    def _one(self, flight: Mapping[str, str]) -> None:
-        body = json.dumps({"rows": [self._row(flight)]}).encode()
-        request = urllib.request.Request(self._url, body, self._headers)  # noqa: S310 - the instance's own server
+    def _one(self, flight: Mapping[str, str], client: "httpx.Client") -> None:
+        import httpx
+
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-                said = json.loads(answer.read())
-        except (OSError, ValueError) as error:
+            said = client.post(self._url, json={"rows": [self._row(flight)]}).raise_for_status().json()
+        except (httpx.HTTPError, ValueError) as error:
             self.failures.append(str(error))
         else:
             self.answered[str(said["version"]), str(said["route"])] += 1

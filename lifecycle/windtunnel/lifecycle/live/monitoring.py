@@ -8,14 +8,13 @@ import dataclasses
 import datetime as dt
 import json
 import math
-import re
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from windtunnel.lifecycle.contract.calls import bearer, call
+from windtunnel.lifecycle.contract.errors import UnavailableError, WindtunnelError
 from windtunnel.lifecycle.contract.problem import Gate, Problem
 from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
 from windtunnel.lifecycle.contract.settings import Settings
@@ -173,10 +172,6 @@ class Server:
     seconds: Mapping[str, Histogram] = dataclasses.field(default_factory=dict)
 
 
-_SAMPLE = re.compile(r"^(?P<name>\w+)\{(?P<labels>.*)\}\s+(?P<value>\S+)")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-
-
 def look_at_server(settings: Settings, model: str) -> Server:
     """Ask the model server for readiness, labels and metrics; a server that is down is an answer, not an error."""
     url = settings.server_url.rstrip("/")
@@ -187,44 +182,49 @@ def look_at_server(settings: Settings, model: str) -> Server:
         index = json.loads(_ask(settings, f"{url}/v2/repository/index", b"{}"))
         labels = {label: str(entry["version"]) for entry in index if entry.get("name") == model for label in entry.get("labels", [])}
         codes, seconds = read_metrics(_ask(settings, f"{url}/metrics").decode(), model)
-    except urllib.error.HTTPError as error:
-        with error:
-            return Server(url, f"{error.url.removeprefix(url)} answered {error.code}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Server(url, str(getattr(error, "reason", "") or error) or type(error).__name__)
+    except WindtunnelError as error:
+        return Server(url, str(error.details.get("reason") or error.message))
+    except (ValueError, KeyError, TypeError) as error:
+        return Server(url, str(error) or type(error).__name__)
     return Server(url, "", labels, codes, seconds)
 
 
 def read_metrics(text: str, model: str) -> tuple[dict[str, int], dict[str, Histogram]]:
     """Requests by code, and times by version, of a model in Prometheus's text format.
 
+    Raises:
+        ValueError: it is something else.
+
     Example:
         >>> read_metrics('windtunnel_requests_total{model="m",protocol="http",code="200"} 3.0', "m")
         ({'200': 3}, {})
     """
+    from prometheus_client.parser import text_string_to_metric_families
+
     codes: collections.Counter[str] = collections.Counter()
     buckets: dict[str, collections.Counter[float]] = {}
-    for line in text.splitlines():
-        found = _SAMPLE.match(line)
-        if found is None:
+    for sample in (sample for family in text_string_to_metric_families(text) for sample in family.samples):
+        if sample.labels.get("model") != model:
             continue
-        labels = {name: value.replace('\\"', '"').replace("\\\\", "\\") for name, value in _LABEL.findall(found["labels"])}
-        if labels.get("model") != model:
-            continue
-        if found["name"] == "windtunnel_requests_total":
-            codes[labels.get("code", "")] += int(float(found["value"]))
-        elif found["name"] == "windtunnel_request_seconds_bucket":
-            buckets.setdefault(labels.get("version", ""), collections.Counter())[float(labels["le"])] += int(float(found["value"]))
+        if sample.name == "windtunnel_requests_total":
+            codes[sample.labels.get("code", "")] += int(sample.value)
+        elif sample.name == "windtunnel_request_seconds_bucket":
+            of_version = buckets.setdefault(sample.labels.get("version", ""), collections.Counter())
+            of_version[float(sample.labels["le"])] += int(sample.value)
     seconds = {v: Histogram(tuple(sorted(c)), tuple(float(c[bound]) for bound in sorted(c))) for v, c in buckets.items()}
     return dict(codes), seconds
 
 
 def _ask(settings: Settings, url: str, body: bytes | None = None) -> bytes:
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {settings.server_token}"} if settings.server_token else {})
-    request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310 - the server of the settings, checked to be http(s)
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
-        found: bytes = answer.read()
-    return found
+    """What the server answers to a question that it must be able to answer.
+
+    Raises:
+        UnavailableError: it does not answer, or says that it cannot.
+    """
+    answer = call(url, body, {"Content-Type": "application/json", **bearer(settings.server_token)}, patience=_TIMEOUT)
+    if answer.is_error:
+        raise UnavailableError(f"{answer.url.path} answered {answer.status_code}")
+    return answer.content
 
 
 # Checks -----------------------------------------------------------------------------------------------------------------------------
