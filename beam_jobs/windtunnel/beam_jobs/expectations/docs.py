@@ -18,6 +18,17 @@ __all__ = ["page"]
 _TONE = {"critical": "bad", "warning": "warn", "info": "info"}
 
 
+def _by_day(daily: Mapping[str, Mapping[str, Any]]) -> Markup:
+    rows = [(day, len(entry["results"]), len(failures_of(entry)), _badge(not failures_of(entry))) for day, entry in daily.items()]
+    return html.section("Every day by itself", html.table(("day", "expectations", "not met", ""), rows))
+
+
+def _changes(changes: Sequence[str]) -> Markup:
+    lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in changes)
+    listed = Markup('<ul>{}</ul><p><a href="proposal.json">the proposal</a>, each expectation with its reason</p>').format(lines)
+    return html.section("What a newer proposal would change", html.details(f"{len(changes)} expectations", listed))
+
+
 def page(
     problem: Problem,
     snapshot: SnapshotRef,
@@ -30,24 +41,17 @@ def page(
 ) -> str:
     """The page as HTML; `changes` is what a newer proposal would change in the suite."""
     bad = [finding for finding in findings if not finding.ok]
-    severities = [*(failure.severity for failure in failures), *(finding.severity for finding in bad)]
-    stops = severities.count("critical")
     asked = len(result["results"]) + sum(len(entry["results"]) for entry in daily.values()) + len(findings)
-    body = [
-        html.section(
-            "Result",
-            html.tiles(
-                [
-                    ("verdict", "stopped" if stops else "passed"),
-                    ("rows", snapshot.rows),
-                    ("asked", asked),
-                    ("stop the run", stops),
-                    ("warnings", len(failures) + len(bad) - stops),
-                    ("in quarantine", snapshot.quarantined),
-                ]
-            ),
-        )
+    stops = [*(failure.severity for failure in failures), *(finding.severity for finding in bad)].count("critical")
+    tiles = [
+        ("verdict", "stopped" if stops else "passed"),
+        ("rows", snapshot.rows),
+        ("asked", asked),
+        ("stop the run", stops),
+        ("warnings", len(failures) + len(bad) - stops),
+        ("in quarantine", snapshot.quarantined),
     ]
+    body = [html.section("Result", html.tiles(tiles))]
     if failures or bad:
         body.append(html.section("Not met", *(_failure(entry) for entry in failures), *(_finding(entry) for entry in bad)))
     body.append(html.section("Beyond rows", html.table(("check", "expected", "got", ""), [_check(finding) for finding in findings])))
@@ -55,12 +59,9 @@ def page(
         html.section(f"Suite {suite['name']}", html.table(("expectation", "severity", "found", ""), [_row(e) for e in result["results"]]))
     )
     if daily:
-        rows = [(day, len(entry["results"]), len(failures_of(entry)), _badge(not failures_of(entry))) for day, entry in daily.items()]
-        body.append(html.section("Every day by itself", html.table(("day", "expectations", "not met", ""), rows)))
+        body.append(_by_day(daily))
     if changes:
-        lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in changes)
-        listed = Markup('<ul>{}</ul><p><a href="proposal.json">the proposal</a>, each expectation with its reason</p>').format(lines)
-        body.append(html.section("What a newer proposal would change", html.details(f"{len(changes)} expectations", listed)))
+        body.append(_changes(changes))
     subtitle = f"{snapshot.table}, snapshot {snapshot.snapshot_id}, {snapshot.start} to {snapshot.end} (exclusive)"
     return html.render(f"Validation of {problem.title or problem.name}", body, subtitle)
 

@@ -21,6 +21,13 @@ _GROUPS = 500  # values of sensitive columns
 _PER_VALUE = 20  # rows a distinct value, at least, for its label to say something
 
 
+def _count_days(days: pa.Array, figures: Figures) -> None:
+    for entry in pc.value_counts(days).to_pylist():
+        if entry["values"] is not None:
+            day = str(entry["values"])[:10]
+            figures.days[day] = figures.days.get(day, 0) + entry["counts"]
+
+
 def count_figures(problem: Problem, source: Source, end: str, progress: Callable[[int], None] | None = None) -> Figures:
     """Count a window.
 
@@ -35,17 +42,14 @@ def count_figures(problem: Problem, source: Source, end: str, progress: Callable
     keys = problem.splits.key or problem.keys
     splits = days if problem.splits.by == "time" else bool(keys)
     classes = problem.task != "regression"
-    wanted = [problem.label.column, *(keys if splits else []), *([DAY] if days else []), *problem.sensitive, *problem.features.columns]
+    wanted = [problem.label.column, *(keys if splits else []), DAY, *problem.sensitive, *problem.features.columns]
     columns = [name for name in dict.fromkeys(wanted) if name in source.columns]
     if problem.label.column not in columns:
         return figures
     leaks = _Leaks(problem)
     for chunk in source.chunks(columns):
         if days:
-            for entry in pc.value_counts(chunk.batch.column(DAY)).to_pylist():
-                if entry["values"] is not None:
-                    day = str(entry["values"])[:10]
-                    figures.days[day] = figures.days.get(day, 0) + entry["counts"]
+            _count_days(chunk.batch.column(DAY), figures)
         if classes:
             _count_labels(problem, chunk.batch, end, figures, leaks, splits=splits and all(key in columns for key in keys))
         if progress is not None:

@@ -28,40 +28,49 @@ def infer(source: Source, name: str, problem: Problem | None = None, statistics:
 def columns_of(source: Source, statistics: TableStatistics | None = None) -> list[suites.Column]:
     """What is in each column, in one pass over those that the statistics of these rows do not tell about."""
     known = Known(source, statistics or TableStatistics(), FrameEngine())
-    keyed = [name for name in source.columns if name in source.keyed]
-    counted_before = {name: rows for name in keyed if (rows := known.rows_of(name)) is not None}
-    outlines = {name: rows for name in keyed if name not in counted_before and (rows := known.outline_of(name)) is not None}
-    ranges: dict[str, tuple[Any, Any]] = {name: _range_of(rows) for name, rows in outlines.items()}
-    many: set[str] = set(outlines)
-    counters = {
-        name: Counter(source, [name], Limit(most=_COUNTED)) for name in keyed if name not in counted_before and name not in outlines
-    }
-    for chunk in source.chunks(list(counters)) if counters else ():
+    counted: dict[str, Weighted | None] = {}
+    ranges: dict[str, tuple[Any, Any]] = {}  # of the columns with more values than are counted
+    unknown = []
+    for name in (name for name in source.columns if name in source.keyed):
+        if (rows := known.rows_of(name)) is not None:
+            counted[name] = rows
+        elif (rows := known.outline_of(name)) is not None:
+            ranges[name] = _range_of(rows)
+        else:
+            unknown.append(name)
+    if unknown:
+        _count(source, unknown, counted, ranges)
+    return [_column(source, name, counted.get(name), ranges.get(name)) for name in source.columns]
+
+
+def _count(source: Source, names: list[str], counted: dict[str, Weighted | None], ranges: dict[str, tuple[Any, Any]]) -> None:
+    """One pass: the distinct values of columns, or only their range where they are too many."""
+    counters = {name: Counter(source, [name], Limit(most=_COUNTED)) for name in names}
+    for chunk in source.chunks(names):
         for name, counter in counters.items():
-            if name in many:
-                ranges[name] = _wider(ranges.get(name), chunk.batch.column(name))
+            if name in ranges:
+                ranges[name] = _wider(ranges[name], chunk.batch.column(name))
             elif counter.add(chunk):
-                many.add(name)
                 ranges[name] = _range_of(counter.take())
-    found = []
-    for name in source.columns:
-        kind = _kind(source.schema.field(name).type)
-        if name not in keyed:
-            found.append(suites.Column(name, "other", source.rows, source.nulls.get(name, 0), None))
-            continue
-        counted = None if name in many else counted_before[name] if name in counted_before else counters[name].take()
-        low, high = ranges[name] if name in many else _range_of(counted)
-        nulls = source.nulls.get(name, 0)
-        values = None
-        if counted is not None:
-            series = counted.frame[name]
-            present = series.notna().to_numpy()
-            nulls = int(counted.counts[~present].sum())
-            if present.sum() <= _FEW:
-                values = {_plain(value): int(n) for value, n in zip(series[present], counted.counts[present], strict=True)}
-        distinct = None if counted is None else int(counted.frame[name].nunique())
-        found.append(suites.Column(name, kind, source.rows, nulls, distinct, _plain(low), _plain(high), values))
-    return found
+    counted.update({name: counter.take() for name, counter in counters.items() if name not in ranges})
+
+
+def _column(source: Source, name: str, counted: Weighted | None, bounds: tuple[Any, Any] | None) -> suites.Column:
+    """What is known of a column; of its values nothing where they cannot be counted."""
+    nulls = source.nulls.get(name, 0)
+    if name not in source.keyed:
+        return suites.Column(name, "other", source.rows, nulls, None)
+    kind = _kind(source.schema.field(name).type)
+    low, high = bounds if bounds is not None else _range_of(counted)
+    if counted is None:
+        return suites.Column(name, kind, source.rows, nulls, None, _plain(low), _plain(high), None)
+    series = counted.frame[name]
+    present = series.notna().to_numpy()
+    nulls = int(counted.counts[~present].sum())
+    values = None
+    if present.sum() <= _FEW:
+        values = {_plain(value): int(n) for value, n in zip(series[present], counted.counts[present], strict=True)}
+    return suites.Column(name, kind, source.rows, nulls, int(series.nunique()), _plain(low), _plain(high), values)
 
 
 def _kind(kind: pa.DataType) -> str:

@@ -284,12 +284,12 @@ def _days(files: Sequence[str]) -> dict[str, list[str]]:
 def _reference(statistics: StatisticsRef) -> tuple[dict[str, float], dict[str, float], str]:
     """Each column's drift from the reference, and the label's shares there, as the profile stage left them; empty without a reference."""
     values = json.loads(read_text(f"{statistics.uri}/statistics.json"))
-    columns = (values.get("drift") or {}).get("columns") or {}
-    drift = {name: float(found["psi"]) for name, found in columns.items() if found.get("psi") is not None and found.get("drifted")}
-    drift |= {name: 0.0 for name, found in columns.items() if name not in drift and found.get("psi") is not None}
+    compared = values.get("drift") or {}
+    measured = {name: entry for name, entry in (compared.get("columns") or {}).items() if entry.get("psi") is not None}
+    drift = {name: float(entry["psi"]) if entry.get("drifted") else 0.0 for name, entry in measured.items()}
     shares = (values.get("label_shift") or {}).get("shares") or {}
-    rows = (values.get("drift") or {}).get("rows") or [0]
-    return drift, {name: float(pair[0]) for name, pair in shares.items()}, f"the reference of {rows[0]:,} rows"
+    rows = (compared.get("rows") or [0])[0]
+    return drift, {name: float(pair[0]) for name, pair in shares.items()}, f"the reference of {rows:,} rows"
 
 
 def _message(problem: Problem, snapshot: SnapshotRef, outcome: _Outcome, critical: Sequence[Failure | Finding]) -> str:

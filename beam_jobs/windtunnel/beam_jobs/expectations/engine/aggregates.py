@@ -175,12 +175,16 @@ def _quantiles_of(store: Store, empty: pd.Series, quantiles: Sequence[float], me
         return [value.item() for value in low]
     if method == "higher":
         return [value.item() for value in high]
-    found = []
-    for place, left, right in zip(places, low, high, strict=True):
-        share = 0.5 if method == "midpoint" and place % 1 else 0.0 if method == "midpoint" else place - np.floor(place)
-        between = np.quantile(np.array([left, right]), np.array([share]))[0]
-        found.append((left.dtype.type(between) if left.dtype.kind == "f" else between).item())
-    return found
+    shares = places - np.floor(places)
+    if method == "midpoint":
+        shares = np.where(shares > 0, 0.5, 0.0)
+    return [_between(*entry) for entry in zip(low, high, shares, strict=True)]
+
+
+def _between(left: Any, right: Any, share: float) -> Any:
+    """What lies a share of the way between two values, in their type where they are floats."""
+    value = np.quantile(np.array([left, right]), np.array([share]))[0]
+    return (left.dtype.type(value) if left.dtype.kind == "f" else value).item()
 
 
 def _outliers(store: Store, empty: pd.Series, _options: Mapping[str, Any]) -> OutlierStatistics:

@@ -134,8 +134,8 @@ def domain_columns(metric: MetricConfiguration, columns: list[str]) -> list[str]
     if not named and not condition and metric.metric_name != "table.row_count":
         return None
     text = repr(condition) if condition else ""
-    wanted = [str(name) for name in named] + [name for name in columns if text and name in text]
-    return [name for name in columns if name in set(wanted)]
+    wanted = set(map(str, named))
+    return [name for name in columns if name in wanted or (text and name in text)]
 
 
 def mentions_index(metric: MetricConfiguration, columns: list[str]) -> bool:

@@ -6,7 +6,7 @@ part can be looked at alone.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from windtunnel.beam_jobs.expectations.engine.source import Chunk, Source
 from windtunnel.lifecycle.statistics.counting import COLUMN_BYTES, Counted, InOrder, Parts, flat, groups
 from windtunnel.lifecycle.statistics.counting import Counter as Counting
 
-__all__ = ["Counter", "Limit", "Store", "Weighted"]
+__all__ = ["Counter", "Counters", "Limit", "Store", "Weighted"]
 
 _CHUNK_BITS = 20  # a value's place of first appearance is chunk number and place in the chunk, in one whole number
 _COUNT, _FIRST = "__count__", "__first__"
@@ -249,3 +249,45 @@ def _roomy(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_decimal(kind):
         return pa.decimal128(38, kind.scale)
     return kind
+
+
+class Counters:
+    """Counts the distinct rows of several sets of columns in one pass.
+
+    Args:
+        source: the rows.
+        wanted: the sets of columns.
+        limit: of what each may hold in memory.
+        take: told the columns and a part of their distinct rows, whenever a limit is reached and at the end.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        wanted: Sequence[tuple[str, ...]],
+        limit: Limit,
+        take: Callable[[tuple[str, ...], Weighted], None],
+    ) -> None:
+        self._counters = {columns: Counter(source, columns, limit) for columns in wanted}
+        self._overflown: set[tuple[str, ...]] = set()
+        self._take = take
+
+    def add(self, chunk: Chunk) -> None:
+        """Count a chunk."""
+        for columns, counter in self._counters.items():
+            if counter.add(chunk):
+                self._overflown.add(columns)
+                self._hand_on(columns, counter)
+
+    def end(self) -> Iterator[tuple[tuple[str, ...], Weighted | None]]:
+        """The sets whose distinct rows all had room, with those; None of a set without a row. The rest of the others is handed on."""
+        for columns, counter in self._counters.items():
+            if columns in self._overflown:
+                self._hand_on(columns, counter)
+            else:
+                yield columns, counter.take()
+
+    def _hand_on(self, columns: tuple[str, ...], counter: Counter) -> None:
+        part = counter.take()
+        if part is not None:
+            self._take(columns, part)

@@ -83,23 +83,19 @@ class ArrowExecutionEngine(FrameEngine):
         batch = self._batch(asked)
         fresh = [metric for metric in asked if metric.id not in batch.failures]
         if not fresh:
-            failure = batch.failures[asked[0].id]
-            raise gx_exceptions.MetricResolutionError(message=str(failure.error), failed_metrics=(asked[0],)) from failure.error
-        found: dict[Any, Any] = {}
+            raise _resolution_error(batch, asked[0])
+        answers: dict[Any, Any] = {}
         later = []
         for metric in fresh:
             needs = self._get_computed_metric_evaluation_dependencies_by_metric_name(metric_to_resolve=metric, metrics=known)
             if metric.metric_name.endswith((CONDITION, MAP)):
-                found[metric.id] = Later(metric, needs)
+                answers[metric.id] = Later(metric, needs)
             elif metric.metric_name in _NOW and not batch.questions.depends_on_rows(metric):
-                try:
-                    found[metric.id] = batch.questions.now(metric, needs)
-                except MetricFailure as failure:
-                    batch.failures[metric.id] = failure
+                _answer_now(batch, metric, needs, answers)
             else:
                 later.append((metric, needs))
-        if found or not later:
-            return found
+        if answers or not later:
+            return answers
         answers, failures = batch.questions.answer(later)
         batch.failures.update(failures)
         _withdraw(known, set(failures))
@@ -112,6 +108,22 @@ class ArrowExecutionEngine(FrameEngine):
         if not isinstance(data, ArrowBatchData):
             raise gx_exceptions.ValidationError(f"Unable to find batch with batch_id {wanted}")
         return data
+
+
+def _resolution_error(batch: ArrowBatchData, metric: MetricConfiguration) -> gx_exceptions.MetricResolutionError:
+    """What GX raises of a metric that failed before, with that failure as its cause."""
+    failure = batch.failures[metric.id].error
+    error = gx_exceptions.MetricResolutionError(message=str(failure), failed_metrics=(metric,))
+    error.__cause__ = failure
+    return error
+
+
+def _answer_now(batch: ArrowBatchData, metric: MetricConfiguration, needs: dict[str, Any], answers: dict[Any, Any]) -> None:
+    """Answer a metric that no row is needed for, or keep why it cannot be."""
+    try:
+        answers[metric.id] = batch.questions.now(metric, needs)
+    except MetricFailure as failure:
+        batch.failures[metric.id] = failure
 
 
 def _withdraw(known: dict[Any, Any], failed: set[Any]) -> None:

@@ -54,6 +54,17 @@ def load_statistics(place: str) -> TableStatistics:
         raise SourceFormatError(f"{place}: no statistics can be read: {error}", hint=hint, path=place) from error
 
 
+def _number_bounds(column: ColumnStatistics) -> tuple[Any, Any] | None:
+    """The smallest and the largest number; None where float64 does not tell them, or there is none."""
+    moments = column.measured()
+    whole = pa.types.is_integer(column.type)
+    if column.family != "number" or not (whole or pa.types.is_float64(column.type)) or moments.infinites or not moments.count:
+        return None
+    if not whole:
+        return moments.low, moments.high
+    return (int(moments.low), int(moments.high)) if max(-moments.low, moments.high) < _EXACT else None
+
+
 class Known:
     """What statistics tell about a source.
 
@@ -83,22 +94,12 @@ class Known:
         column = self._columns.get(name)
         if column is None or column.exact:
             return self.rows_of(name)
-        low: Any
-        high: Any
-        if column.family == "text" and column.text_bounds is not None:
-            low, high = column.text_bounds
-        else:
-            found = column.measured()
-            whole = pa.types.is_integer(column.type)
-            if column.family != "number" or not (whole or pa.types.is_float64(column.type)) or found.infinites or not found.count:
-                return None
-            low, high = found.low, found.high
-            if whole and max(-low, high) >= _EXACT:
-                return None
-            low, high = (int(low), int(high)) if whole else (low, high)
+        bounds = column.text_bounds if column.family == "text" else _number_bounds(column)
+        if bounds is None:
+            return None
         nans = column.measured().nans if column.family == "number" else 0
         counts = np.array([1, column.count - nans - 1], np.int64)
-        return self._weighted(name, pa.array([low, high], column.type), counts, column.nulls + nans)
+        return self._weighted(name, pa.array(bounds, column.type), counts, column.nulls + nans)
 
     def condition(self, later: Later, columns: list[str]) -> Condition | None:
         """A condition that was asked already, about all values; None if rows have to be read for it."""

@@ -17,6 +17,10 @@ from windtunnel.lifecycle.statistics.counting.sums import BlockSum, IntegerSum, 
 __all__ = ["Moments"]
 
 
+def _wide(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float64) if values.dtype.kind in "iub" else values
+
+
 class Moments(OfRows):
     """Sum, mean and standard deviation of a number column, to the last bit as pandas has them.
 
@@ -56,24 +60,30 @@ class Moments(OfRows):
             return False
         missing = np.isnan(values) if values.dtype.kind == "f" else None
         if self._step == "sum":
-            self.count += len(values) - (int(missing.sum()) if missing is not None else 0)
-            filled = np.where(missing, values.dtype.type(0), values) if missing is not None else values
-            for total in {id(total): total for total in (self._sum, self._mean)}.values():
-                total.add(filled)
-            if self._middle is not self._sum and self._middle is not self._mean:
-                self._middle.add(filled.astype(np.float64) if filled.dtype.kind in "iub" else filled)
+            self._add(values, missing)
             return False
-        squares_of = self._squares
-        if squares_of is None:
+        if self._squares is None:
             return True
-        wide = values.astype(np.float64) if values.dtype.kind in "iub" else values
-        if missing is not None:
-            wide = np.where(missing, wide.dtype.type(0), wide)
-        squares = (self._average - wide) ** 2
-        if missing is not None:
-            squares[missing] = 0
-        squares_of.add(squares)
+        self._squares.add(self._squared(values, missing))
         return False
+
+    def _add(self, values: np.ndarray, missing: np.ndarray | None) -> None:
+        """Add values up as numpy adds a whole column: nulls as zeros, means in the type that pandas takes."""
+        self.count += len(values) - (int(missing.sum()) if missing is not None else 0)
+        filled = np.where(missing, values.dtype.type(0), values) if missing is not None else values
+        for total in {id(total): total for total in (self._sum, self._mean)}.values():
+            total.add(filled)
+        if self._middle is not self._sum and self._middle is not self._mean:
+            self._middle.add(_wide(filled))
+
+    def _squared(self, values: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
+        """The squared distances from the mean; zero of a null."""
+        wide = _wide(values)
+        if missing is None:
+            return (self._average - wide) ** 2
+        squares = (self._average - np.where(missing, wide.dtype.type(0), wide)) ** 2
+        squares[missing] = 0
+        return squares
 
     def end_pass(self) -> None:
         """Go on to the next step, if one is wanted."""

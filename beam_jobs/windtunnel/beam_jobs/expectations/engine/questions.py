@@ -7,20 +7,23 @@ deviations. What distinct values answered is kept, so that later questions about
 import contextlib
 import contextvars
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-from windtunnel.beam_jobs.expectations.engine.aggregates import OF_COUNTS, OF_THE_SET, aggregate
-from windtunnel.beam_jobs.expectations.engine.calls import Calls, FrameEngine, Later, MetricFailure, domain_columns, mentions_index
-from windtunnel.beam_jobs.expectations.engine.distinct import Counter, Limit, Store, Weighted
-from windtunnel.beam_jobs.expectations.engine.kinds import ALONE, COUNT, FILTERED, IN_ORDER, LISTS, MOMENTS, ONE_ROW_AT_A_TIME, SCHEMA
+from windtunnel.beam_jobs.expectations.engine.aggregates import OF_THE_SET, aggregate
+from windtunnel.beam_jobs.expectations.engine.asked import Asked, Question, listed_columns
+from windtunnel.beam_jobs.expectations.engine.calls import Calls, FrameEngine, Later, MetricFailure, domain_columns
+from windtunnel.beam_jobs.expectations.engine.distinct import Counter, Counters, Limit, Store, Weighted
+from windtunnel.beam_jobs.expectations.engine.kinds import ALONE, FILTERED, IN_ORDER, LISTS, MOMENTS, ONE_ROW_AT_A_TIME, SCHEMA
 from windtunnel.beam_jobs.expectations.engine.known import STATISTICS, Known
 from windtunnel.beam_jobs.expectations.engine.moments import Moments
-from windtunnel.beam_jobs.expectations.engine.source import Source, is_number
+from windtunnel.beam_jobs.expectations.engine.source import Chunk, Source
 from windtunnel.beam_jobs.expectations.engine.tasks import (
     REMEMBERED,
     Condition,
@@ -35,8 +38,6 @@ from windtunnel.beam_jobs.expectations.engine.tasks import (
 )
 
 __all__ = ["COUNTING", "PROGRESS", "Asked", "Questions"]
-
-Asked = tuple[MetricConfiguration, dict[str, Any]]
 
 PROGRESS: contextvars.ContextVar[Callable[[int], None] | None] = contextvars.ContextVar("progress", default=None)
 """Told the rows of every chunk that is read: GX makes the batches itself, so this cannot be handed to them."""
@@ -127,37 +128,28 @@ class Questions:
             self._pass(fresh, rows, take)
 
     def _pass(self, fresh: Sequence[tuple[str, ...]], rows: Sequence[OfRows], take: Callable[..., None]) -> None:
-        counters = {columns: Counter(self.source, columns, self.limit) for columns in fresh}
-        overflown = set()
-        columns = {name for names in fresh for name in names} | {name for task in rows for name in task.columns}
-        start = 0 if counters else min(task.start_at for task in rows)
+        counters = Counters(self.source, fresh, self.limit, take)
+        start = 0 if fresh else min(task.start_at for task in rows)
+        columns = {*itertools.chain(*fresh, *(task.columns for task in rows))}
         active = list(rows)
         self.passes += 1
         for chunk in self.source.chunks(sorted(columns), start_at=start):
-            for names, counter in counters.items():
-                if counter.add(chunk):
-                    overflown.add(names)
-                    self._hand_on(names, counter, take)
-            active = [task for task in active if chunk.start + chunk.batch.num_rows <= task.start_at or not task.given(chunk)]
+            counters.add(chunk)
+            active = [task for task in active if _goes_on(task, chunk)]
             if self._progress is not None:
                 self._progress(chunk.batch.num_rows)
-            if not active and not counters:
+            if not active and not fresh:
                 break
         for task in rows:
             task.end_pass()
-        for names, counter in counters.items():
-            if names in overflown:
-                self._hand_on(names, counter, take)
-            else:
-                found = counter.take() or _nothing(self.source, names)
-                self._known[names] = found
-                take(names, found)
+        for names, whole in counters.end():
+            self._known[names] = whole or _nothing(self.source, names)
+            take(names, self._known[names])
 
-    @staticmethod
-    def _hand_on(names: tuple[str, ...], counter: Counter, take: Callable[..., None]) -> None:
-        found = counter.take()
-        if found is not None:
-            take(names, found)
+
+def _goes_on(task: OfRows, chunk: Chunk) -> bool:
+    """Hand a chunk to a task that wants it; answers whether the task wants more."""
+    return chunk.start + chunk.batch.num_rows <= task.start_at or not task.given(chunk)
 
 
 def _blank(source: Source, empty: pd.DataFrame) -> pd.DataFrame:
@@ -193,11 +185,12 @@ class _Round:
         self._failing: dict[Any, Failing] = {}
         self._whole: list[Asked] = []
         self._finish: list[tuple[Asked, Callable[[], Any]]] = []
+        self._from_statistics: Any = None
 
     def run(self) -> tuple[dict[Any, Any], dict[Any, MetricFailure]]:
         with contextlib.ExitStack() as stack:
             for metric, needs in self._asked:
-                self._place(metric, needs)
+                self._place(Question((metric, needs), self._source))
             for domain in self._domains.values():
                 stack.callback(domain.store.close)
             self._read()
@@ -213,90 +206,85 @@ class _Round:
         except Exception as error:  # noqa: BLE001 - GX would give up the whole suite: one metric fails instead, with its reason
             self._failures[metric.id] = MetricFailure(metric, error)
 
-    def _place(self, metric: MetricConfiguration, needs: dict[str, Any]) -> None:
-        """Say which task answers a metric."""
-        name = metric.metric_name
-        columns = domain_columns(metric, self._source.columns)
-        asked = (metric, needs)
-        if self._names_a_missing_column(metric) or metric.metric_domain_kwargs.get("table"):  # another table: GX's own error
-            self._settle(metric, lambda: self._questions.now(metric, needs))
-        elif name == "table.row_count" and not metric.metric_domain_kwargs.get("row_condition"):
-            self._answers[metric.id] = self._source.rows
-        elif name == "table.head" and not metric.metric_domain_kwargs.get("row_condition"):
-            self._settle(metric, lambda: self._head(metric, needs))
-        elif (
-            not self._source.rows
-            or not columns
-            or mentions_index(metric, self._source.columns)
-            or not set(columns) <= set(self._source.keyed)
-        ):
-            self._whole.append(asked)
-        elif name in SCHEMA:
-            seen = self._domain(metric, columns, [])
-            self._finish.append((asked, lambda: _checked(seen, None) or self._questions.now(metric, needs)))
-        elif self._reused(metric, needs, columns):
-            pass
-        elif name == "table.row_count":
-            task = self._domain(metric, columns, [])
-            self._finish.append((asked, lambda: _checked(task, task.rows)))
-        elif isinstance(needs.get("unexpected_condition"), Later):
-            self._place_map(metric, needs, columns)
-        elif name in MOMENTS and is_number(self._source.dtypes[metric.metric_domain_kwargs["column"]]):
-            self._place_moment(metric, needs, columns)
-        elif name in OF_THE_SET or (name in OF_COUNTS and self._counts_do(metric)):
-            column = metric.metric_domain_kwargs["column"]
-            task = self._domain(metric, columns, [column])
-            empty = self._questions.empty[[column]]
-            self._finish.append((asked, lambda: _checked(task, None) or aggregate(metric, needs, task.store, empty, self._engine)))
-        else:
-            self._whole.append(asked)
+    def _place(self, question: Question) -> None:
+        """Say which task answers a metric: the first row of the table that applies."""
+        next(place for applies, place in _WAYS if applies(self, question))(self, question)
 
-    def _reused(self, metric: MetricConfiguration, needs: dict[str, Any], columns: list[str]) -> bool:
+    def place_now(self, question: Question) -> None:
+        self._settle(question.metric, lambda: self._questions.now(question.metric, question.needs))
+
+    def place_all_rows(self, question: Question) -> None:
+        self._answers[question.metric.id] = self._source.rows
+
+    def place_first_rows(self, question: Question) -> None:
+        self._settle(question.metric, lambda: self._head(question.metric, question.needs))
+
+    def place_whole(self, question: Question) -> None:
+        self._whole.append(question.asked)
+
+    def place_schema(self, question: Question) -> None:
+        task = self._domain(question.metric, question.columns, [])
+        self._finish.append((question.asked, lambda: _checked(task, None) or self._questions.now(question.metric, question.needs)))
+
+    def is_known(self, question: Question) -> bool:
         """Whether statistics of the rows answer a metric."""
-        known, name = self._questions.known, metric.metric_name
-        if known is None or not (name in _REUSED or (name in OF_COUNTS and self._counts_do(metric))):
+        known = self._questions.known
+        if known is None or not (question.name in _REUSED or question.of_distinct_values):
             return False
-        found = known.value(metric, needs, columns, self._questions.empty)
-        if found is not None:
-            self._answers[metric.id] = found
-        return found is not None
+        self._from_statistics = known.value(question.metric, question.needs, question.columns, self._questions.empty)
+        return self._from_statistics is not None
 
-    def _place_map(self, metric: MetricConfiguration, needs: dict[str, Any], columns: list[str]) -> None:
-        name = metric.metric_name
-        later: Later = needs["unexpected_condition"]
-        asked = (metric, needs)
+    def place_known(self, question: Question) -> None:
+        self._answers[question.metric.id] = self._from_statistics
+
+    def place_rows(self, question: Question) -> None:
+        task = self._domain(question.metric, question.columns, [])
+        self._finish.append((question.asked, lambda: _checked(task, task.rows)))
+
+    def place_values(self, question: Question) -> None:
+        column = question.column
+        task = self._domain(question.metric, question.columns, [column])
+        empty = self._questions.empty[[column]]
+        metric, needs = question.asked
+        self._finish.append((question.asked, lambda: _checked(task, None) or aggregate(metric, needs, task.store, empty, self._engine)))
+
+    def place_map(self, question: Question) -> None:
+        """A metric about the rows of a condition, by the kind of the condition."""
+        later = question.condition
+        assert later is not None  # the table asked
         kind = later.metric.metric_name
-        lists = name.endswith(LISTS)
-        if not lists and not name.endswith((COUNT, FILTERED)):
-            self._whole.append(asked)
-            return
-        if lists and self._questions.index_repeats:
-            self._whole.append(asked)  # GX looks rows up by their index, and finds them all
-            return
-        if kind in ONE_ROW_AT_A_TIME:
-            condition = self._condition(later, columns)
-            if not lists:
-                self._finish.append((asked, lambda: _count_of(condition, name)))
-        elif kind in ALONE:
-            self._alone(later, columns)
-            if not lists:
-                self._finish.append((asked, lambda: self._of_duplicates(later, name)))
-        elif kind in IN_ORDER:
-            order = self._orders.get(later.metric.id)
-            if order is None:
-                group = [entry for entry in self._asked if entry[1].get("unexpected_condition") is later and _is_list(entry[0])]
-                extra = {name for entry in group for name in self._listed_columns(entry[0])}
-                order = InOrder(self._source, self._engine, later, group, sorted({*columns, *extra}))
-                self._orders[later.metric.id] = order
-            found = order
-            self._finish.append((asked, (lambda: _listed(found, metric)) if lists else (lambda: _count_of(found, name))))
-            return
+        place = next((place for kinds, place in _OF_CONDITIONS if kind in kinds), None)
+        # where pandas' index repeats, GX looks listed rows up by it, and finds them all
+        if place is None or not question.counts_or_lists or (question.is_list and self._questions.index_repeats):
+            self._whole.append(question.asked)
         else:
-            self._whole.append(asked)
-            return
-        if lists:
-            self._lists.setdefault(later.metric.id, []).append(asked)
-            self._finish.append((asked, lambda: self._found(later, metric)))
+            place(self, question, later)
+
+    def place_condition(self, question: Question, later: Later) -> None:
+        condition = self._condition(later, question.columns)
+        self._count_or_list(question, later, lambda: _count_of(condition, question.name))
+
+    def place_duplicates(self, question: Question, later: Later) -> None:
+        self._alone(later, question.columns)
+        self._count_or_list(question, later, lambda: self._of_duplicates(later, question.name))
+
+    def place_order(self, question: Question, later: Later) -> None:
+        order = self._orders.get(later.metric.id)
+        if order is None:
+            group = [entry for entry in self._asked if entry[1].get("unexpected_condition") is later and _is_list(entry[0])]
+            extra = {name for entry in group for name in listed_columns(entry[0], self._source)}
+            order = InOrder(self._source, self._engine, later, group, sorted({*question.columns, *extra}))
+            self._orders[later.metric.id] = order
+        rows = order
+        answer = (lambda: _listed(rows, question.metric)) if question.is_list else (lambda: _count_of(rows, question.name))
+        self._finish.append((question.asked, answer))
+
+    def _count_or_list(self, question: Question, later: Later, count: Callable[[], int]) -> None:
+        if question.is_list:
+            self._lists.setdefault(later.metric.id, []).append(question.asked)
+            self._finish.append((question.asked, lambda: self._found(later, question.metric)))
+        else:
+            self._finish.append((question.asked, count))
 
     def _condition(self, later: Later, columns: list[str]) -> Condition:
         if later.metric.id not in self._conditions:
@@ -305,25 +293,13 @@ class _Round:
             self._conditions[later.metric.id] = found or Condition(later, columns)
         return self._conditions[later.metric.id]
 
-    def _place_moment(self, metric: MetricConfiguration, needs: dict[str, Any], columns: list[str]) -> None:
-        key = metric.metric_domain_kwargs_id
-        moments = self._moments.setdefault(key, Moments(self._source, self._engine, metric, columns))
-        if metric.metric_name == "column.standard_deviation":
+    def place_moment(self, question: Question) -> None:
+        key = question.metric.metric_domain_kwargs_id
+        moments = self._moments.setdefault(key, Moments(self._source, self._engine, question.metric, question.columns))
+        if question.name == "column.standard_deviation":
             moments.squares_wanted = True
-        value = {"column.sum": moments.sum, "column.mean": moments.mean, "column.standard_deviation": moments.std}[metric.metric_name]
-        self._finish.append(((metric, needs), lambda: _checked(moments, None) or value()))
-
-    def _counts_do(self, metric: MetricConfiguration) -> bool:
-        """Whether the way by counts knows the column's type (and the method)."""
-        dtype = self._source.dtypes[metric.metric_domain_kwargs["column"]]
-        number = is_number(dtype) and dtype.kind != "b"
-        if metric.metric_name == "column.outlier_statistics":
-            return number and metric.metric_value_kwargs.get("method") == "iqr"
-        if metric.metric_name == "column.histogram":
-            return number and not isinstance(metric.metric_value_kwargs.get("bins"), int | str)
-        if metric.metric_name in {"column.median", "column.quantile_values"}:
-            return number
-        return True
+        value = {"column.sum": moments.sum, "column.mean": moments.mean, "column.standard_deviation": moments.std}[question.name]
+        self._finish.append((question.asked, lambda: _checked(moments, None) or value()))
 
     def _domain(self, metric: MetricConfiguration, columns: Sequence[str], keep: Sequence[str]) -> Domain:
         key = (metric.metric_domain_kwargs_id, tuple(keep))
@@ -335,11 +311,6 @@ class _Round:
         kwargs = later.metric.metric_domain_kwargs
         keep = [kwargs["column"]] if "column" in kwargs else list(dict.fromkeys(kwargs["column_list"]))
         return self._domain(later.metric, columns, keep)
-
-    def _names_a_missing_column(self, metric: MetricConfiguration) -> bool:
-        kwargs = metric.metric_domain_kwargs
-        named = [kwargs[key] for key in ("column", "column_A", "column_B") if kwargs.get(key) is not None]
-        return any(name not in self._source.columns for name in [*named, *(kwargs.get("column_list") or [])])
 
     def _head(self, metric: MetricConfiguration, needs: dict[str, Any]) -> Any:
         rows = metric.metric_value_kwargs.get("n_rows") or 5
@@ -355,32 +326,41 @@ class _Round:
         return Calls(self._engine, frame).value(metric, needs)
 
     def _read(self) -> None:
-        conditions = [condition for condition in self._conditions.values() if not condition.known]
-        tasks: list[OfDistinct] = [*conditions, *self._domains.values()]
-        by_columns: dict[tuple[str, ...], list[OfDistinct]] = {}
-        for task in tasks:
-            by_columns.setdefault(task.columns, []).append(task)
+        by_columns = self._by_columns()
 
         def take(columns: tuple[str, ...], rows: Weighted) -> None:
             calls = Calls(self._engine, rows.frame)
             for task in by_columns[columns]:
                 task.take(calls, rows)
 
-        whole_columns = {name for metric, _ in self._whole for name in self._listed_columns(metric)}
-        whole = Whole(self._source, sorted(whole_columns)) if self._whole else None
+        whole = self._whole_rows()
         rows: list[OfRows] = [*self._moments.values(), *self._orders.values(), *([whole] if whole else [])]
         if by_columns or rows:
             self._questions.count_distinct(list(by_columns), rows, take)
         for condition in self._conditions.values():
             condition.end()
         if whole is not None:
-            frame = whole.frame()
-            calls = Calls(self._engine, frame)
+            calls = Calls(self._engine, whole.frame())
             for metric, needs in self._whole:
-                self._settle(metric, lambda metric=metric, needs=needs: self._of_whole(calls, metric, needs))  # type: ignore[misc]
+                self._settle(metric, functools.partial(self._of_whole, calls, metric, needs))
         self._find_rows()
         while pending := [task for task in [*self._moments.values(), *self._failing.values()] if not task.done]:
             self._questions.count_distinct([], pending, take)
+
+    def _by_columns(self) -> dict[tuple[str, ...], list[OfDistinct]]:
+        """The tasks that distinct rows answer, by the columns whose rows they are."""
+        by_columns: dict[tuple[str, ...], list[OfDistinct]] = {}
+        for task in self._conditions.values():
+            if not task.known:
+                by_columns.setdefault(task.columns, []).append(task)
+        for domain in self._domains.values():
+            by_columns.setdefault(domain.columns, []).append(domain)
+        return by_columns
+
+    def _whole_rows(self) -> Whole | None:
+        """All rows of the columns that metrics want at once; None where none does."""
+        columns = {name for metric, _ in self._whole for name in listed_columns(metric, self._source)}
+        return Whole(self._source, sorted(columns)) if self._whole else None
 
     def _of_whole(self, calls: Calls, metric: MetricConfiguration, needs: dict[str, Any]) -> Any:
         if metric.metric_name not in SCHEMA:
@@ -392,31 +372,38 @@ class _Round:
         return self._questions.now(metric, needs)
 
     def _find_rows(self) -> None:
+        """Plan to look for the rows that listing metrics want."""
         for asked in self._lists.values():
             later: Later = asked[0][1]["unexpected_condition"]
-            domain = domain_columns(later.metric, self._source.columns) or []
-            columns = sorted({*domain, *(name for metric, _ in asked for name in self._listed_columns(metric))})
-            mask = None
-            condition: Condition | Duplicates
-            if later.metric.id in self._conditions:
-                condition = self._conditions[later.metric.id]
-                only = condition.bad
-            else:
-                found = self._domains_of(later)
-                if found.failure is not None:
-                    continue
-                condition = duplicates = self._of(later)
-                names = found.keep
-                mask = lambda frame, duplicates=duplicates, names=names: duplicates.in_frame(frame, names)  # noqa: E731
-                single = "column" in later.metric.metric_domain_kwargs and _one_column(duplicates)
-                few = max(wanted(metric) for metric, _ in asked) <= REMEMBERED  # the first rows have the values that were seen first
-                known = duplicates.rows.iloc[:, 0].tolist() if single and duplicates.rows is not None else None
-                only = known[:REMEMBERED] if known and (few or len(known) <= REMEMBERED) else None
-            if isinstance(condition, Condition) and condition.failure is not None:
+            hits = self._hits(later, asked)
+            if hits is None:
                 continue
-            failing = Failing(self._source, self._engine, later, asked, columns, expected=condition.unexpected, mask=mask, only=only)
-            failing.start_at = (condition.first_chunk or 0) and self._source.start_of(condition.first_chunk or 0)
+            domain = domain_columns(later.metric, self._source.columns) or []
+            columns = sorted({*domain, *(name for metric, _ in asked for name in listed_columns(metric, self._source))})
+            task, mask, only = hits
+            failing = Failing(self._source, self._engine, later, asked, columns, expected=task.unexpected, mask=mask, only=only)
+            failing.start_at = self._source.start_of(task.first_chunk) if task.first_chunk else 0
             self._failing[later.metric.id] = failing
+
+    def _hits(self, later: Later, asked: Sequence[Asked]) -> "_Hits | None":
+        """Whose rows to look for, how to tell them, and the values that they have; None if the condition failed."""
+        condition = self._conditions.get(later.metric.id)
+        if condition is not None:
+            return None if condition.failure is not None else (condition, None, condition.bad)
+        domain = self._domains_of(later)
+        if domain.failure is not None:
+            return None
+        duplicates, names = self._of(later), domain.keep
+        return duplicates, lambda frame: duplicates.in_frame(frame, names), self._values_of(later, duplicates, asked)
+
+    @staticmethod
+    def _values_of(later: Later, duplicates: Duplicates, asked: Sequence[Asked]) -> list[Any] | None:
+        """The values of a single column that occur more than once, where they are few or the first of them will do."""
+        if "column" not in later.metric.metric_domain_kwargs or duplicates.rows is None or not _one_column(duplicates):
+            return None
+        values = duplicates.rows.iloc[:, 0].tolist()
+        few = max(wanted(metric) for metric, _ in asked) <= REMEMBERED  # the first rows have the values that were seen first
+        return values[:REMEMBERED] or None if few or len(values) <= REMEMBERED else None
 
     def _of(self, later: Later) -> Duplicates:
         if later.metric.id not in self._duplicates:
@@ -439,15 +426,6 @@ class _Round:
         else:
             _checked(self._domains_of(later), None)
         return _listed_rows(self._failing[later.metric.id], metric)
-
-    def _listed_columns(self, metric: MetricConfiguration) -> list[str]:
-        """The columns that a metric's answer shows or needs, index columns included."""
-        columns = domain_columns(metric, self._source.columns)
-        form = metric.metric_value_kwargs.get("result_format") or {}
-        if columns is None or metric.metric_name.endswith(".unexpected_rows") or mentions_index(metric, self._source.columns):
-            return [*self._source.columns, *self._source.index_columns()]
-        named = [name for name in form.get("unexpected_index_column_names") or [] if name in self._source.columns]
-        return [*columns, *named, *self._source.index_columns()]
 
 
 def _one_column(duplicates: Duplicates) -> bool:
@@ -486,3 +464,29 @@ def _listed_rows(failing: Failing, metric: MetricConfiguration) -> Any:
 def names_of(metrics: Iterable[MetricConfiguration]) -> list[str]:
     """The names of metrics, sorted: for the log."""
     return sorted(metric.metric_name for metric in metrics)
+
+
+_Hits = tuple[Condition | Duplicates, Callable[[pd.DataFrame], npt.NDArray[np.bool_]] | None, list[Any] | None]
+
+_Way = tuple[Callable[[_Round, Question], bool], Callable[[_Round, Question], None]]
+_WAYS: tuple[_Way, ...] = (
+    (lambda _, question: question.elsewhere, _Round.place_now),
+    (lambda _, question: question.of_all_rows, _Round.place_all_rows),
+    (lambda _, question: question.of_first_rows, _Round.place_first_rows),
+    (lambda _, question: question.of_the_whole, _Round.place_whole),
+    (lambda _, question: question.of_the_schema, _Round.place_schema),
+    (_Round.is_known, _Round.place_known),
+    (lambda _, question: question.of_some_rows, _Round.place_rows),
+    (lambda _, question: question.condition is not None, _Round.place_map),
+    (lambda _, question: question.of_moments, _Round.place_moment),
+    (lambda _, question: question.of_distinct_values, _Round.place_values),
+    (lambda _, __: True, _Round.place_whole),
+)
+"""Which questions are answered in which way; the first row that applies counts, so cheap ways stand first."""
+
+_OF_CONDITIONS: tuple[tuple[set[str], Callable[[_Round, Question, Later], None]], ...] = (
+    (ONE_ROW_AT_A_TIME, _Round.place_condition),
+    (ALONE, _Round.place_duplicates),
+    (IN_ORDER, _Round.place_order),
+)
+"""How the rows of a condition are counted and listed, by whether one row, the rows alike or the row before decide."""

@@ -5,6 +5,7 @@ look different. `Source` decides once, from the files' own null counts, and give
 the index.
 """
 
+import collections
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,18 @@ class Chunk:
     number: int
 
 
+def _add_nulls(metadata: Any, nulls: collections.Counter[str], unknown: set[str]) -> None:
+    """Add the nulls of each column as a file's footer counts them; the columns of which it does not are `unknown`."""
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        for number in range(group.num_columns):
+            column = group.column(number)
+            if column.statistics is not None and column.statistics.has_null_count:
+                nulls[column.path_in_schema] += column.statistics.null_count
+            else:
+                unknown.add(column.path_in_schema)
+
+
 class Source:
     """Parquet files as one table that is read chunk by chunk.
 
@@ -53,28 +66,18 @@ class Source:
         self.files = expand(data)
         self.batch_rows = batch_rows
         self.groups: list[RowGroup] = []
-        nulls: dict[str, int] = {}
+        nulls: collections.Counter[str] = collections.Counter()
         unknown: set[str] = set()
         schemas = []
         for path in self.files:
             with open_parquet(path) as file:
                 schemas.append(file.schema_arrow)
-                metadata = file.metadata
-                for index in range(metadata.num_row_groups):
-                    group = metadata.row_group(index)
-                    self.groups.append(RowGroup(path, index, group.num_rows))
-                    for number in range(group.num_columns):
-                        column = group.column(number)
-                        statistics = column.statistics
-                        if statistics is not None and statistics.has_null_count:
-                            nulls[column.path_in_schema] = nulls.get(column.path_in_schema, 0) + statistics.null_count
-                        else:
-                            unknown.add(column.path_in_schema)
+                self.groups += [RowGroup(path, i, file.metadata.row_group(i).num_rows) for i in range(file.metadata.num_row_groups)]
+                _add_nulls(file.metadata, nulls, unknown)
         self.schema = _one_schema(self.files, schemas)
         for path, schema in zip(self.files, schemas, strict=True):
             rows = sum(group.rows for group in self.groups if group.path == path)
-            for name in set(self.schema.names) - set(schema.names):
-                nulls[name] = nulls.get(name, 0) + rows
+            nulls.update(dict.fromkeys(set(self.schema.names) - set(schema.names), rows))
         self.rows = 0
         self._starts: list[tuple[int, int]] = []  # of each row group: its first row, and the number of its first chunk
         number = 0

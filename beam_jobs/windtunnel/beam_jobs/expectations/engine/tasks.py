@@ -3,7 +3,8 @@
 A task is fed either distinct rows (`OfDistinct`) or rows in their order (`OfRows`), pass after pass until it is done.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -272,21 +273,14 @@ class Failing(OfRows):
 
     def result(self, metric: MetricConfiguration) -> Any:
         """The list for one of the metrics."""
-        found = self.found[metric.id]
-        limit = wanted(metric)
-        name = metric.metric_name
-        if name.endswith(".unexpected_index_query"):
-            if metric.metric_value_kwargs["result_format"].get("return_unexpected_index_query") is False:
-                return None
-            inner = [text.removeprefix("df.filter(items=[").removesuffix("], axis=0)") for text in found]
-            return f"df.filter(items=[{', '.join(text for text in inner if text)}], axis=0)"
-        if name.endswith(".unexpected_rows"):
-            empty = self._source.empty()
-            return pd.concat(found)[:limit] if found else empty
-        if _by_column(metric) and found:  # one entry: for each column all its values
-            return [{column: [value for part in found for value in part[0][column]] for column in found[0][0]}]
-        merged: list[Any] = [entry for part in found for entry in part]
-        return merged[:limit]
+        parts = self.found[metric.id]
+        if metric.metric_name.endswith(".unexpected_index_query"):
+            return _query(metric, parts)
+        if metric.metric_name.endswith(".unexpected_rows"):
+            return pd.concat(parts)[: wanted(metric)] if parts else self._source.empty()
+        if _by_column(metric) and parts:  # one entry: for each column all its values
+            return [{column: _joined(part[0][column] for part in parts) for column in parts[0][0]}]
+        return _joined(parts)[: wanted(metric)]
 
     def _frame(self, chunk: Chunk) -> pd.DataFrame:
         batch = chunk.batch
@@ -335,6 +329,18 @@ def _by_column(metric: MetricConfiguration) -> bool:
     form = metric.metric_value_kwargs.get("result_format") or {}
     named = bool(form.get("unexpected_index_column_names")) and bool(form.get("exclude_unexpected_values"))
     return named and metric.metric_name.endswith(".unexpected_index_list")
+
+
+def _joined(parts: Iterable[Iterable[Any]]) -> list[Any]:
+    return list(itertools.chain.from_iterable(parts))
+
+
+def _query(metric: MetricConfiguration, parts: Sequence[str]) -> str | None:
+    """GX's text that filters the rows; None where it is not wanted."""
+    if metric.metric_value_kwargs["result_format"].get("return_unexpected_index_query") is False:
+        return None
+    inner = [text.removeprefix("df.filter(items=[").removesuffix("], axis=0)") for text in parts]
+    return f"df.filter(items=[{', '.join(filter(None, inner))}], axis=0)"
 
 
 def wanted(metric: MetricConfiguration) -> int:
