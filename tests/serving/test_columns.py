@@ -12,9 +12,11 @@ import serving_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
 
 from windtunnel.lifecycle.contract.errors import IntegrityError, UnsupportedError
 from windtunnel.lifecycle.model import answers, bundle
@@ -244,6 +246,24 @@ def test_unseen_categories_are_counted(tmp_path):
         found = engine.guesses(Rows(many).columns(engine.schema)).unseen
         assert found == {"carrier": 2 * len(many) // 3, "dest": len(many) // 3}
     assert engine.row_guesses(odd[1]).unseen == {"carrier": 1, "dest": 1}
+
+
+@pytest.mark.parametrize("imputed", [False, True])
+def test_unseen_categories_are_counted_where_scikit_learn_answers(tmp_path, imputed):
+    frame = serving_models.flights(600)
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    texts = make_pipeline(SimpleImputer(strategy="most_frequent"), encoder) if imputed else encoder
+    numbers = KNNImputer(n_neighbors=2)  # has no compiler
+    features = ColumnTransformer([("n", numbers, ["distance"]), ("t", texts, ["carrier", "origin"])])
+    x = frame[["origin", "distance", "carrier"]]
+    pipeline = make_pipeline(features, DecisionTreeClassifier(max_depth=3)).fit(x, frame["month"] > 6)
+    serving_models.write(tmp_path / "b", pipeline, x)
+    engine = Engine.load(tmp_path / "b")
+    assert engine.kind == "pipeline"
+    rows = serving_models.rows_of(x.head(20))
+    assert not engine.guesses(Rows(rows).columns(engine.schema))
+    odd = [{**rows[0], "carrier": "zz"}, {**rows[1], "carrier": "zz", "origin": "nowhere"}]
+    assert engine.guesses(Rows(odd).columns(engine.schema)).unseen == {"carrier": 2, "origin": 1}
 
 
 def test_a_column_transformer_of_one_input_takes_one_column(tmp_path):

@@ -74,7 +74,7 @@ class Engine:
         self.schema = Schema.of(bundle)
         narrow = plan is not None and plan.width <= WIDEST_ROW
         self._order = Schema.of(bundle, plan.inputs) if narrow and plan is not None else None
-        self._known = known_categories(plan) if plan is not None else {}
+        self._known = known_categories(plan, pipeline, bundle)
         below = bundle.options.get("abstain_below")
         self._abstain_below = float(below) if below is not None and bundle.task in {"binary", "multiclass"} else None
         self.names = names_of(bundle)
@@ -270,8 +270,12 @@ def rows_beyond(column: Column, known: frozenset[Any]) -> int:
     return len(odd)
 
 
-def known_categories(plan: Plan) -> dict[str, frozenset[Any]]:
-    """The categories that a plan's encoders know, by the input that goes straight to one; several encoders know what any of them does."""
+def known_categories(plan: Plan | None, pipeline: Any, bundle: Bundle) -> dict[str, frozenset[Any]]:
+    """The categories that a model's encoders know, by the input that goes straight to one; several encoders know what any of them does."""
+    if plan is None:
+        from windtunnel.serving.compiler.unseen import categories_of
+
+        return {} if pipeline is None else categories_of(pipeline, bundle)
     found: dict[str, set[Any]] = {}
     plan.step.trace(list(plan.inputs), found)
     return {name: frozenset(values) for name, values in found.items()}

@@ -11,16 +11,18 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from grpc import aio
 
-from windtunnel.lifecycle.contract.errors import WindtunnelError
+from windtunnel.lifecycle.contract.errors import UnavailableError, WindtunnelError
 from windtunnel.serving.base.options import Options
 from windtunnel.serving.base.values import InvalidInputError, Schema, invalid
 from windtunnel.serving.front import v2
 from windtunnel.serving.front.access import Access, Caller
 from windtunnel.serving.protocol import open_inference_pb2 as pb
+from windtunnel.serving.routing.answer import Answer
 from windtunnel.serving.routing.models import Served
 from windtunnel.serving.routing.repository import Repository
 from windtunnel.serving.routing.router import Unknown
 from windtunnel.serving.routing.service import MAX_ROWS, Service, Target, status_of
+from windtunnel.serving.routing.work import INLINE_BYTES, Work
 
 __all__ = ["start"]
 
@@ -79,23 +81,36 @@ def _handler(servicer: "_Servicer") -> Any:
     for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
         call, kind, answer = getattr(servicer, method.name), getattr(pb, method.input_type.name), getattr(pb, method.output_type.name)
         if method.client_streaming:
-            methods[method.name] = grpc.stream_stream_rpc_method_handler(call, kind.FromString, answer.SerializeToString)
+            methods[method.name] = grpc.stream_stream_rpc_method_handler(call, response_serializer=answer.SerializeToString)
         else:
-            methods[method.name] = grpc.unary_unary_rpc_method_handler(_reading(call, kind), response_serializer=answer.SerializeToString)
+            reading = _reading(servicer.work, call, kind)
+            methods[method.name] = grpc.unary_unary_rpc_method_handler(reading, response_serializer=answer.SerializeToString)
     return grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
 
 
-def _reading(call: Callable[[Any, Any], Awaitable[Any]], kind: Any) -> Callable[[bytes, Any], Awaitable[Any]]:
+def _reading(work: Work, call: Callable[[Any, Any], Awaitable[Any]], kind: Any) -> Callable[[bytes, Any], Awaitable[Any]]:
     """A call that gets its message as bytes: grpc itself would answer those that are none with an unknown error."""
 
     async def read(raw: bytes, context: Any) -> Any:
         try:
-            message = kind.FromString(raw)
+            message = await _parsed(work, raw, kind)
         except DecodeError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the bytes are no {kind.DESCRIPTOR.name}")
+        except UnavailableError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         return await call(message, context)
 
     return read
+
+
+async def _parsed(work: Work, raw: bytes, kind: Any) -> Any:
+    """The message of some bytes; large ones are read beside the event loop.
+
+    Raises:
+        DecodeError: they are none.
+        UnavailableError: too many large ones wait.
+    """
+    return await work.run(kind.FromString, raw) if len(raw) > INLINE_BYTES else kind.FromString(raw)
 
 
 def _credentials(options: Options) -> Any:
@@ -112,6 +127,7 @@ class _Servicer:
     def __init__(self, service: Service, access: Access, timeout: float) -> None:
         self._timeout = timeout
         self._service = service
+        self.work = service.work
         self._access = access
         self._repository = Repository(service.models)
 
@@ -170,7 +186,12 @@ class _Servicer:
         """Answers for tensors as they come; an error is one request's, and the stream goes on."""
         metadata = _metadata(context)
         try:
-            async for request in requests:
+            async for raw in requests:
+                try:
+                    request = await _parsed(self.work, raw, pb.ModelInferRequest)
+                except UnavailableError as error:
+                    yield pb.ModelStreamInferResponse(error_message=str(error))
+                    continue
                 yield await self._streamed(request, metadata)
         except DecodeError as error:  # a stream's messages are parsed as they come, outside of what grpc answers for itself
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the stream holds bytes that are no ModelInferRequest: {error}")
@@ -262,20 +283,15 @@ class _Servicer:
         if service.shed():
             service.metrics.shed("lag")
             raise _Refused(503, f"the server is {service.lag:.1f} s behind; try again in a second")
-        request = _request(message)
+        large = message.ByteSize() > INLINE_BYTES  # read, and the answer written, beside the event loop
+        request = await self.work.run(_request, message) if large else _request(message)
         wanted = message.model_version or metadata.get("x-windtunnel-version", "")
         batch = request.batch(lambda: _schema_of(service.find(message.model_name, wanted)))
         if batch.count > MAX_ROWS:
             raise _Refused(413, f"{batch.count} rows in one request; at most {MAX_ROWS}")
         found = service.find(message.model_name, wanted, metadata.get("x-windtunnel-key"), batch)
         answer = await service.predict(found, batch, request.id or service.new_id(), "grpc", began)
-        response = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version, id=answer.id)
-        for name, text in ({"route": answer.route} | v2.guessed(answer)).items():
-            response.parameters[name].string_param = text
-        for name, datatype, shape, values in v2.tensors(answer, request):
-            response.outputs.add(name=name, datatype=datatype, shape=shape)
-            response.raw_output_contents.append(v2.raw_tensor(datatype, values))
-        return response
+        return await self.work.run(_response, answer, request) if large else _response(answer, request)
 
     async def _guarded(self, context: Any, model: str, work: Callable[[Caller], Awaitable[Any]], *, admin: bool = False) -> Any:
         """Ask who is calling, do the work, and turn errors into status codes."""
@@ -344,6 +360,17 @@ def _parameters(found: Mapping[str, Any]) -> dict[str, Any]:
         value = getattr(parameter, kind) if kind else None
         values[name] = v2.decode(name, value) if isinstance(value, bytes) else value
     return values
+
+
+def _response(answer: Answer, request: v2.Request) -> Any:
+    """The message of an answer."""
+    response = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version, id=answer.id)
+    for name, text in ({"route": answer.route} | v2.guessed(answer)).items():
+        response.parameters[name].string_param = text
+    for name, datatype, shape, values in v2.tensors(answer, request):
+        response.outputs.add(name=name, datatype=datatype, shape=shape)
+        response.raw_output_contents.append(v2.raw_tensor(datatype, values))
+    return response
 
 
 def _request(message: Any) -> v2.Request:

@@ -6,6 +6,7 @@ token is taken from the environment variable WINDTUNNEL_TOKEN; with one, every r
 
 import argparse
 import contextlib
+import ctypes
 import dataclasses
 import fcntl
 import json
@@ -13,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -133,8 +135,8 @@ class Supervisor:
     def _stop(self, listener: socket.socket) -> None:
         for worker in self._workers.values():
             worker.terminate()
-        # From here on only workers take connections; when they stop too, new ones are refused and not left to be reset.
         time.sleep(self._options.drain)
+        _deafen(listener)
         listener.close()
         for worker in self._workers.values():
             try:
@@ -219,6 +221,25 @@ def _listen(host: str, port: int) -> Any:
             raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}", hint="give another --port") from error
         listener.listen(2048)
         yield listener
+
+
+_DROP_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+"""A packet filter: load the byte of TCP's flags; where SYN is set, drop the packet; else take it."""
+
+_SO_ATTACH_FILTER = 26
+
+
+def _deafen(listener: socket.socket) -> None:
+    """Let no new connection in, while the workers take those that are on their way.
+
+    A listening socket that is closed resets whoever was let in but not taken yet, and there is always somebody. A client whose first packet
+    is dropped sends it again after a second, and is refused then, or let in by the next server: it never thinks that it was heard.
+    """
+    code = b"".join(struct.pack("HBBI", *line) for line in _DROP_SYN)
+    buffer = ctypes.create_string_buffer(code)
+    program = struct.pack("HL", len(_DROP_SYN), ctypes.addressof(buffer))
+    with contextlib.suppress(OSError):  # not on Linux: as it was
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _free(host: str) -> int:

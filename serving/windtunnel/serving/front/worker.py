@@ -75,11 +75,13 @@ def _service(options: Options, slot: int) -> "Service":
     from windtunnel.serving.routing.service import Service
     from windtunnel.serving.routing.store import Store
     from windtunnel.serving.routing.tracing import Tracer
+    from windtunnel.serving.routing.work import Work
 
     home = Path(options.home)
     models = Models(Store(home, options.max_versions), slot, options.max_age)
     lines = PredictionLog(home / "log", slot, options.log_sync, max_age=options.log_age)
-    service = Service(models, lines, Metrics(home / "metrics", slot), Tracer(options.traces, slot) if options.traces else None)
+    tracer = Tracer(options.traces, slot) if options.traces else None
+    service = Service(models, lines, Metrics(home / "metrics", slot), tracer, Work(options.timeout))
     service.max_lag = options.max_age
 
     def swapped() -> None:

@@ -5,8 +5,12 @@ write. All others are a task each; while one runs, the connection's next request
 again, so heads are parsed once and looked up by their bytes.
 """
 
+import array
 import asyncio
+import contextlib
+import fcntl
 import functools
+import termios
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -23,6 +27,7 @@ _MOST_HEADS = 512
 _MOST_KNOWN_HEAD = 2048
 _MOST_DRAINED = 64_000_000
 _IDLE = 75.0
+_DEAF = 0.2  # until the supervisor has surely stopped new connections
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -96,6 +101,8 @@ class Connections:
     async def leave(self, stop: Callable[[], None], drain: float, linger: float = 1.0, patience: float = 10.0) -> None:
         """Answer what still comes, each with ``Connection: close``, then close what is idle and finish the rest.
 
+        The supervisor lets no new connection in after ``drain`` seconds; those that were on their way are still taken, and answered.
+
         Args:
             stop: ends the taking of new connections, for which it is time when nobody is left or the time is over.
             drain: seconds in which new connections are taken as ever: a balancer has to notice first.
@@ -103,7 +110,7 @@ class Connections:
             patience: seconds for what is under way.
         """
         self.leaving = True
-        await asyncio.sleep(drain)
+        await asyncio.sleep(drain + _DEAF)
         await self._until(lambda: not self.open, linger)
         stop()
         for connection in list(self.open):
@@ -360,9 +367,20 @@ class Connection(asyncio.Protocol):
         return self._task is None and self._known is None and not self._buffer
 
     def close_if_idle(self) -> None:
-        """Close unless a request is being read or answered."""
-        if self._idle:
+        """Close unless a request is being read or answered, or lies in the socket unread: it will be, and is answered.
+
+        To close a socket with something unread resets the connection: the client would not know whether it was heard.
+        """
+        if self._idle and not self._unread():
             self._close()
+
+    def _unread(self) -> bool:
+        """Whether bytes came that the loop has not read yet."""
+        found = self._transport.get_extra_info("socket") if self._transport is not None else None
+        waiting = array.array("i", [0])
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(-1 if found is None else found.fileno(), termios.FIONREAD, waiting)
+        return waiting[0] > 0
 
     def close_if_overdue(self, now: float, idle: float, slow: float) -> None:
         """Close if it has been idle, sending one request, or taking one answer for too long."""
@@ -374,6 +392,6 @@ class Connection(asyncio.Protocol):
         if self._stuck:
             self.abort()
         elif self._idle:
-            self._close()
+            self.close_if_idle()
         else:
             self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, f"the request took more than {slow:g} s to arrive"))
