@@ -205,3 +205,29 @@ def test_a_suite_proposed_from_calm_days_finds_the_weather_tables_real_outlier(t
     assert failure.samples[0]["wind_speed"] == pytest.approx(1048.36, abs=0.01)
     assert failure.samples[0]["origin"] == "EWR"
     assert suites.describe(suite["expectations"][0])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_source_whose_labels_were_flipped_is_named_and_stops_the_run_or_is_set_aside(demo, tmp_path):
+    pytest.importorskip("cleanlab")
+
+    def flipped(rows):
+        chosen = (rows.origin == "LGA") & (np.random.default_rng(0).random(len(rows)) < 0.4)
+        return rows.assign(arr_delay=rows.arr_delay.mask(chosen, 30 - rows.arr_delay))
+
+    demo.land(FIRST, LAST, flipped)
+    snapshot = demo.snapshot(FIRST, LAST)
+    problem = marked(demo, tmp_path, checks={"label_errors": {"source": "origin", "max_share": 0.5}})
+    with pytest.raises(ValidationFailedError, match=r"flipped labels by origin.*LGA about"):
+        validate(problem, snapshot, None, demo.settings, Progress())
+    problem = marked(demo, tmp_path, checks={"label_errors": {"source": "origin", "max_share": 0.5, "set_aside": 0.01}})
+    with pytest.raises(ValidationFailedError, match="in quarantine"):  # more than the problem lets go
+        validate(problem, snapshot, None, demo.settings, Progress())
+    assert quarantined(demo) == []
+    problem = marked(demo, tmp_path, checks={"label_errors": {"source": "origin", "max_share": 0.5, "set_aside": 0.5}})
+    found = validate(problem, snapshot, None, demo.settings, Progress())
+    after = SnapshotRef.from_dict(found.snapshot)
+    rows = ds.dataset(pins.files(demo.settings, after), format="parquet").to_table(["origin"]).column("origin").to_pylist()
+    assert (set(rows), len(rows)) == ({"EWR", "JFK"}, after.rows)
+    assert after.rows + len(quarantined(demo)) == snapshot.rows
+    assert any("LGA about" in line and "set aside" in line for line in found.warnings)

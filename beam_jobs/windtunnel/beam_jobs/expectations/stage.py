@@ -169,8 +169,13 @@ def _compute(given: _Given, stage: Stage, settings: Settings, progress: "Progres
     if left != snapshot:
         files = _files(problem, left, settings)
         source, known = Source(files), None
+    labels, kept = _label_errors(given, left, suite, source, settings)
+    if kept != left:
+        left = kept
+        files = _files(problem, left, settings)
+        source, known = Source(files), None
     outcome = _look(given, left, suite, source, known, progress)
-    outcome.findings += aside
+    outcome.findings += [*labels, *aside]
     failures = outcome.failures()
     bad_findings = [finding for finding in outcome.findings if not finding.ok]
     everything: list[Failure | Finding] = [*failures, *bad_findings, *_unreviewed(given, proposal, stage)]
@@ -262,14 +267,37 @@ def _look(
     notes = suite["meta"].get("windtunnel")
     options = notes.get("checks") if isinstance(notes, Mapping) else None
     findings = check_all(problem, figures, snapshot.end, options)
-    if isinstance(options, Mapping) and isinstance(options.get("label_errors"), Mapping):
-        from windtunnel.beam_jobs.expectations.labels import label_findings
-
-        findings += label_findings(problem, source, options["label_errors"], snapshot.end)
     if statistics is not None and given.asked:
         limit = options.get("skew") if isinstance(options, Mapping) else None
         findings += skew_findings(problem, statistics, given.asked, limit)
     return _Outcome(result, by_day, findings, figures.labels)
+
+
+def _label_errors(
+    given: _Given, snapshot: SnapshotRef, suite: suites.Suite, source: Source, settings: Settings
+) -> tuple[list[Finding], SnapshotRef]:
+    """Labels that look wrong, where the suite's notes ask for them; a flipped source goes to quarantine where they say so."""
+    notes = suite["meta"].get("windtunnel")
+    checks = notes.get("checks") if isinstance(notes, Mapping) else None
+    options = checks.get("label_errors") if isinstance(checks, Mapping) else None
+    if not isinstance(options, Mapping):
+        return [], snapshot
+    from windtunnel.beam_jobs.expectations.labels import label_errors
+
+    found = label_errors(given.problem, source, options, snapshot.end)
+    share = options.get("set_aside")
+    if not (found.flipped and share):
+        return found.findings, snapshot
+    asked = {
+        "type": "expect_column_values_to_not_be_in_set",
+        "kwargs": {"column": options["source"], "value_set": found.flipped},
+        "meta": {"windtunnel": {"quarantine": float(share)}},
+    }
+    left, aside = set_aside(given.problem, snapshot, {"name": "flipped labels", "expectations": [asked], "meta": {}}, settings)
+    if left == snapshot:  # they are more than the problem lets go: the run stops, with both reasons
+        return [*found.findings, *aside], snapshot
+    gone = [dataclasses.replace(entry, severity="warning", got=f"{entry.got}: set aside") for entry in found.findings[-1:]]
+    return [*found.findings[:-1], *gone, *aside], left
 
 
 def _days(files: Sequence[str]) -> dict[str, list[str]]:
