@@ -28,6 +28,7 @@ from windtunnel.lifecycle.data.pins import files
 from windtunnel.lifecycle.data.rows import DAY, first_test_day, first_unknown_day, label_of
 from windtunnel.lifecycle.data.sources.days import event_columns
 from windtunnel.lifecycle.pages.eda import profile_page, split_warnings, warnings_of
+from windtunnel.lifecycle.quality.history import Recorder
 from windtunnel.lifecycle.quality.readiness import assess, subject_of
 from windtunnel.lifecycle.statistics import summarize
 from windtunnel.lifecycle.statistics.association import associations
@@ -96,14 +97,16 @@ def _window(problem: Problem, snapshot: SnapshotRef, settings: Settings, progres
         computed = profile_files([paths[i] for i in lacking], settings, progress, problem)
         for i, state in zip(lacking, computed, strict=True):
             replace_file(places[i], state.to_bytes())
-    whole = Profiled()
+    whole, recorder = Profiled(), Recorder(settings, snapshot)
     first_test = first_test_day(problem, snapshot.end).isoformat() if problem.splits.by == "time" else ""
     for path, place in zip(paths, places, strict=True):
         part = Profiled.from_bytes(filesystem.cat_file(place))
         day = day_of(path)
+        recorder.add(day, part.table)
         if first_test and day:
             part.splits = {"test" if day >= first_test else "train": part.table}
         whole.merge(part)
+    recorder.finish()
     if problem.label.delay_days:
         whole.hide_labels(first_unknown_day(problem, snapshot.end).isoformat())
     return whole

@@ -81,6 +81,13 @@ COMMANDS: dict[str, Command] = {
         ("compare last_week.parquet this_week.parquet --fail", "compare a.csv b.csv --json -o drift.json"),
         instance=True,
     ),
+    "quality": Command(
+        "windtunnel.cli.data.quality",
+        "the quality of a problem's data, day by day",
+        _DATA,
+        ("quality flight_delays", "quality flight_delays --days 90 --json", "quality flight_delays --html quality.html"),
+        instance=True,
+    ),
     "infer-suite": Command(
         "windtunnel.cli.data.infer_suite",
         "propose a Great Expectations suite from data",

@@ -38,6 +38,7 @@ _SANDBOX = {
     "X-Content-Type-Options": "nosniff",
 }
 _PLAIN = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "X-Content-Type-Options": "nosniff"}
+_DAYS = 30
 _SHOWN = {".html", ".json", ".txt", ".md", ".svg", ".png"}
 
 ProblemName = Annotated[str, Path(pattern="^[a-z][a-z0-9_]*$", max_length=80)]
@@ -49,6 +50,8 @@ def build() -> FastAPI:
     app.add_api_route("/", overview, response_class=HTMLResponse)
     app.add_api_route("/models/{dag_id}", model, response_class=HTMLResponse, dependencies=_READ)
     app.add_api_route("/lineage/{dag_id}", lineage, response_class=HTMLResponse, dependencies=_READ)
+    app.add_api_route("/quality/", qualities, response_class=HTMLResponse)
+    app.add_api_route("/quality/{dag_id}", quality, response_class=HTMLResponse, dependencies=_READ)
     app.add_api_route("/data/{dag_id}/{snapshot_id}/{start}/{end}", data_version, response_class=HTMLResponse, dependencies=_READ)
     app.add_api_route("/artifacts/{dag_id}/{stage}/{fingerprint}/{name:path}", artifact, dependencies=_READ)
     app.add_exception_handler(WindtunnelError, _failed)
@@ -167,6 +170,38 @@ def lineage(
 
     body = lineage_page.render(airflow_settings(), _problem(dag_id), version=version, key=key, snapshot=snapshot, day=day)
     return HTMLResponse(body, headers=_PLAIN)
+
+
+def qualities(user: GetUserDep) -> HTMLResponse:
+    """The newest day's quality of every problem whose DAG the caller may read."""
+    from windtunnel.lifecycle.data.tables import table_names
+    from windtunnel.lifecycle.quality.history import TABLE, history
+    from windtunnel.lifecycle.quality.score import scores, trend
+
+    settings, rows = airflow_settings(), []
+    for name in table_names(settings, TABLE):
+        if not _may_see(name, user):
+            continue
+        found = scores(history(settings, name))[-_DAYS:]
+        if found:
+            link = Markup('<a href="{0}">{0}</a>').format(name)
+            picture = page.line([(place, entry.score) for place, entry in enumerate(found)], width=200, height=36)
+            why = "; ".join(map(str, found[-1].blame[:2]))
+            rows.append([link, round(found[-1].score, 1), trend(found).word, picture, found[-1].day, why])
+    heads = ["problem", "score", "trend", f"the last {_DAYS} days", "newest day", "why"]
+    body = (
+        [page.section("Newest day", page.table(heads, rows))] if rows else [page.section("No day yet", "Profile stages record each day.")]
+    )
+    return HTMLResponse(page.render("Data quality", body, "Every day of every problem's table, and why it is not 100"), headers=_PLAIN)
+
+
+def quality(dag_id: ProblemName, days: Annotated[int, Query(ge=1, le=3660)] = 30) -> HTMLResponse:
+    """The quality of a problem's data, day by day."""
+    from windtunnel.lifecycle.pages.quality import quality_page
+    from windtunnel.lifecycle.quality.history import history
+
+    name = _problem(dag_id)
+    return HTMLResponse(quality_page(name, history(airflow_settings(), name), days), headers=_PLAIN)
 
 
 def _stale(name: str, payload: dict[str, Any]) -> list[Markup]:

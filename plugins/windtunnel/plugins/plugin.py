@@ -37,5 +37,13 @@ class WindtunnelPlugin(AirflowPlugin):
     timetables: list[Any] = [ClosedHistoryTimetable]
     external_views: list[Any] = [
         {"name": "Models", "href": f"{PREFIX}/", "destination": "nav", "category": "browse", "url_route": "windtunnel"},
+        {
+            "name": "Data quality",
+            "href": f"{PREFIX}/quality/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "windtunnel-data",
+        },
+        {"name": "Quality", "href": f"{PREFIX}/quality/{{DAG_ID}}", "destination": "dag", "url_route": "windtunnel-quality"},
         {"name": "Model", "href": f"{PREFIX}/models/{{DAG_ID}}", "destination": "dag", "url_route": "windtunnel-model"},
     ]

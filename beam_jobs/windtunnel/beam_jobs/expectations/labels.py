@@ -17,6 +17,7 @@ from windtunnel.lifecycle.quality.flips import Flipped, flipped_sources
 
 __all__ = ["LabelErrors", "Suspects", "label_errors", "suspicious_labels"]
 
+_LABEL = "__label__"
 _SURE = 2.33 + 1.64  # standard errors of a share of flips that is seen in 95 of 100 cases, at a level of 1 %
 
 
@@ -49,7 +50,7 @@ class LabelErrors:
     """
 
     findings: list[Finding]
-    flipped: list[str]
+    flipped: list[Any]
 
 
 def suspicious_labels(features: Any, labels: npt.NDArray[Any], *, folds: int = 5, seed: int = 0) -> Suspects:
@@ -90,40 +91,42 @@ def label_errors(problem: Problem, source: Source, options: Mapping[str, Any], e
             is said, 0.01).
         end: the run's data cut-off, ISO: labels that were not known then are left out; empty for all.
     """
-    origin = options.get("source")
+    origin = str(options.get("source") or "")
     # A model that sees the source would learn to doubt it, and contradict its labels no more.
-    numeric, categorical = (
-        [name for name in names if name != origin] for names in (problem.features.numeric, problem.features.categorical)
-    )
-    wanted = [*numeric, *categorical, problem.label.column, *([origin] if origin else [])]
-    if problem.label.delay_days and end:
-        wanted.append(DAY)
+    numeric = [name for name in problem.features.numeric if name != origin]
+    categorical = [name for name in problem.features.categorical if name != origin]
+    held = _labelled(problem, source, [*numeric, *categorical, *([origin] if origin else [])], int(options.get("rows", 20_000)), end)
+    codes = {name: pd.factorize(held[name])[0] for name in categorical}
+    suspects = suspicious_labels(held[numeric].astype(np.float64).assign(**codes).to_numpy(), held[_LABEL].to_numpy())
+    allowed = float(options.get("max_share", 0.2))
+    column, text = problem.label.column, f"at most {allowed:.0%} of labels contradict their features"
+    single = Finding("label errors", suspects.share <= allowed, "warning", text, f"{suspects.share:.1%} of {len(held):,}", column)
+    return _by_source(single, suspects, held[origin], float(options.get("floor", 0.01))) if origin else LabelErrors([single], [])
+
+
+def _labelled(problem: Problem, source: Source, columns: Sequence[str], rows: int, end: str) -> pd.DataFrame:
+    """The last labelled rows."""
+    wanted = [*columns, problem.label.column, *([DAY] if problem.label.delay_days and end else [])]
     missing = [name for name in wanted if name not in source.columns]
     if missing:
         raise ConfigurationError(f"label_errors: the data has no columns {missing}")
-    rows = int(options.get("rows", 20_000))
     frames = []
     for chunk in source.chunks(wanted, start_at=max(0, source.rows - 2 * rows)):
         frame = source.frame(chunk.batch, start=chunk.start)
         labels = label_of(problem, chunk.batch, end).to_pandas()
-        frames.append(frame.assign(__label__=labels.to_numpy())[labels.notna().to_numpy()])
-    held = pd.concat(frames, ignore_index=True).tail(rows)
-    codes = {name: pd.factorize(held[name])[0] for name in categorical}
-    features = held[numeric].astype(np.float64).assign(**codes).to_numpy()
-    suspects = suspicious_labels(features, held["__label__"].to_numpy())
-    allowed = float(options.get("max_share", 0.2))
-    column, text = problem.label.column, f"at most {allowed:.0%} of labels contradict their features"
-    found = [Finding("label errors", suspects.share <= allowed, "warning", text, f"{suspects.share:.1%} of {len(held):,}", column)]
-    if not origin:
-        return LabelErrors(found, [])
-    flipped, looked = flipped_sources(
-        suspects.codes, suspects.probabilities, held[origin].astype(str).to_numpy(), floor=float(options.get("floor", 0.01))
-    )
-    got = ", ".join(f"{entry.source} about {entry.share:.1%} of {entry.rows:,} (p {entry.p_value:.2g})" for entry in flipped)
+        frames.append(frame.assign(**{_LABEL: labels.to_numpy()})[labels.notna().to_numpy()])
+    return pd.concat(frames, ignore_index=True).tail(rows)
+
+
+def _by_source(single: Finding, suspects: Suspects, origin: "pd.Series[Any]", floor: float) -> LabelErrors:
+    names = origin.astype(str).to_numpy()
+    flipped, looked = flipped_sources(suspects.codes, suspects.probabilities, names, floor=floor)
+    named = ", ".join(f"{entry.source} about {entry.share:.1%} of {entry.rows:,} (p {entry.p_value:.2g})" for entry in flipped)
     expected = "no source whose labels contradict their features more often than the others' do, beyond chance"
-    text = got or f"none of {len(looked)}{_seen_from(looked)}"
-    found.append(Finding(f"flipped labels by {origin}", not flipped, "critical", expected, text, str(origin)))
-    return LabelErrors(found, [entry.source for entry in flipped])
+    got = named or f"none of {len(looked)}{_seen_from(looked)}"
+    by_source = Finding(f"flipped labels by {origin.name}", not flipped, "critical", expected, got, str(origin.name))
+    values = dict(zip(names, origin.to_list(), strict=True))  # as the column has them: numbers stay numbers
+    return LabelErrors([single, by_source], [values[entry.source] for entry in flipped])
 
 
 def _seen_from(looked: Sequence[Flipped]) -> str:

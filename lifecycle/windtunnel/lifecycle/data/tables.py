@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
     from pyiceberg.types import IcebergType
 
-__all__ = ["existing", "load_table", "open_table", "table_name"]
+__all__ = ["existing", "load_table", "open_table", "table_name", "table_names"]
 
 
 log = logging.getLogger("windtunnel.snapshots")
@@ -75,6 +75,22 @@ def existing(settings: Settings, name: str) -> "Table | None":
         return None
     except (sqlalchemy.exc.OperationalError, ConnectionError) as error:
         raise UnavailableError(f"table {name}: the Iceberg catalog is out of reach: {error}", table=name) from error
+
+
+def table_names(settings: Settings, kind: str) -> list[str]:
+    """The problems that have a table of a kind, by name.
+
+    Raises:
+        UnavailableError: the catalog is out of reach.
+    """
+    from pyiceberg.exceptions import NoSuchNamespaceError
+
+    found, place = [], catalog(settings)
+    with reaching(kind):
+        for space in place.list_namespaces():
+            with contextlib.suppress(NoSuchNamespaceError):
+                found += [".".join(space) for name in place.list_tables(space) if name[-1] == kind]
+    return sorted(found)
 
 
 def open_table(settings: Settings, name: str, schema: pa.Schema) -> "Table":
