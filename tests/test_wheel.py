@@ -28,7 +28,9 @@ def test_it_holds_the_package_and_its_metadata_only(wheel):
     assert {name.split("/")[0] for name in names if not name.startswith("windtunnel-")} == {"windtunnel"}
     assert {name.split("/")[1] for name in names if name.startswith("windtunnel/")} == PORTIONS
     assert "windtunnel/__init__.py" not in names
-    assert {Path(name).suffix for name in names if name.startswith("windtunnel/")} <= {".py", ".typed", ".proto", ".pyi"}
+    assert {Path(name).suffix for name in names if name.startswith("windtunnel/")} <= {".py", ".typed", ".proto", ".pyi", ".html", ".css"}
+    templates = ROOT / "lifecycle" / "windtunnel" / "lifecycle" / "pages" / "templates"
+    assert {f"windtunnel/lifecycle/pages/templates/{path.name}" for path in templates.iterdir()} <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith((".csv", ".parquet", ".yaml"))]
 
 

@@ -37,10 +37,10 @@ def render(settings: Settings, problem: str, *, version: str = "", key: str = ""
     title = "Versions" + (f" made from snapshot {snapshot}" if snapshot else "") + (f" that learnt from {day}" if day else "")
     rows = [
         [
-            _link(f"?version={model['version']}", f"version {model['version']}"),
+            page.link(f"?version={model['version']}", f"version {model['version']}"),
             model["semantic"],
             model["cutoff"],
-            _link(f"?snapshot={model['snapshot_id']}", model["snapshot_id"]),
+            page.link(f"?snapshot={model['snapshot_id']}", model["snapshot_id"]),
             model["digest"][:12],
         ]
         for model in reversed(models)
@@ -50,15 +50,12 @@ def render(settings: Settings, problem: str, *, version: str = "", key: str = ""
 
 
 def _form(problem: str, version: str, key: str, day: str) -> Markup:
-    field = Markup('<label>{} <input name="{}" value="{}" placeholder="{}" size="{}"></label> ')
-    fields = Markup("").join(
-        [
-            field.format("version", "version", version, "the champion", 10),
-            field.format("row key", "key", key, "flight=1545 month=1 day=3", 40),
-            field.format("day", "day", day, "2013-01-31", 12),
-        ]
-    )
-    return page.section("Ask", Markup('<form method="get" action="{}">{}<button>Show</button></form>').format(problem, fields))
+    fields = [
+        ("version", "version", version, "the champion", 10),
+        ("row key", "key", key, "flight=1545 month=1 day=3", 40),
+        ("day", "day", day, "2013-01-31", 12),
+    ]
+    return page.section("Ask", page.form(problem, fields))
 
 
 def _row(settings: Settings, problem: str, key: str) -> Markup:
@@ -71,7 +68,7 @@ def _row(settings: Settings, problem: str, key: str) -> Markup:
         return page.section("Row", str(error))
     rows = [
         [
-            Markup("<span class=w>{}</span>").format(row["day"]),
+            page.unbroken(row["day"]),
             ", ".join(f"{name} {value}" for name, value in row["row"].items() if value is not None),
         ]
         for row in found.rows
@@ -79,18 +76,18 @@ def _row(settings: Settings, problem: str, key: str) -> Markup:
     models = [
         [
             model["role"],
-            _link(f"?version={model['version']}", f"version {model['version']}"),
+            page.link(f"?version={model['version']}", f"version {model['version']}"),
             model["cutoff"],
             str(model["snapshot_id"]),
             model["day"],
         ]
         for model in found.models
     ]
-    links = Markup(", ").join(_link(f"?snapshot={identity}", str(identity)) for identity in found.snapshots)
+    links = Markup(", ").join(page.link(f"?snapshot={identity}", str(identity)) for identity in found.snapshots)
     return page.section(
         f"Row {key}",
         page.table(["day", "row"], rows) if rows else "no row of the newest version of the data has this key",
-        Markup("<p>In snapshots: {}</p>").format(links or "none"),
+        page.paragraph("In snapshots: ", links or "none"),
         page.table(["", "version", "data cut-off", "snapshot", "day"], models) if models else "No registered version had to do with it.",
     )
 
@@ -110,7 +107,7 @@ def _version(settings: Settings, lineage: Lineage) -> list[Markup]:
         for index, (name, value) in enumerate(values.items())
     ]
     periods = [[since, until or "now"] for since, until in lineage.periods]
-    shown = page.table(["in production since", "until"], periods) if periods else Markup("<p>Never in production.</p>")
+    shown = page.table(["in production since", "until"], periods) if periods else page.paragraph("Never in production.")
     evidence = [
         [entry.at[:19].replace("T", " "), entry.kind, entry.payload.get("reason") or "", entry.hash[:12]] for entry in lineage.evidence
     ]
@@ -124,14 +121,10 @@ def _linked(settings: Settings, lineage: Lineage, name: str, value: Any) -> Mark
     """A value, as a link where there is something to look at."""
     data = lineage.data
     if name == "docs" and value:
-        return _link(artifact_url(settings, str(value)), "Data Docs")
+        return page.link(artifact_url(settings, str(value)), "Data Docs")
     if name == "snapshot_id" and value:
-        return _link(f"../data/{lineage.problem}/{value}/{data['start']}/{data['end']}", value)
+        return page.link(f"../data/{lineage.problem}/{value}/{data['start']}/{data['end']}", value)
     return _text(value)
-
-
-def _link(url: str, text: object) -> Markup:
-    return Markup('<a href="{}">{}</a>').format(url, text)
 
 
 def _text(value: Any) -> str:

@@ -72,7 +72,7 @@ def overview(user: GetUserDep) -> HTMLResponse:
         payload = present.entry.payload if present else {}
         rows.append(
             [
-                Markup('<a href="models/{0}">{0}</a>').format(name),
+                page.link(f"models/{name}", name),
                 f"version {present.version} ({payload.get('semantic', '')})" if present else "none yet",
                 payload.get("cutoff"),
                 payload.get("value"),
@@ -106,7 +106,7 @@ def _waiting(ledger: Ledger, names: list[str]) -> list[Markup | str]:
             entry.run.get("reason") or entry.run.get("run_type"),
             ", ".join(entry.payload["people"]) or "everybody who may run the DAG",
             str(entry.payload["until"])[:16].replace("T", " "),
-            Markup('<a href="{}">report</a>').format(entry.payload["report"]) if entry.payload.get("report") else None,
+            page.link(entry.payload["report"], "report") if entry.payload.get("report") else None,
         ]
         for name in names
         for entry in waiting(ledger, name)
@@ -143,7 +143,7 @@ def model(dag_id: ProblemName) -> HTMLResponse:
                 ]
             ),
         ),
-        Markup('<p><a href="../lineage/{}">Lineage, both ways</a></p>').format(dag_id),
+        page.paragraph(page.link(f"../lineage/{dag_id}", "Lineage, both ways")),
         *_would(airflow_settings(), name),
         *_stale(name, payload),
         _traffic(name),
@@ -209,9 +209,8 @@ def _stale(name: str, payload: dict[str, Any]) -> list[Markup]:
     reasons = freshness.stale(airflow_settings(), name, str(payload.get("uri") or "")) if payload.get("uri") else []
     if not reasons:
         return []
-    items = Markup("").join(Markup("<li>{}</li>").format(reason) for reason in reasons)
-    note = Markup("{} What it learnt from is not what its problem says now; a retraining run makes it anew from there on:<ul>{}</ul>")
-    return [page.section("Stale", note.format(page.badge("stale", "warn"), items))]
+    said = " What it learnt from is not what its problem says now; a retraining run makes it anew from there on:"
+    return [page.section("Stale", page.badge("stale", "warn"), said, page.items(reasons))]
 
 
 def _traffic(name: str) -> Markup | str:
@@ -230,7 +229,7 @@ def _traffic(name: str) -> Markup | str:
         return page.section("Traffic", error.message)
     heads = ["version", "arm", "weight", "requests", "errors", "refused", "mean ms", "judged", "worth", "from", "to", "p"]
     rows = [[_rounded(arm[column]) for column in ARM_COLUMNS] for arm in found["arms"]]
-    return page.section("Traffic since the server started", page.table(heads, rows), Markup("<p>{}</p>").format(found["text"]))
+    return page.section("Traffic since the server started", page.table(heads, rows), page.paragraph(found["text"]))
 
 
 def _rounded(value: Any) -> Any:
@@ -312,10 +311,10 @@ def _row(entry: Entry) -> list[Any]:
     if isinstance(payload.get("by"), str):
         why = f"{payload['by']}: {why}"
     return [
-        Markup("<span class=w>{}</span>").format(entry.at[:19].replace("T", " ")),
+        page.unbroken(entry.at[:19].replace("T", " ")),
         page.badge(entry.kind, tone),
         payload.get("version"),
-        Markup("<span class=w>{}</span>").format(payload.get("cutoff") or ""),
+        page.unbroken(payload.get("cutoff") or ""),
         why,
         entry.run.get("run_id") or entry.run.get("dag_id"),
     ]

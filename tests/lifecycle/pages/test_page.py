@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 from markupsafe import Markup
 
@@ -9,6 +12,27 @@ def test_everything_that_is_not_markup_is_escaped():
     html = page.render(evil, [page.section(evil, evil, page.table([evil], [[evil]]), page.tiles([(evil, evil)]), page.badge(evil))], evil)
     assert "<script>" not in html
     assert html.count("&lt;script&gt;") == 10
+
+
+def test_every_piece_escapes_what_it_is_given():
+    evil = "<script>alert('1')</script>\""
+    pieces = [
+        *(page.section(evil, evil), page.table([evil], [[evil]]), page.tiles([(evil, evil)]), page.badge(evil, evil)),
+        *(page.details(evil, evil), page.paragraph(evil, evil), page.note(evil), page.items([evil]), page.link(evil, evil)),
+        *(page.bold(evil), page.named(evil, evil), page.unbroken(evil), page.code(evil), page.side_by_side([(evil, evil)])),
+        *(page.form(evil, [(evil, evil, evil, evil, 1)]), page.bars([1], title=evil), page.meter(1, title=evil)),
+        page.line([(0, 0)], title=evil),
+    ]
+    for piece in pieces:
+        assert "&lt;script&gt;" in piece
+        assert "<script>" not in piece
+        assert "'1'" not in piece
+
+
+def test_making_a_page_is_what_loads_the_templates():
+    code = "import sys, windtunnel.lifecycle.pages.report; print('jinja2' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_a_page_needs_no_network():

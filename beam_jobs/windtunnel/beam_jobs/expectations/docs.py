@@ -24,9 +24,9 @@ def _by_day(daily: Mapping[str, Mapping[str, Any]]) -> Markup:
 
 
 def _changes(changes: Sequence[str]) -> Markup:
-    lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in changes)
-    listed = Markup('<ul>{}</ul><p><a href="proposal.json">the proposal</a>, each expectation with its reason</p>').format(lines)
-    return html.section("What a newer proposal would change", html.details(f"{len(changes)} expectations", listed))
+    where = html.paragraph(html.link("proposal.json", "the proposal"), ", each expectation with its reason")
+    listed = html.details(f"{len(changes)} expectations", html.items(changes), where)
+    return html.section("What a newer proposal would change", listed)
 
 
 def page(
@@ -72,13 +72,12 @@ def _failure(failure: Failure) -> Markup:
     if rows:
         names = list(rows[0])
         samples = html.details(f"{len(rows)} sample rows", html.table(names, [[_cell(row.get(name)) for name in names] for row in rows]))
-    return Markup("<p>{} <b>{}</b><br>{}</p>{}").format(
-        html.badge(failure.severity, _TONE.get(failure.severity, "bad")), failure.expected, failure.got, samples
-    )
+    tone = _TONE.get(failure.severity, "bad")
+    return html.paragraph(html.badge(failure.severity, tone), " ", html.bold(failure.expected), Markup("<br>"), failure.got) + samples
 
 
 def _finding(finding: Finding) -> Markup:
-    return Markup("<p>{} <b>{}</b></p>").format(html.badge(finding.severity, _TONE.get(finding.severity, "bad")), str(finding))
+    return html.paragraph(html.badge(finding.severity, _TONE.get(finding.severity, "bad")), " ", html.bold(str(finding)))
 
 
 def _check(finding: Finding) -> tuple[object, ...]:

@@ -34,7 +34,7 @@ def features_page(title: str, fitted: Any, manifest: dict[str, Any]) -> str:
         found += _vocabulary(where, step)
     body.append(page.section("What each column became", page.table(["step", "columns", "kind", "features", "learnt"], rows)))
     body += found
-    names = page.details(f"all {manifest['width']:,} names", Markup("<code>{}</code>").format(", ".join(manifest["names"][:2000])))
+    names = page.details(f"all {manifest['width']:,} names", page.code(", ".join(manifest["names"][:2000])))
     body.append(page.section("Names", names))
     return page.render(title, body, "fitted on the training rows only; the same object trains, serves and scores")
 

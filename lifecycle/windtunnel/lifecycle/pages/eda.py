@@ -113,7 +113,7 @@ def profile_page(title: str, subtitle: str, profile: Mapping[str, Any]) -> str:
     strength = profile.get("association", {})
     rows = [
         [
-            Markup("<b>{}</b><br><small>{}</small>").format(name, column["dtype"]),
+            page.named(name, column["dtype"]),
             _picture(column),
             Markup("").join(flagged.get(name, [])),
             f"{column['null_share']:.1%}",
@@ -155,7 +155,7 @@ def comparison_page(title: str, subtitle: str, drift: Mapping[str, Any], referen
 
 def _compared(name: str, entry: Mapping[str, Any], left: Mapping[str, Any], right: Mapping[str, Any], picture: Markup) -> list[object]:
     return [
-        Markup("<b>{}</b><br><small>{}</small>").format(name, left["dtype"]),
+        page.named(name, left["dtype"]),
         picture,
         page.badge("drifted", "bad") if entry["drifted"] else Markup(""),
         entry["psi"],
@@ -171,11 +171,11 @@ def _compared(name: str, entry: Mapping[str, Any], left: Mapping[str, Any], righ
 def _comparison_notes(drift: Mapping[str, Any]) -> Markup:
     """Columns that came and went, and whether the label's classes changed their shares."""
     gone = [*(f"new: {name}" for name in drift["new_columns"]), *(f"lost: {name}" for name in drift["lost_columns"])]
-    notes = Markup("<p>{}</p>").format("; ".join(gone)) if gone else Markup("")
+    notes = page.paragraph("; ".join(gone)) if gone else Markup("")
     shift = drift.get("label_shift")
     if shift:
         verdict = page.badge("label shift", "bad") if shift["shifted"] else page.badge("label steady", "good")
-        notes += Markup("<p>{} {}</p>").format(verdict, f"{shift['column']}: largest change of a class's share {shift['change']:.1%}")
+        notes += page.paragraph(verdict, f" {shift['column']}: largest change of a class's share {shift['change']:.1%}")
     return notes
 
 
@@ -203,8 +203,8 @@ def _share(columns: Mapping[str, Any]) -> str:
 
 def _warnings(warnings: Sequence[Mapping[str, str]]) -> Markup:
     if not warnings:
-        return page.section("Warnings", Markup("<p>{}</p>").format("None."))
-    rows = [[page.badge(entry["what"], entry["tone"]), Markup("<b>{}</b>").format(entry["column"]), entry["text"]] for entry in warnings]
+        return page.section("Warnings", page.paragraph("None."))
+    rows = [[page.badge(entry["what"], entry["tone"]), page.bold(entry["column"]), entry["text"]] for entry in warnings]
     return page.section("Warnings", page.table(["", "column", ""], rows))
 
 
@@ -216,14 +216,14 @@ def _readiness(readiness: Mapping[str, Any]) -> Markup:
         [
             page.badge(words[entry["grade"]], tones[entry["grade"]]),
             entry["question"],
-            Markup("<b>{}</b>").format(entry["column"]),
+            page.bold(entry["column"]),
             entry["text"],
             entry["todo"],
         ]
         for entry in readiness["answers"]
     ]
     tone = {"ready": "good", "ready with care": "warn"}.get(readiness["verdict"], "bad")
-    head = Markup("<p>{}</p>").format(page.badge(readiness["verdict"], tone))
+    head = page.paragraph(page.badge(readiness["verdict"], tone))
     return page.section("Ready to be learned from?", head, page.table(["", "question", "column", "what was seen", "what to do"], rows))
 
 
@@ -234,7 +234,7 @@ def _labels(labels: Mapping[str, Mapping[str, int]], shift: Mapping[str, Any] | 
     if shift and shift.get("shares"):
         tone = "bad" if shift["shifted"] else "good"
         text = f"largest change against the reference: {shift['change']:.1%}"
-        notes = Markup("<p>{} {}</p>").format(page.badge("label shift" if shift["shifted"] else "label steady", tone), text)
+        notes = page.paragraph(page.badge("label shift" if shift["shifted"] else "label steady", tone), " ", text)
     if balances:
         notes += _balance_notes(balances)
     return page.section("Label", page.table(["split", "rows", *(f"class {name}" for name in classes)], rows), notes)
@@ -249,7 +249,7 @@ def _balance_notes(balances: Sequence[Mapping[str, Any]]) -> Markup:
     """Whether training and test rows are alike, and every share that was compared."""
     worst = [entry for entry in balances if not entry["balanced"]]
     tone, text = ("bad", f"{len(worst)} of {len(balances)} shares differ too much") if worst else ("good", "stratified")
-    verdict = Markup("<p>{} {}</p>").format(page.badge(text, tone), "training and test rows compared, as a whole and by sensitive group")
+    verdict = page.paragraph(page.badge(text, tone), " training and test rows compared, as a whole and by sensitive group")
     heads = ["share of", "among", "training", "test", "rows", "q", ""]
     return verdict + page.details("splits compared", page.table(heads, [_balance(entry) for entry in balances]))
 
@@ -295,7 +295,7 @@ def _drift(drift: Mapping[str, Any]) -> Markup:
 
 def _missing(missing: Mapping[str, float]) -> Markup:
     before, after = f"{missing['before']:.1%}", f"{missing['after']:.1%}"
-    return Markup("<span class=w>{}</span>").format(before if before == after else f"{before} → {after}")
+    return page.unbroken(before if before == after else f"{before} → {after}")
 
 
 def _news(entry: Mapping[str, Any]) -> str:
@@ -345,15 +345,15 @@ def _more(column: Mapping[str, Any]) -> Markup:
     if tokens and tokens["total"]:
         per_text, mean = tokens["per_text"], page.number(tokens["per_text"]["mean"])
         told = f"{per_text['min']} to {per_text['max']} tokens a text, {mean} on average; {tokens['distinct']:,} different"
-        pieces.append(Markup("<p>{}</p>").format(told))
+        pieces.append(page.paragraph(told))
         if per_text["max"] > 1:
             pieces.append(page.table(["token", "times"], tokens["top"][:10]))
         if "approximate" in tokens:
-            pieces.append(Markup("<p>{}</p>").format(_errors(tokens["approximate"])))
+            pieces.append(page.paragraph(_errors(tokens["approximate"])))
     if column["quantiles"]:
         pieces.append(page.table(["quantile", "value"], column["quantiles"].items()))
     if "approximate" in column:
-        pieces.append(Markup("<p>{}</p>").format(_errors(column["approximate"])))
+        pieces.append(page.paragraph(_errors(column["approximate"])))
     return page.details("more", *pieces) if pieces else Markup("")
 
 

@@ -74,11 +74,11 @@ def _note(problem: Problem, body: Mapping[str, Any]) -> list[Markup]:
         text = f"95 % interval of {shown['metric']}: {low:.4g} to {high:.4g}, from {shown['rows']:,} answers that were shown."
     else:
         return []
-    return [Markup("<p class=sub>{}</p>").format(text)]
+    return [page.note(text)]
 
 
 def _skew(body: Mapping[str, Any]) -> Markup:
     rows = [(name, f"{share:.2%}") for name, share in body["differs"].items()]
     text = f"Features that were sent with another value than the ingested row has, of {body['compared']:,} answers that could be compared."
     content = page.table(["feature", "differs in"], rows) if rows else page.badge("none", "good")
-    return page.section("Training-serving skew", Markup("<p class=sub>{}</p>").format(text), content)
+    return page.section("Training-serving skew", page.note(text), content)

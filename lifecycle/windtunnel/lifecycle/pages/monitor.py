@@ -61,7 +61,7 @@ def _alerts(problem: Problem, body: Mapping[str, Any]) -> Markup:
 
 
 def _notes(body: Mapping[str, Any]) -> list[Markup]:
-    return [Markup("<p class=sub>{}</p>").format(note) for note in body["notes"]]
+    return [page.note(note) for note in body["notes"]]
 
 
 def _drift(problem: Problem, section: Mapping[str, Any], name: str) -> Markup:
@@ -85,7 +85,7 @@ def _drift(problem: Problem, section: Mapping[str, Any], name: str) -> Markup:
     new, old = section["rows"][1], section["rows"][0]
     intro = f"{new:,} rows beside the {old:,} that the champion learned from; limit of the index: {section['limit']:g}."
     head = ["column", "", "PSI", "KS", "largest change", "q-value", ""]
-    return page.section(title, Markup("<p class=sub>{}</p>").format(intro), page.table(head, rows))
+    return page.section(title, page.note(intro), page.table(head, rows))
 
 
 def _quality(arms: list[Mapping[str, Any]]) -> Markup:
@@ -107,7 +107,7 @@ def _skew(section: Mapping[str, Any]) -> Markup:
     intro = f"The same row as it was sent and as it was ingested, in {section['compared']:,} answers."
     rows = [(feature, f"{share:.2%}") for feature, share in section["shares"].items()]
     table = page.table(["feature", "differs in"], rows) if rows else page.badge("no difference", "good")
-    return page.section("Training-serving skew", Markup("<p class=sub>{}</p>").format(intro), table)
+    return page.section("Training-serving skew", page.note(intro), table)
 
 
 def _server(server: Mapping[str, Any]) -> Markup:
@@ -116,4 +116,4 @@ def _server(server: Mapping[str, Any]) -> Markup:
     state = page.badge(f"does not answer: {server['error']}", "bad") if server["error"] else page.badge("up", "good")
     rows = [(f"label {label}", f"version {version}") for label, version in sorted(server["labels"].items())]
     rows += [(f"requests that ended with {code}", count) for code, count in sorted(server["codes"].items())]
-    return page.section("Model server", state, Markup(" <code>{}</code>").format(server["url"]), page.table(["", ""], rows) if rows else "")
+    return page.section("Model server", state, " ", page.code(server["url"]), page.table(["", ""], rows) if rows else "")

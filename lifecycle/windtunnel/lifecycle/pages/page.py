@@ -1,97 +1,134 @@
 """Self-contained HTML pages: every report of ours looks the same, opens without a network and escapes what it shows.
 
-Build a body from `Markup` pieces and `render` it. Text that is not `Markup` is escaped wherever it is put.
+Build a body from the pieces here and `render` it. Text that is not `Markup` is escaped wherever it is put. The HTML itself is in
+``templates/``.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from markupsafe import Markup, escape
 
-__all__ = ["badge", "bars", "details", "line", "meter", "render", "section", "table", "tiles"]
+__all__ = [
+    "badge",
+    "bars",
+    "bold",
+    "code",
+    "details",
+    "form",
+    "items",
+    "line",
+    "link",
+    "meter",
+    "named",
+    "note",
+    "number",
+    "paragraph",
+    "render",
+    "section",
+    "side_by_side",
+    "table",
+    "tiles",
+    "unbroken",
+]
 
-_CSS = """
-:root{--ink:#1c2430;--soft:#5c6675;--line:#e3e7ed;--paper:#fff;--ground:#f6f7f9;
---blue:#2563eb;--red:#c62828;--amber:#b45309;--green:#1b7f3b}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--soft:#9aa4b2;--line:#2c3440;--paper:#171c24;
---ground:#10141a;--blue:#6ea0ff;
---red:#ff8a80;--amber:#f0b45a;--green:#6fd08c}}
-*{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-main{max-width:1180px;margin:0 auto;padding:24px}h1{font-size:24px;margin:0 0 4px}h2{font-size:17px;margin:0 0 12px}
-.sub{color:var(--soft);margin:0 0 20px}section{background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:18px 20px;
-margin:0 0 18px;overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th{color:var(--soft);font-weight:600;font-size:13px;text-align:left}th,td{padding:6px 12px 6px 0;border-bottom:1px solid var(--line);
-vertical-align:middle}
-.w{white-space:nowrap}td.n,th.n{text-align:right;white-space:nowrap}tr:last-child td{border-bottom:0}
-.tiles{display:flex;flex-wrap:wrap;gap:12px}
-.tile{border:1px solid var(--line);border-radius:8px;padding:10px 16px;min-width:130px}.tile b{display:block;font-size:20px}
-.tile span{color:var(--soft);font-size:13px}
-.badge{display:inline-block;white-space:nowrap;border-radius:99px;padding:1px 9px;font-size:12px;
-font-weight:600;
-border:1px solid currentColor;
-margin-right:4px}.good{color:var(--green)}.warn{color:var(--amber)}.bad{color:var(--red)}.info{color:var(--blue)}
-svg{display:block}svg .bar{fill:var(--blue)}svg .bar2{fill:var(--amber);opacity:.65}svg .stroke{stroke:var(--blue);fill:none;
-stroke-width:1.5}
-svg .axis{stroke:var(--line)}svg text{fill:var(--soft);font-size:10px}code{font-size:13px}
-summary{cursor:pointer;color:var(--soft);white-space:nowrap}
-"""
+Piece = Markup | str
 
 
-def render(title: str, body: Iterable[Markup | str], subtitle: str = "") -> str:
+def render(title: str, body: Iterable[Piece], subtitle: str = "") -> str:
     """A whole page.
 
     Example:
         >>> "<title>A &amp; B</title>" in render("A & B", [section("One", "text")])
         True
     """
-    content = Markup("").join(body)
-    return str(
-        Markup(
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-            "<title>{title}</title><style>{css}</style></head><body><main><h1>{title}</h1><p class=sub>{subtitle}</p>{content}</main>"
-            "</body></html>"
-        ).format(title=title, css=Markup(_CSS), subtitle=subtitle, content=content)  # noqa: S704 - a constant
-    )
+    page: str = _templates().get_template("page.html").render(title=title, subtitle=subtitle, body=list(body))
+    return page
 
 
-def section(title: str, *content: Markup | str) -> Markup:
+def section(title: str, *content: Piece) -> Markup:
     """A titled card."""
-    return Markup("<section><h2>{}</h2>{}</section>").format(title, Markup("").join(content))
+    return _piece("section", title, content)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
     """A table; columns of numbers are right-aligned and shortened, ``None`` is a dash."""
-    lines = [list(row) for row in rows]
-    numeric = [_is_numeric(column) for column in zip(*lines, strict=True)] or [False] * len(headers)
-    side = [Markup(" class=n") if right else Markup("") for right in numeric]
-    head = _cells("th", side, headers)
-    body = Markup("").join(Markup("<tr>{}</tr>").format(_cells("td", side, [number(value) for value in line])) for line in lines)
-    return Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, body)
-
-
-def _is_numeric(column: Sequence[object]) -> bool:
-    return any(map(_is_number, column)) and all(value is None or _is_number(value) for value in column)
-
-
-def _cells(tag: str, side: Sequence[Markup], values: Sequence[object]) -> Markup:
-    cell = Markup(f"<{tag}{{}}>{{}}</{tag}>")  # noqa: S704 - the tag is ours
-    return Markup("").join(cell.format(kind, value) for kind, value in zip(side, values, strict=True))
+    shown = [list(row) for row in rows]
+    numeric = [
+        any(map(_is_number, column)) and all(value is None or _is_number(value) for value in column) for column in zip(*shown, strict=True)
+    ]
+    return _piece("table", list(zip(headers, numeric or [False] * len(headers), strict=True)), shown)
 
 
 def tiles(figures: Iterable[tuple[str, object]]) -> Markup:
     """The few figures that matter: (what, value) pairs."""
-    return Markup("<div class=tiles>{}</div>").format(
-        Markup("").join(Markup("<div class=tile><b>{}</b><span>{}</span></div>").format(number(value), what) for what, value in figures)
-    )
+    return _piece("tiles", list(figures))
 
 
 def badge(text: str, tone: str = "info") -> Markup:
     """A small label; tone is good, warn, bad or info."""
-    return Markup('<span class="badge {}">{}</span>').format(tone, text)
+    return _piece("badge", text, tone)
 
 
-def details(summary: str, *content: Markup | str) -> Markup:
+def details(summary: str, *content: Piece) -> Markup:
     """Content that a reader opens."""
-    return Markup("<details><summary>{}</summary>{}</details>").format(summary, Markup("").join(content))
+    return _piece("details", summary, content)
+
+
+def paragraph(*content: Piece) -> Markup:
+    """Text, with whatever stands in it.
+
+    Example:
+        >>> paragraph("a < b ", bold("always"))
+        Markup('<p>a &lt; b <b>always</b></p>')
+    """
+    return _piece("paragraph", content)
+
+
+def note(text: str) -> Markup:
+    """A line of soft text below a title."""
+    return _piece("note", text)
+
+
+def items(texts: Iterable[Piece]) -> Markup:
+    """A list with bullets."""
+    return _piece("items", list(texts))
+
+
+def link(url: str, text: object) -> Markup:
+    """Text that leads elsewhere."""
+    return _piece("link", url, text)
+
+
+def bold(text: str) -> Markup:
+    """Text that stands out."""
+    return _piece("bold", text)
+
+
+def named(name: str, kind: str) -> Markup:
+    """A column's name, its type below."""
+    return _piece("named", name, kind)
+
+
+def unbroken(text: str) -> Markup:
+    """Text that stays on one line."""
+    return _piece("unbroken", text)
+
+
+def code(text: str) -> Markup:
+    """Text as a program has it."""
+    return _piece("code", text)
+
+
+def side_by_side(charts: Iterable[tuple[str, Markup]]) -> Markup:
+    """Pictures in a row: (caption, picture) pairs."""
+    return _piece("side_by_side", list(charts))
+
+
+def form(action: str, fields: Iterable[tuple[str, str, str, str, int]]) -> Markup:
+    """Fields to ask with: (label, name, value, placeholder, size) each."""
+    return _piece("form", action, list(fields))
 
 
 def bars(values: Sequence[float], other: Sequence[float] | None = None, *, width: int = 160, height: int = 36, title: str = "") -> Markup:
@@ -99,17 +136,12 @@ def bars(values: Sequence[float], other: Sequence[float] | None = None, *, width
     top = max([*values, *(other or []), 1e-12])
     step = width / max(len(values), 1)
 
-    def draw(series: Sequence[float], kind: str) -> Markup:
-        return Markup("").join(
-            Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
-                kind, i * step, height - value / top * height, max(step - 1, 1), value / top * height
-            )
-            for i, value in enumerate(series)
-        )
+    def rectangles(series: Sequence[float]) -> list[tuple[str, ...]]:
+        """Left, top, width and height of each bar."""
+        tall = [value / top * height for value in series]
+        return [tuple(f"{figure:.1f}" for figure in (i * step, height - high, max(step - 1, 1), high)) for i, high in enumerate(tall)]
 
-    return Markup('<svg width="{}" height="{}" role="img"><title>{}</title>{}{}</svg>').format(
-        width, height, title, draw(values, "bar"), draw(other or [], "bar2")
-    )
+    return _piece("bars", [("bar", rectangles(values)), ("bar2", rectangles(other or []))], width, height, title)
 
 
 def meter(share: float, *, width: int = 160, height: int = 12, title: str = "") -> Markup:
@@ -119,9 +151,7 @@ def meter(share: float, *, width: int = 160, height: int = 12, title: str = "") 
         >>> 'width="80.0"' in meter(0.5)
         True
     """
-    return Markup(
-        '<svg width="{0}" height="{1}" role="img"><title>{2}</title><rect class="bar" x="0" y="0" width="{3:.1f}" height="{1}"/></svg>'
-    ).format(width, height, title, min(max(share, 0.0), 1.0) * width)
+    return _piece("meter", f"{min(max(share, 0.0), 1.0) * width:.1f}", width, height, title)
 
 
 def line(
@@ -139,11 +169,7 @@ def line(
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     x0, x1, y0, y1 = (0.0, 1.0, 0.0, 1.0) if diagonal or unit else (min(xs), max(xs), min(ys), max(ys))
     place = " ".join(f"{(x - x0) / ((x1 - x0) or 1) * width:.1f},{height - (y - y0) / ((y1 - y0) or 1) * height:.1f}" for x, y in points)
-    guide = Markup('<line class="axis" x1="0" y1="{}" x2="{}" y2="0"/>').format(height, width) if diagonal else ""
-    return Markup(
-        '<svg width="{0}" height="{1}" role="img"><title>{2}</title><path class="axis" d="M0 0V{1}H{0}" fill="none"/>{3}'
-        '<polyline class="stroke" points="{4}"/></svg>'
-    ).format(width, height, title, guide, place)
+    return _piece("line", place, diagonal, width, height, title)
 
 
 def number(value: object) -> Markup:
@@ -159,3 +185,19 @@ def number(value: object) -> Markup:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@functools.cache
+def _templates() -> Any:
+    """The templates, compiled when a page is first made: what a DAG file imports stays light."""
+    import jinja2
+
+    loader = jinja2.PackageLoader("windtunnel.lifecycle.pages")
+    templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    templates.filters["number"] = number
+    return templates
+
+
+def _piece(name: str, *content: object) -> Markup:
+    piece: Markup = getattr(_templates().get_template("pieces.html").module, name)(*content)
+    return piece

@@ -37,8 +37,8 @@ def _leader(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
     gates = [(gate["gate"], _passed(gate["passed"]), gate["reason"]) for gate in evaluation["gates"]]
     passed = all(gate["passed"] for gate in evaluation["gates"])
     verdict = page.badge("every gate passed", "good") if passed else page.badge("not every gate passed", "bad")
-    parts: list[Markup] = [verdict, page.tiles(_leading_figures(problem, evaluation)), _paragraph(_summary(problem, evaluation))]
-    parts.append(page.table(["gate", "", "reason"], gates) if gates else _paragraph("The problem names no gate."))
+    parts: list[Markup] = [verdict, page.tiles(_leading_figures(problem, evaluation)), page.paragraph(_summary(problem, evaluation))]
+    parts.append(page.table(["gate", "", "reason"], gates) if gates else page.paragraph("The problem names no gate."))
     return [page.section("To lead: may it go live?", *parts)]
 
 
@@ -126,7 +126,9 @@ def _user(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
         most = max((entry["mean"] for entry in top), default=0.0) or 1.0
         rows = [(entry["column"], entry["mean"], page.meter(entry["mean"] / most, title=entry["column"])) for entry in top]
         text = f"How much worse it gets when a column is shuffled ({explained['rows']:,} sampled rows, loss per row)."
-        sections.append(page.section("To use: what its answers rest on", _paragraph(text), page.table(["column", "loss added", ""], rows)))
+        sections.append(
+            page.section("To use: what its answers rest on", page.paragraph(text), page.table(["column", "loss added", ""], rows))
+        )
     if explained.get("shap"):
         sections.append(page.section("To use: SHAP values", *_shap(explained["shap"])))
     if explained.get("examples"):
@@ -139,14 +141,14 @@ def _user(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
 def _live(evaluation: Mapping[str, Any]) -> Iterable[Markup]:
     for entry in evaluation.get("unseen_live", []):
         shown = ", ".join(f"{value['value']} ({value['rows']:,} requests)" for value in entry["values"][:8])
-        yield _paragraph(f"Asked about live, but not judged: {entry['count']} values of {entry['column']}: {shown}.")
+        yield page.paragraph(f"Asked about live, but not judged: {entry['count']} values of {entry['column']}: {shown}.")
 
 
 def _shap(found: Mapping[str, Any]) -> Iterable[Markup]:
     if "missing" in found:
-        yield _paragraph(f"There are none: {found['missing']}")
+        yield page.paragraph(f"There are none: {found['missing']}")
         return
-    yield _paragraph(
+    yield page.paragraph(
         f"By how much each column moves an answer, on average over {found['rows']:,} held-out rows ({found['explainer']} explainer; "
         "log-odds for trees and linear classifiers)."
     )
@@ -161,16 +163,16 @@ def _shap(found: Mapping[str, Any]) -> Iterable[Markup]:
 
 
 def _reliance(problem: Problem, evaluation: Mapping[str, Any]) -> Iterable[Markup]:
-    yield _paragraph(problem.description or "The problem file has no description.")
+    yield page.paragraph(problem.description or "The problem file has no description.")
     spots = evaluation["found"]
     if spots:
-        yield _paragraph("It is weaker than elsewhere for the following rows; look twice there.")
+        yield page.paragraph("It is weaker than elsewhere for the following rows; look twice there.")
         yield page.table(["where", "rows", "why"], [(spot["name"], spot["rows"], spot["reason"]) for spot in spots[:5]])
     else:
-        yield _paragraph(f"No weak spot stands out among {evaluation['looked_at']['cells']:,} slices that were looked at.")
+        yield page.paragraph(f"No weak spot stands out among {evaluation['looked_at']['cells']:,} slices that were looked at.")
     for entry in evaluation["unseen"]:
         shown = ", ".join(f"{value['value']} ({value['rows']:,} rows)" for value in entry["values"][:8])
-        yield _paragraph(
+        yield page.paragraph(
             f"Not judged: {entry['count']} values of {entry['column']} are in the window but not among the held-out rows: {shown}."
         )
     yield from _live(evaluation)
@@ -209,7 +211,7 @@ def _developer(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
         if given["given_up"]:
             text += f" Too many values to look at: {', '.join(given['given_up'])}."
         table = page.table(["slice", "rows", "loss", "loss elsewhere", "p"], rows)
-        sections.append(page.section("To develop: weak spots that were found", _paragraph(text), table))
+        sections.append(page.section("To develop: weak spots that were found", page.paragraph(text), table))
     sections += [_fairness(column, found) for column, found in evaluation["fairness"].items()]
     if evaluation["explanations"].get("dependence"):
         sections.append(_dependence(evaluation["explanations"]))
@@ -244,7 +246,7 @@ def _pictures(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
     pictures = evaluation["pictures"]
     sections: list[Markup] = []
     if pictures.get("curve"):
-        sections.append(page.section("To develop: curves", _side_by_side(_curve_charts(pictures))))
+        sections.append(page.section("To develop: curves", page.side_by_side(_curve_charts(pictures))))
         if pictures.get("costs"):
             sections.append(_costs(evaluation, pictures["costs"]))
     if pictures.get("confusion"):
@@ -252,7 +254,7 @@ def _pictures(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
     if pictures.get("errors"):
         text = "Absolute errors, an eighth of an octave a bar."
         chart = page.bars(pictures["errors"], width=640, height=90, title="absolute errors")
-        sections.append(page.section("To develop: errors", _paragraph(text), chart))
+        sections.append(page.section("To develop: errors", page.paragraph(text), chart))
     return sections
 
 
@@ -323,7 +325,7 @@ def _fairness(column: str, found: Mapping[str, Any]) -> Markup:
     groups = [(name, group["rows"], *(group.get(figure) for figure in names)) for name, group in found["groups"].items()]
     parts = [page.table(["", "value", "95 % interval"], figures), page.table(["group", "rows", *names], groups)]
     if found["left_out"]:
-        parts.append(_paragraph(f"Too few rows to compare: {', '.join(found['left_out'])}."))
+        parts.append(page.paragraph(f"Too few rows to compare: {', '.join(found['left_out'])}."))
     return page.section(f"To develop: fairness over {column}", *parts)
 
 
@@ -337,7 +339,7 @@ def _dependence(explained: Mapping[str, Any]) -> Markup:
         else:
             charts.append((entry["column"], page.table(["value", "mean answer"], points)))
     text = f"The mean {explained['answer']} when every row has the same value in a column."
-    return page.section("To develop: partial dependence", _paragraph(text), _side_by_side(charts))
+    return page.section("To develop: partial dependence", page.paragraph(text), page.side_by_side(charts))
 
 
 def _card(problem: Problem, evaluation: Mapping[str, Any]) -> Markup:
@@ -358,18 +360,6 @@ def _card(problem: Problem, evaluation: Mapping[str, Any]) -> Markup:
         ("fingerprint", evaluation.get("fingerprint")),
     ]
     return page.section("Model card", page.table(["", ""], rows))
-
-
-def _side_by_side(charts: Iterable[tuple[str, Markup]]) -> Markup:
-    cells = [
-        Markup("<figure style='margin:0 24px 12px 0'>{}<figcaption class=sub>{}</figcaption></figure>").format(chart, text)
-        for text, chart in charts
-    ]
-    return Markup("<div style='display:flex;flex-wrap:wrap'>{}</div>").format(Markup("").join(cells))
-
-
-def _paragraph(text: str) -> Markup:
-    return Markup("<p>{}</p>").format(text)
 
 
 def _between(bounds: Sequence[float | None] | None) -> Markup | None:
