@@ -184,7 +184,7 @@ def qualities(user: GetUserDep) -> HTMLResponse:
             continue
         found = scores(history(settings, name))[-_DAYS:]
         if found:
-            link = Markup('<a href="{0}">{0}</a>').format(name)
+            link = page.link(name, name)
             picture = page.line([(place, entry.score) for place, entry in enumerate(found)], width=200, height=36)
             why = "; ".join(map(str, found[-1].blame[:2]))
             rows.append([link, round(found[-1].score, 1), trend(found).word, picture, found[-1].day, why])

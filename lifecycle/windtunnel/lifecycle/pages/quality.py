@@ -47,7 +47,7 @@ def quality_page(problem: str, history: Mapping[str, Measures], days: int) -> st
                     ("days", len(found)),
                 ]
             ),
-            Markup("<p>{} {}</p>").format(page.badge(direction.word, _TONES[direction.word]), _chance(direction)),
+            page.paragraph(page.badge(direction.word, _TONES[direction.word]), " ", _chance(direction)),
         ),
         page.section("Score of each day", page.line([(place, entry.score) for place, entry in enumerate(found)], width=900, height=160)),
         page.section("Rows of each day", page.bars([entry.rows for entry in found], width=900, height=60)),
@@ -65,8 +65,8 @@ def _chance(direction: Trend) -> str:
 
 
 def _blamed(found: Sequence[DayScore]) -> Markup:
-    rows = [[Markup("<b>{}</b>").format(name), days, reason] for name, days, reason in worst_columns(found)]
-    nothing = Markup("<p>{}</p>").format(f"None: all columns were as usual on {sum(entry.compared > 0 for entry in found)} compared days.")
+    rows = [[page.bold(name), days, reason] for name, days, reason in worst_columns(found)]
+    nothing = page.paragraph(f"None: all columns were as usual on {sum(entry.compared > 0 for entry in found)} compared days.")
     return page.section("Worst columns", page.table(["column", "days", "the newest reason"], rows) if rows else nothing)
 
 
@@ -76,7 +76,7 @@ def _pictures(history: Mapping[str, Measures], found: Sequence[DayScore]) -> Mar
     names = sorted({name for entry in found for name in history[entry.day]} - {""})
     order = sorted(names, key=lambda name: -blame.get(name, 0))[:_COLUMNS]
     rows = [_column(name, [history[entry.day].get(name, {}) for entry in found]) for name in order]
-    more = [Markup("<p>{}</p>").format(f"and {len(names) - _COLUMNS} more columns")] if len(names) > _COLUMNS else []
+    more = [page.paragraph(f"and {len(names) - _COLUMNS} more columns")] if len(names) > _COLUMNS else []
     return page.section("Columns", page.table(["column", "missing", "mean, or mean length"], rows), *more)
 
 
@@ -84,7 +84,7 @@ def _column(name: str, values: Sequence[Mapping[str, float]]) -> list[Markup]:
     middle = [entry.get("mean", entry.get("length")) for entry in values]
     points = [(float(place), value) for place, value in enumerate(middle) if value is not None]
     missing = page.bars([entry.get("missing", 1.0) for entry in values], width=240, title="share missing")
-    return [Markup("<b>{}</b>").format(name), missing, page.line(points, width=240, height=36, title="mean, or mean length")]
+    return [page.bold(name), missing, page.line(points, width=240, height=36, title="mean, or mean length")]
 
 
 def _days(found: Sequence[DayScore]) -> Markup:
