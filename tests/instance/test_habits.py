@@ -18,6 +18,7 @@ import yaml
 from windtunnel.cli.instance import Instance
 from windtunnel.cli.running.airflow_api import AirflowApi
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.record.ledger import Ledger
 
 pytestmark = [pytest.mark.instance, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -89,7 +90,13 @@ def _problem(landing: Path, heard: Path) -> dict[str, Any]:
         "budget": {"trials": 0},
         "limits": {"label_shift": 1.0, "drift": 100.0, "split_shift": 1.0},
         "gates": [{"metric": "auc", "at_least": 0.6}],
-        "approval": {"promotion": "auto"},
+        "approval": {
+            "promotion": "auto",
+            "approvers": ["grace"],
+            "deputies": ["admin"],
+            "needed": 2,
+            "notifiers": [{"notifier": "heard.Heard", "options": {"file": f"{heard}.asked"}}],
+        },
         "serving": {"latency_p99_ms": 60000},
         "schedule": "0 3 * * *",
         "start_date": DAYS[0].isoformat(),
@@ -210,3 +217,42 @@ def test_a_task_that_waits_for_files_is_deferred_and_goes_on_when_they_come(inst
     _until(lambda: airflow.run("patience", run_id)["state"] in {"success", "failed"})
     found = airflow.result("patience", run_id, "rows")
     assert (found["rows"], found["end"]) == (600, str(absent + dt.timedelta(days=1)))
+
+
+def test_people_are_asked_again_until_their_answer_counts_and_a_deputy_may_give_it(instance: Instance, airflow: AirflowApi) -> None:
+    run_id = airflow.trigger(NAME, {"promotion": "ask", "reason": "a look before the holidays"})
+    path = f"dags/{NAME}/dagRuns/{run_id.replace('+', '%2B')}/taskInstances/approve/-1/hitlDetails"
+
+    def asked(times: int) -> dict[str, Any]:
+        """The question, once the task waits and people were told of it so many times."""
+        heard = instance.home.parent / "heard.txt.asked"
+        waits = {"awaiting_input", "deferred"}
+        _until(lambda: heard.exists() and len(heard.read_text().splitlines()) >= times)
+        _until(lambda: any(task["task_id"] == "approve" and task["state"] in waits for task in airflow.tasks(NAME, run_id)))
+        time.sleep(3)  # Airflow kills a task that is answered while its first process is still leaving
+        question: dict[str, Any] = airflow.call(path)
+        assert "What happens" in question["body"]
+        assert not question["response_received"]
+        return question
+
+    def answer(choice: str, comment: str = "") -> None:
+        airflow.call(path, {"chosen_options": [choice], "params_input": {"comment": comment}}, method="PATCH")
+
+    assert "a look before the holidays" in asked(1)["body"]
+    answer("Approve")  # one of two
+    asked(2)
+    answer("Reject")  # without saying why
+    asked(3)
+    answer("Reject", "not before the holidays")
+    _until(lambda: airflow.run(NAME, run_id)["state"] in {"success", "failed"})
+    entry = Ledger(instance.settings()).entries(NAME, ("decision",))[-1]
+    assert (entry.payload["by"], entry.payload["outcome"]) == ("admin", "rejected")
+    first, second, third = (instance.home.parent / "heard.txt.asked").read_text().splitlines()
+    for line in (first, second, third):
+        assert "Why now" in line
+        assert "started by admin: a look before the holidays" in line
+        assert "differs from the champion" in line
+        assert "no answer within" in line
+        assert f"{instance.airflow_url}/dags/{NAME}/" in line
+    assert "admin approved, and more people must" in second
+    assert "needs a comment that says why" in third

@@ -305,6 +305,52 @@ def test_who_may_decide_how_long_and_who_is_told(home, problem, tmp_path, monkey
     assert "no answer within 2:00:00" in decision.reason
 
 
+def test_a_mail_says_why_what_differs_what_follows_and_where_to_answer(home, problem, monkeypatch):
+    """The same text as in Airflow's form, also when the question is put again; smtp, slack and discord carry it by default."""
+    from airflow.providers.standard.operators.hitl import HITLOperator
+
+    from windtunnel.lifecycle.judging import evaluation as judging
+    from windtunnel.operators.telling.alerts import ProblemNotifier
+
+    mails = []
+
+    class Mail:
+        def __init__(self, **options):
+            self.options = options
+
+        def __call__(self, told):
+            mails.append(
+                {name: str(self.options[name]) for name in self.options} | {"question": told["question"], "text": told["exception"]}
+            )
+
+    monkeypatch.setattr("airflow.providers.smtp.notifications.smtp.SmtpNotifier", Mail)
+    monkeypatch.setattr(judging, "approval_body", lambda *_: "the figures")
+    monkeypatch.setattr(HITLOperator, "execute", lambda self, told: [notifier.notify(told) for notifier in self.notifiers])
+    values = {**problem.model_dump(mode="json", by_alias=True, exclude_none=True)}
+    notifiers = [{"notifier": "smtp", "options": {"to": "ada@example.org"}}]
+    values["approval"] = {"promotion": "ask", "timeout_hours": 3, "remind_hours": 1, "notifiers": notifiers}
+    operator = ApproveOperator(task_id="approve", problem=parse(values), candidate=CANDIDATE.to_dict(), evaluation=evaluation().to_dict())
+    assert isinstance(operator.notifiers[0], ProblemNotifier)
+    asked = context(reason="the summer timetable")
+    asked["task_instance"] = SimpleNamespace(dag_id="flight_delays", run_id="run-1", task_id="approve", map_index=-1)
+    operator.execute(asked)
+    operator.execute_complete(asked, event("Reject", None))
+    first, reminder = mails
+    assert (first["to"], first["subject"]) == ("ada@example.org", "{{ question.subject }}")
+    assert reminder["question"].subject == f"Reminder: {first['question'].subject}"
+    for mail in mails:
+        for part in (
+            "the figures",
+            "started by ada: the summer timetable",
+            "there is no champion yet",
+            "*Reject*",
+            "within 3 hours: it is",
+        ):
+            assert part in mail["question"].body
+        assert "/dags/flight_delays/runs/run-1/tasks/approve/required_actions" in mail["text"]
+        assert "<pre" in mail["question"].html
+
+
 def test_a_counterfactual_run_is_decided_by_the_gates_and_asks_nobody(home, problem):
     operator = ApproveOperator(task_id="approve", problem=problem, candidate=CANDIDATE.to_dict(), evaluation=evaluation().to_dict())
     decision = DecisionRef.from_dict(operator.execute(context("manual", promotion="ask", counterfactual=True)))

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk.configuration import conf
 
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.operators.base import Staged, problem_of, with_defaults
 from windtunnel.operators.settings import airflow_settings
+from windtunnel.operators.telling.alerts import ProblemNotifier, Question
 from windtunnel.operators.telling.links import artifact_url
 
 if TYPE_CHECKING:
@@ -42,11 +44,28 @@ class AskingOperator(Staged, HITLOperator):
         self.link = ""
         self.result = None
 
-    def ask(self, context: "Context", body: str) -> Any:
-        """Wait for a person, with this text (Markdown) above the answers."""
+    def ask(self, context: "Context", body: str, *, again: str = "") -> Any:
+        """Wait for a person, with this text (Markdown) above the answers; notifiers tell people the same, and where to answer.
+
+        Args:
+            context: the task's.
+            body: what is asked.
+            again: why the question is put again, for the subject of what notifiers say; empty the first time.
+        """
         self.body = body
+        subject = f"{again}: {self.subject}" if again else str(self.subject)
+        question = Question(subject, f"{body}\n\nAnswer here: {self._answer_url(context)}")
+        for notifier in self.notifiers:
+            if isinstance(notifier, ProblemNotifier):
+                notifier.question = question
         self.log.info("waiting for a person: %s", self.link)
         return HITLOperator.execute(self, context)
+
+    def _answer_url(self, context: "Context") -> str:
+        """The page of Airflow's where this question is answered."""
+        return str(
+            self.generate_link_to_ui(task_instance=context["task_instance"], base_url=conf.get("api", "base_url", fallback="") or "/")
+        )
 
     def record(self, context: "Context", work: "RunContext", **choice: Any) -> dict[str, Any]:
         """Write down what was chosen, by whom and why, before anything follows from it."""

@@ -85,11 +85,11 @@ class ApproveOperator(AskingOperator):
         missing = decisions.lacks(vote, evaluation)
         if missing:
             self.log.warning("the answer of %s does not count: %s; asked again", by, missing)
-            return self._wait(context, work)
+            return self._wait(context, work, f"Asked again, because the answer of {by} does not count ({missing})")
         decision = decisions.decide(self.problem, work.run, evaluation, decisions.cast(work, candidate, evaluation, vote))
         if decision is None:
             self.log.info("%s approved; more people must: asked again", by)
-            return self._wait(context, work)
+            return self._wait(context, work, f"{by} approved, and more people must")
         more = {"outcome": decision.outcome} | ({"overridden": decision.overridden} if decision.overridden else {})
         at = str(event.get("responded_at") or "")
         answer = self.record(context, work, approved=decision.approved, by=decision.by, reason=decision.reason, at=at, more=more)
@@ -98,7 +98,6 @@ class ApproveOperator(AskingOperator):
 
     def _ask_people(self, context: "Context", work: "RunContext", evaluation: EvaluationRef) -> Any:
         """Ask, unless a gate that nobody can approve away says no."""
-        from windtunnel.lifecycle.judging.evaluation import approval_body
         from windtunnel.lifecycle.record.evidence import hard_failures
         from windtunnel.lifecycle.release import decisions
 
@@ -106,18 +105,19 @@ class ApproveOperator(AskingOperator):
         if hard:
             reason = f"hard gates are not met, and nobody can approve them away: {'; '.join(hard)}"
             return self.record(context, work, approved=False, by="the problem's rule", reason=reason)
-        candidate = CandidateRef.from_dict(self.candidate)
-        self.body = f"{approval_body(evaluation, self.link)}\n\n{decisions.explain(work, candidate, evaluation)}"
-        decisions.ask(work, candidate, evaluation, self.link)
+        decisions.ask(work, CandidateRef.from_dict(self.candidate), evaluation, self.link)
         return self._wait(context, work)
 
-    def _wait(self, context: "Context", work: "RunContext") -> Any:
-        """Wait for an answer, for as long as is left, and at most until people are to be reminded."""
+    def _wait(self, context: "Context", work: "RunContext", again: str = "") -> Any:
+        """Wait for an answer, for as long as is left, and at most until people are to be reminded; `again` says why it is put again."""
+        from windtunnel.lifecycle.judging.evaluation import approval_body
         from windtunnel.lifecycle.release import decisions
 
-        left, remind = decisions.remaining(work, CandidateRef.from_dict(self.candidate)), self.problem.approval.remind_hours
+        candidate, evaluation = CandidateRef.from_dict(self.candidate), EvaluationRef.from_dict(self.evaluation)
+        left, remind = decisions.remaining(work, candidate), self.problem.approval.remind_hours
         self.response_timeout = min(left, dt.timedelta(hours=remind)) if remind else left
-        return self.ask(context, str(self.body or ""))
+        body = f"{approval_body(evaluation, self.link)}\n\n{decisions.explain(work, candidate, evaluation)}"
+        return self.ask(context, body, again=again)
 
     def _silence(self, context: "Context", event: dict[str, Any], work: "RunContext") -> Any:
         """Nobody answered: remind people while there is time, then take the default."""
@@ -126,7 +126,7 @@ class ApproveOperator(AskingOperator):
         evaluation, candidate = EvaluationRef.from_dict(self.evaluation), CandidateRef.from_dict(self.candidate)
         if self.problem.approval.remind_hours and decisions.remaining(work, candidate) > dt.timedelta():
             self.log.warning("nobody answered yet: reminding")
-            return self._wait(context, work)
+            return self._wait(context, work, "Reminder")
         # A default cannot give the reason that overriding a gate needs.
         approved = str(event["chosen_options"][0]) == decisions.APPROVE and evaluation.passed
         outcome = "approved" if approved else "rejected"

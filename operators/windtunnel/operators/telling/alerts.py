@@ -1,5 +1,7 @@
 """Telling people: the problem's notifiers, called once when a task has failed for good, or when the monitor sees something."""
 
+import dataclasses
+import html
 import importlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -8,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseNotifier
 
 from windtunnel.lifecycle.contract.problem import Alert, Problem
-from windtunnel.lifecycle.contract.seams.notifiers import notifier_path
+from windtunnel.lifecycle.contract.seams.notifiers import notifier_path, question_options
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-__all__ = ["LogNotifier", "ProblemNotifier", "alerts_of", "deadline_missed", "notifiers_of", "raise_alarm"]
+__all__ = ["LogNotifier", "ProblemNotifier", "Question", "alerts_of", "deadline_missed", "notifiers_of", "raise_alarm"]
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +47,33 @@ def deadline_missed(problem: str, alerts: Sequence[Mapping[str, Any]], context: 
         ProblemNotifier(notifier=str(alert["notifier"]), options=alert.get("options")).notify(told)
 
 
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What people are asked, for templates: ``{{ question.subject }}``, ``{{ question.body }}`` (Markdown) and ``{{ question.html }}``."""
+
+    subject: str
+    body: str
+
+    @property
+    def html(self) -> str:
+        """The text for a mail."""
+        return f'<pre style="white-space: pre-wrap">{html.escape(self.body)}</pre>'
+
+    def __str__(self) -> str:
+        return f"{self.subject}\n\n{self.body}"
+
+
 class ProblemNotifier(BaseNotifier):
     """Any notifier by its short name or its import path; imported when there is something to tell, not when the DAG is parsed.
 
     Args:
         notifier: a name of the registry of notifiers, or the import path of a ``BaseNotifier``.
-        options: its arguments; its own templated fields are rendered with the task's context, where ``exception`` says what happened.
+        options: its arguments; its own templated fields are rendered with the task's context, where ``exception`` says what happened, or
+            what is asked.
     """
+
+    question: Question | None = None
+    """What people are asked, where they are."""
 
     template_fields: Sequence[str] = ()
 
@@ -64,7 +86,12 @@ class ProblemNotifier(BaseNotifier):
         """Tell; what goes wrong with it is logged, and hides neither the failure nor the other alerts."""
         try:
             module, _, name = notifier_path(self.notifier).rpartition(".")
-            getattr(importlib.import_module(module), name)(**self.options)(context)
+            told: Any = context
+            options = self.options
+            if self.question is not None:
+                told = {**context, "question": self.question, "exception": str(self.question)}
+                options = question_options(self.notifier) | options
+            getattr(importlib.import_module(module), name)(**options)(told)
         except Exception:
             log.exception("the alert %s could not be given", self.notifier)
 
