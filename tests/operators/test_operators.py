@@ -319,9 +319,7 @@ def test_a_mail_says_why_what_differs_what_follows_and_where_to_answer(home, pro
             self.options = options
 
         def __call__(self, told):
-            mails.append(
-                {name: str(self.options[name]) for name in self.options} | {"question": told["question"], "text": told["exception"]}
-            )
+            mails.append({**self.options, "question": told["question"], "text": told["exception"]})
 
     monkeypatch.setattr("airflow.providers.smtp.notifications.smtp.SmtpNotifier", Mail)
     monkeypatch.setattr(judging, "approval_body", lambda *_: "the figures")

@@ -63,9 +63,8 @@ class AskingOperator(Staged, HITLOperator):
 
     def _answer_url(self, context: "Context") -> str:
         """The page of Airflow's where this question is answered."""
-        return str(
-            self.generate_link_to_ui(task_instance=context["task_instance"], base_url=conf.get("api", "base_url", fallback="") or "/")
-        )
+        base = conf.get("api", "base_url", fallback="") or "/"
+        return str(self.generate_link_to_ui(task_instance=context["task_instance"], base_url=base))
 
     def record(self, context: "Context", work: "RunContext", **choice: Any) -> dict[str, Any]:
         """Write down what was chosen, by whom and why, before anything follows from it."""
