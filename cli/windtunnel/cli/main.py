@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from windtunnel.cli.commands import COMMANDS, Command
+from windtunnel.cli.terminal import paint
 from windtunnel.lifecycle.contract.errors import ConfigurationError, WindtunnelError
 
 __all__ = ["COMMANDS", "main"]
@@ -74,7 +75,7 @@ def _run(parsed: argparse.Namespace) -> int:
             sys.stdout.flush()  # a reader that has left is noticed here and not when the interpreter ends
             return status
     except WindtunnelError as error:
-        print(f"windtunnel {parsed.command}: {error}", file=sys.stderr)
+        print(f"{paint(f'windtunnel {parsed.command}:', 'bold red', sys.stderr)} {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         with contextlib.suppress(OSError):  # what is still buffered has no reader either; the interpreter flushes it at its end

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -164,6 +165,61 @@ def test_killed_in_between_the_next_one_goes_on(keeping, settings, monkeypatch, 
     assert there(settings) == set()
 
 
+def test_what_a_run_uses_again_while_housekeeping_is_under_way_stays(keeping, settings, monkeypatch):
+    """What is needed was looked up; then a run finds an old result and goes on with it, before its manifest says so."""
+    from windtunnel.lifecycle.keeping import housekeeping
+
+    stage, other = left(settings, "profile", "aaa"), left(settings, "profile", "bbb")
+    old = (NOW - dt.timedelta(days=100)).timestamp()
+    for path in Path(settings.artifacts).rglob("*"):
+        os.utime(path, (old, old))
+    real = housekeeping.needs_of
+
+    def needs_then_a_run(*arguments):
+        found = real(*arguments)
+        assert stage.result() == {"fingerprint": "aaa"}
+        return found
+
+    monkeypatch.setattr(housekeeping, "needs_of", needs_then_a_run)
+    housekeep(keeping, settings)
+    assert there(settings) == {"profile/aaa"}
+    assert other.result() is None
+
+
+@pytest.mark.parametrize(("step", "left_over"), [("note", 4), ("commit", 4), ("rm_file", 3)])
+def test_tables_killed_in_between_lose_nothing_and_the_next_one_goes_on(keeping, settings, monkeypatch, step, left_over):
+    import fsspec
+    from pyiceberg.table.update.snapshot import ExpireSnapshots
+
+    one, two, three = (written(settings, "examples", "2013-01-01", digest * 16, rows) for digest, rows in (("a", 1), ("b", 2), ("c", 3)))
+    run_of(keeping, settings, "young", LATER, ingest=SnapshotRef("churn.examples", two, "2013-01-01", "2013-01-02", 1, 0, "f"))
+    orphan = parquet(settings)[0].with_name("left-over.parquet")
+    orphan.write_bytes(b"x" * 500)
+    what = {"note": (expiry, "note"), "commit": (ExpireSnapshots, "commit"), "rm_file": (type(fsspec.filesystem("file")), "rm_file")}[step]
+    real, calls = getattr(*what), []
+
+    class KilledError(BaseException):
+        pass
+
+    def killed(*arguments, **more):
+        calls.append(arguments)
+        if step == "rm_file" and len(calls) == 1:
+            return real(*arguments, **more)  # the first file goes, then it is killed
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*what, killed)
+        with pytest.raises(KilledError):
+            housekeep(keeping, settings, now=LATER)
+    assert len(parquet(settings)) == left_over
+    for number in (two, three):
+        assert len(files(settings, SnapshotRef("churn.examples", number, "2013-01-01", "2013-01-02", 1, 0, "f"))) == 1
+    housekeep(keeping, settings, now=LATER)
+    assert len(parquet(settings)) == 2
+    (note,) = expiry.notes_of(settings, "churn", {"snapshot_id": one})
+    assert "by the rule retention.snapshots_days = 90" in note
+
+
 def test_what_a_killed_stage_was_writing_goes_and_what_one_writes_stays(keeping, settings):
     with Stage(settings, "churn", "train", "aaa").writing() as folder:
         (folder / "half").write_text("x")
@@ -269,8 +325,6 @@ def test_the_command_says_what_it_freed(keeping, settings, monkeypatch, capsys, 
     folder.mkdir()
     values = keeping.model_dump(mode="json", by_alias=True, exclude_none=True)
     (folder / "churn.yaml").write_text(yaml.safe_dump(values | {"keys": ["age"]}))
-    import os
-
     old = (NOW - dt.timedelta(days=100)).timestamp()
     for path in (Path(settings.artifacts) / "churn" / "profile" / "aaa").rglob("*"):
         os.utime(path, (old, old))

@@ -4,6 +4,8 @@ import argparse
 import json
 from typing import Any
 
+from windtunnel.cli.terminal import counting, progress_of
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -32,7 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
 
     from windtunnel.beam_jobs.features.__main__ import run as job
-    from windtunnel.beam_jobs.job import Progress
 
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - module:function beside where the command is run
     options: dict[str, Any] = {"beyond": arguments.beyond, "workers": arguments.workers}
@@ -40,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     options |= {option: value for option, value in chosen.items() if value is not None}
     spec = {"data": arguments.data, "output": arguments.output, "options": options}
     spec |= {name: getattr(arguments, name) for name in ("problem", "transformer", "fitted") if getattr(arguments, name)}
-    manifest = job(spec, Progress())
+    with counting("features"):
+        manifest = job(spec, progress_of("job"))
     if arguments.json:
         print(json.dumps(manifest, indent=1))
         return 0

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.cli.terminal import count, counting, progress_of
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError, UnavailableError
 from windtunnel.lifecycle.data.sources.files import border
 
@@ -98,10 +99,26 @@ def load(
         UnavailableError: nothing is there.
         SourceFormatError: it cannot be read.
     """
-    from windtunnel.lifecycle.data.sources.files import find
-    from windtunnel.lifecycle.data.sources.untyped import Reading, format_of
+    from windtunnel.lifecycle.data.sources.untyped import Reading
 
     reading, whole = Reading(), _empty(arguments, slices, problem)
+    with counting("reading"):
+        _read(data, arguments, whole, reading, slices, problem)
+    _check_slices(whole, slices)
+    return Loaded(whole, reading)
+
+
+def _read(
+    data: Sequence[str],
+    arguments: argparse.Namespace,
+    whole: "Profiled",
+    reading: "Reading",
+    slices: Sequence[Sequence[str]],
+    problem: "Problem | None",
+) -> None:
+    from windtunnel.lifecycle.data.sources.files import find
+    from windtunnel.lifecycle.data.sources.untyped import format_of
+
     options = options_of(arguments)
     parquet: list[str] = []
     for entry in data:
@@ -117,8 +134,6 @@ def load(
                 whole.merge(_untyped(path, options, _empty(arguments, slices, problem), reading))
     for part in _parquet(parquet, arguments, _empty(arguments, slices, problem), slices):
         whole.merge(part)
-    _check_slices(whole, slices)
-    return Loaded(whole, reading)
 
 
 def _empty(arguments: argparse.Namespace, slices: Sequence[Sequence[str]], problem: "Problem | None") -> "Profiled":
@@ -133,11 +148,10 @@ def _parquet(paths: list[str], arguments: argparse.Namespace, whole: "Profiled",
     if arguments.workers > 1:
         if arguments.problem:
             raise ConfigurationError("--problem is read in one process", hint="leave out --workers")
-        from windtunnel.beam_jobs.job import Progress
         from windtunnel.beam_jobs.profile import profile_files
         from windtunnel.lifecycle.contract.settings import Settings
 
-        yield from profile_files(paths, Settings(workers=arguments.workers), Progress("profile"), slices=slices)
+        yield from profile_files(paths, Settings(workers=arguments.workers), progress_of("profile"), slices=slices)
         return
     from windtunnel.lifecycle.data.days import day_of
     from windtunnel.lifecycle.statistics.scan import scan_groups, tasks_of
@@ -200,6 +214,7 @@ class _Checked:
 
         check_readable(batch, self.path, offset)
         self.whole.add_batch(batch, origin, offset)
+        count(batch.num_rows)
 
 
 def as_parquet(data: Sequence[str], arguments: argparse.Namespace, folder: str) -> list[str]:

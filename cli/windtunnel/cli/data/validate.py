@@ -4,6 +4,8 @@ import argparse
 import json
 from typing import Any
 
+from windtunnel.cli.terminal import paint
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -49,7 +51,8 @@ def _print(result: dict[str, Any], *, quiet: bool) -> None:
         word = "met    " if entry["success"] else "NOT MET" if severity == "critical" else severity.ljust(7)
         if entry["success"] and quiet:
             continue
-        print(f"{word}  {describe(config)}")
+        style = "green" if entry["success"] else "bold red" if severity == "critical" else "yellow"
+        print(f"{paint(word, style)}  {describe(config)}")
         if not entry["success"]:
             failure = failures_of({"results": [entry]})[0]
             print(f"         {failure.got}")

@@ -3,6 +3,8 @@
 import argparse
 import json
 
+from windtunnel.cli.terminal import counting, progress_of
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -20,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score, and say what was written."""
     from windtunnel.beam_jobs import predict
-    from windtunnel.beam_jobs.job import Progress
 
     spec = {
         "bundle": arguments.bundle,
@@ -30,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
         "digest": arguments.digest,
         "workers": arguments.workers,
     }
-    result = predict.run(spec, Progress("predict"))
+    with counting("scoring"):
+        result = predict.run(spec, progress_of("predict"))
     if arguments.json:
         print(json.dumps(result, indent=2))
     else:

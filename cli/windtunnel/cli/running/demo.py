@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.cli.terminal import paint
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,6 +24,7 @@ __all__ = ["add_arguments", "run"]
 DAG = "flight_delays"
 _DONE = {"success", "failed"}
 _MARKS = {"success": "done", "failed": "FAILED", "upstream_failed": "not reached", "skipped": "skipped"}
+_STYLES = {"success": "green", "failed": "bold red", "upstream_failed": "yellow", "skipped": "yellow"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +145,7 @@ def _watch(api: "AirflowApi", run_id: str, say: Any, timeout: float) -> str:
                 seen[name] = now
                 ended = sum(value in _MARKS for value in seen.values())
                 duration = f"{task['duration']:.1f} s" if task["duration"] else ""
-                say(f"  [{ended:2}/{len(tasks)}] {name:11} {_MARKS[now]:11} {duration}")
+                say(f"  [{ended:2}/{len(tasks)}] {name:11} {paint(f'{_MARKS[now]:11}', _STYLES[now])} {duration}")
         if state in _DONE or time.monotonic() > end:
             return state
         time.sleep(0.25)

@@ -2,6 +2,10 @@
 
 import argparse
 import json
+from collections.abc import Mapping
+from typing import Any
+
+from windtunnel.cli.terminal import paint
 
 __all__ = ["add_arguments", "run"]
 
@@ -21,7 +25,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(status, indent=2))
     else:
         for name, service in services.items():
-            print(f"{name:10} {'well' if service['healthy'] else 'not well':9} {service['pid'] or '-':>8}  {service['url']}")
+            print(f"{name:10} {_health(service)} {service['pid'] or '-':>8}  {service['url']}")
             for part, found in service.get("components", {}).items():
-                print(f"  {part:14} {'well' if found['healthy'] else 'not well':9} {found['pid'] or '-':>8}")
+                print(f"  {part:14} {_health(found)} {found['pid'] or '-':>8}")
     return 0 if all(service["healthy"] for service in services.values()) else 1
+
+
+def _health(service: Mapping[str, Any]) -> str:
+    return paint(f"{'well':9}", "green") if service["healthy"] else paint(f"{'not well':9}", "bold red")

@@ -4,6 +4,7 @@ A folder counts only once its ``result.json`` is there, and that is written last
 """
 
 import contextlib
+import datetime as dt
 import errno
 import json
 import logging
@@ -20,13 +21,14 @@ import fsspec
 from windtunnel.lifecycle.contract.errors import UnavailableError
 from windtunnel.lifecycle.contract.seams.pages import further_pages
 from windtunnel.lifecycle.contract.settings import Settings
-from windtunnel.lifecycle.data.expiry import refuse_expired
+from windtunnel.lifecycle.data.expiry import expired, modified, refuse_expired
 
 __all__ = ["Stage", "local_copy", "read_text", "replace_file", "room_for"]
 
 log = logging.getLogger("windtunnel.artifacts")
 
 _RESULT = "result.json"
+_FRESH = dt.timedelta(hours=1)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 """What a write ends with where the disk is full, the quota used up, the file too large for it, or the disk broken."""
 
@@ -55,12 +57,36 @@ class Stage:
         return f"{self.uri}/{name}"
 
     def result(self) -> dict[str, Any] | None:
-        """What the stage found, or None if it has not ended."""
+        """What the stage found, or None if it has not ended.
+
+        One that is used again counts as new: a housekeeping that is under way must not remove it before the run has noted that it needs it.
+        """
         filesystem, path = fsspec.core.url_to_fs(self.path(_RESULT))
         if not filesystem.exists(path):
             return None
-        found: dict[str, Any] = json.loads(filesystem.cat_file(path))
+        content = filesystem.cat_file(path)
+        found: dict[str, Any] = json.loads(content)
+        written = modified(filesystem.info(path))
+        if dt.datetime.now(dt.UTC) - written > _FRESH and not self._used_again(filesystem, path, content, written):
+            return None
         return found
+
+    def _used_again(self, filesystem: Any, path: str, content: bytes, written: dt.datetime) -> bool:
+        """Make a result's file new again; False if a housekeeping was quicker, and removes it."""
+        try:
+            if _is_local(filesystem):
+                os.utime(path)
+                return True
+            filesystem.pipe_file(path, content)
+            note = expired(self.uri)  # written before anything goes; one from before the result was written is history
+            if note is not None and dt.datetime.fromisoformat(str(note["at"])) >= written:
+                filesystem.rm_file(path)
+                return False
+        except FileNotFoundError:
+            return False
+        except PermissionError:  # a store that may only be read has no housekeeping
+            return True
+        return True
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Path]:
@@ -69,7 +95,7 @@ class Stage:
         On a local root the folder lies beside its destination, so that finishing is a rename.
         """
         filesystem, path = fsspec.core.url_to_fs(self.uri)
-        local = "file" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,))
+        local = _is_local(filesystem)
         if local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=Path(path).parent if local else None))
@@ -85,7 +111,7 @@ class Stage:
         self._add_pages(folder, result)
         (folder / _RESULT).write_text(json.dumps(result, sort_keys=True), encoding="utf-8")
         filesystem, path = fsspec.core.url_to_fs(self.uri)
-        if "file" not in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)):
+        if not _is_local(filesystem):
             files = [file for file in folder.rglob("*") if file.is_file() and file.name != _RESULT]
             for file in [*files, folder / _RESULT]:
                 filesystem.put_file(str(file), f"{path}/{file.relative_to(folder).as_posix()}")
@@ -105,6 +131,10 @@ class Stage:
                 (folder / page.file).write_text(page.part("render")(folder, result), encoding="utf-8")
             except Exception:
                 log.exception("the page %r could not be added to the stage %s", page.name, self.name)
+
+
+def _is_local(filesystem: Any) -> bool:
+    return "file" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,))
 
 
 @contextlib.contextmanager

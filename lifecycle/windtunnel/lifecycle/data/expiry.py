@@ -15,7 +15,7 @@ import fsspec
 from windtunnel.lifecycle.contract.errors import ExpiredError
 from windtunnel.lifecycle.contract.settings import Settings
 
-__all__ = ["FOLDER", "expire", "expired", "note", "notes_of", "refuse_expired"]
+__all__ = ["FOLDER", "expire", "expired", "modified", "note", "notes_of", "refuse_expired"]
 
 FOLDER = "expired"
 
@@ -24,6 +24,7 @@ def expire(uri: str, rule: str, at: dt.datetime) -> None:
     """Remove the folder of an artefact: first its note, then what makes it count, then the rest."""
     note(uri, rule, at)
     filesystem, path = fsspec.core.url_to_fs(uri)
+    filesystem.invalidate_cache()
     result = f"{path}/result.json"
     if filesystem.exists(result):
         filesystem.rm_file(result)
@@ -89,6 +90,16 @@ def refuse_expired(uri: str) -> None:
             hint="a run for the same inputs computes it anew; the problem file's retention says what is kept for how long",
             **found,
         )
+
+
+def modified(entry: dict[str, Any]) -> dt.datetime:
+    """When a file was written, whatever its file system calls that."""
+    value = entry.get("mtime") or entry.get("LastModified") or entry.get("updated") or entry.get("last_modified")
+    if isinstance(value, int | float):
+        return dt.datetime.fromtimestamp(value, dt.UTC)
+    if isinstance(value, str):
+        return dt.datetime.fromisoformat(value)
+    return value if isinstance(value, dt.datetime) else dt.datetime.now(dt.UTC)  # unknown: never old
 
 
 def _place(uri: str) -> str:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import Any
 
 import fsspec
 
@@ -12,7 +11,7 @@ from windtunnel.lifecycle.data import expiry
 from windtunnel.lifecycle.keeping.needs import Needs
 from windtunnel.lifecycle.keeping.report import Freed
 
-__all__ = ["expire_artefacts", "expire_log", "modified"]
+__all__ = ["expire_artefacts", "expire_log"]
 
 _NOT_STAGES = {"runs", expiry.FOLDER}
 _UNFINISHED = dt.timedelta(days=2)
@@ -47,11 +46,13 @@ def expire_artefacts(problem: Problem, settings: Settings, needs: Needs, now: dt
 def _folders(home: str, now: dt.datetime) -> Iterator[tuple[str, dt.timedelta, int]]:
     """``STAGE/FINGERPRINT``, age of the newest file, and bytes of each folder of artefacts."""
     filesystem, root = fsspec.core.url_to_fs(home)
+    filesystem.invalidate_cache()
     for folder in sorted(filesystem.glob(f"{root}/*/*")):
         stage, name = str(folder).split("/")[-2:]
+        filesystem.invalidate_cache()  # looked at right before it goes: a run may be using it again
         entries = filesystem.find(folder, detail=True) if stage not in _NOT_STAGES else {}
         if entries:
-            newest = max(map(modified, entries.values()))
+            newest = max(map(expiry.modified, entries.values()))
             yield f"{stage}/{name}", now - newest, sum(int(entry["size"]) for entry in entries.values())
 
 
@@ -62,19 +63,9 @@ def expire_log(problem: Problem, settings: Settings, now: dt.datetime, *, dry: b
     filesystem, root = fsspec.core.url_to_fs(f"{settings.server_log.rstrip('/')}/{problem.name}")
     found = filesystem.find(root, detail=True) if filesystem.exists(root) else {}
     limit = dt.timedelta(days=problem.retention.predictions_days)
-    old = {path: int(entry["size"]) for path, entry in found.items() if now - modified(entry) >= limit}
+    old = {path: int(entry["size"]) for path, entry in found.items() if now - expiry.modified(entry) >= limit}
     if not dry:
         for path in old:
             filesystem.rm_file(path)
     rule = f"retention.predictions_days = {problem.retention.predictions_days:g}"
     return [Freed("log files", rule, len(old), sum(old.values()), names=tuple(sorted(old)))]
-
-
-def modified(entry: dict[str, Any]) -> dt.datetime:
-    """When a file was written, whatever its file system calls that."""
-    value = entry.get("mtime") or entry.get("LastModified") or entry.get("updated") or entry.get("last_modified")
-    if isinstance(value, int | float):
-        return dt.datetime.fromtimestamp(value, dt.UTC)
-    if isinstance(value, str):
-        return dt.datetime.fromisoformat(value)
-    return value if isinstance(value, dt.datetime) else dt.datetime.now(dt.UTC)  # unknown: never old

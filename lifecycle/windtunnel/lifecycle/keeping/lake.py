@@ -10,7 +10,6 @@ from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data import expiry
 from windtunnel.lifecycle.data.days import day_files, replace_days
 from windtunnel.lifecycle.data.tables import existing, table_name
-from windtunnel.lifecycle.keeping.files import modified
 from windtunnel.lifecycle.keeping.needs import Needs
 from windtunnel.lifecycle.keeping.report import Freed
 
@@ -75,6 +74,7 @@ def _old(table: "Table", limit: float) -> list[int]:
 def _remove_orphans(table: "Table", name: str, now: dt.datetime, *, dry: bool) -> Freed:
     """Data files that no snapshot names: those of expired snapshots, and what killed writers left."""
     filesystem, root = fsspec.core.url_to_fs(f"{table.location()}/data")
+    filesystem.invalidate_cache()
     known = {fsspec.core.url_to_fs(path)[1] for path in _named(table)}
     gone: dict[str, int] = {}
     for path, entry in (filesystem.find(root, detail=True) if filesystem.exists(root) else {}).items():
@@ -99,4 +99,4 @@ def _named(table: "Table") -> set[str]:
 
 
 def _age(entry: dict[str, Any], now: dt.datetime) -> dt.timedelta:
-    return now - modified(entry)
+    return now - expiry.modified(entry)
