@@ -15,8 +15,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent.parent
 TARGET = Path(__file__).parent / "requirements.txt"
 ROOTS = [
-    *("fsspec", "grpcio", "httptools", "numpy", "pandas", "prometheus-client", "protobuf", "pyarrow", "pydantic", "pyyaml"),
-    *("scikit-learn", "skops", "starlette", "treelite", "uvloop", "watchfiles"),
+    *("fsspec", "grpcio", "httptools", "msgspec", "numpy", "pandas", "prometheus-client", "protobuf", "pyarrow", "pydantic", "pyyaml"),
+    *("scikit-learn", "skops", "starlette", "treelite", "uvloop"),
 ]
 """What `windtunnel.serving` and the rooms of `windtunnel.lifecycle` below it import."""
 

@@ -23,7 +23,7 @@ def served(code, home, *more):
 
 @pytest.mark.parametrize(
     ("missing", "more", "extra"),
-    [("uvicorn", (), "serving"), ("grpc", ("--grpc-port", "0"), "serving"), ("opentelemetry.sdk", ("--traces", "http://x"), "tracing")],
+    [("msgspec", (), "serving"), ("grpc", ("--grpc-port", "0"), "serving"), ("opentelemetry.sdk", ("--traces", "http://x"), "tracing")],
 )
 def test_without_the_extra_it_says_one_line_and_ends(missing, more, extra, short_path):
     hide = (

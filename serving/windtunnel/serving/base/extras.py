@@ -7,7 +7,7 @@ from windtunnel.serving.base.options import Options
 
 __all__ = ["check_extras"]
 
-_SERVING = ("httptools", "prometheus_client", "starlette", "uvicorn", "uvloop", "watchfiles")
+_SERVING = ("httptools", "msgspec", "prometheus_client", "starlette", "uvloop")
 
 
 def check_extras(options: Options) -> None:

@@ -57,12 +57,15 @@ class PredictionLog:
             self._close_file()
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Write one line.
+        """Write one entry as a line; raises what `write` does."""
+        self.write(quickjson.dumps(entry) + b"\n")
+
+    def write(self, line: bytes) -> None:
+        """Write one line, which is JSON and ends with a line break.
 
         Raises:
             LogUnavailableError: the disk is full, or the folder is gone; nothing half-written stays.
         """
-        line = quickjson.dumps(entry) + b"\n"
         try:
             if self._handle < 0:
                 self._open()

@@ -7,7 +7,9 @@ distinct one. `Schema` says what a model takes; `windtunnel.serving.base.batch` 
 
 import dataclasses
 import datetime as dt
+import functools
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -180,7 +182,8 @@ class Schema:
         self.inputs = tuple(inputs)
         self.optional = frozenset(optional)
         self.names = tuple(column.name for column in inputs)
-        self._plain = tuple((column.name, column, _PLAIN.get(column.type)) for column in inputs)
+        self._pick = _picker(self.names)
+        self._conversions: dict[tuple[type, ...], _Conversions] = {}
 
     @classmethod
     def of(cls, bundle: Bundle, order: Sequence[str] = ()) -> "Schema":
@@ -193,32 +196,86 @@ class Schema:
 
         None where the row has to be read with care: something is wrong with it, or absent.
         """
-        values: list[Any] = []
-        for name, column, plain in self._plain:
-            value: Any = row.get(name)
-            kind = type(value)
-            if kind is plain and (kind is str or value - value == 0.0):
-                values.append(value)
-                continue
-            if value is None and name not in row:
-                return None
-            try:
-                value = parse(column, value)
-            except (ValueError, OverflowError):
-                return None
-            values.append(_plainly(column, value))
+        try:
+            sent = self._pick(row)
+        except KeyError:
+            return None
+        values, kinds = list(sent), tuple(map(type, sent))
+        conversions = self._conversions.get(kinds)
+        try:
+            for place, convert in self._learn(kinds) if conversions is None else conversions:
+                values[place] = convert(values[place])
+        except (ValueError, OverflowError):
+            return self._one_by_one(sent)
         return values
 
+    def _learn(self, kinds: tuple[type, ...]) -> "_Conversions":
+        """What makes plain values of values of these kinds: the rows of one client are mostly alike."""
+        found = []
+        for place, (column, kind) in enumerate(zip(self.inputs, kinds, strict=True)):
+            if (column.type, kind) != ("string", str):
+                found.append((place, _QUICK.get((column.type, kind)) or functools.partial(_carefully, column)))
+        if len(self._conversions) >= _MOST_KINDS:
+            self._conversions.clear()
+        self._conversions[kinds] = tuple(found)
+        return self._conversions[kinds]
 
-def _plainly(column: Input, value: float | str | None) -> float | str | None:
-    """A parsed value as a plan takes a single one: numbers as floats, null as NaN among them."""
+    def _one_by_one(self, values: Iterable[Any]) -> list[Any] | None:
+        """Values that the quick conversions cannot take; None where one does not fit."""
+        try:
+            return [_carefully(column, value) for column, value in zip(self.inputs, values, strict=True)]
+        except (ValueError, OverflowError):
+            return None
+
+
+_MOST_KINDS = 256
+
+
+def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    """A function that answers a row's values of some names.
+
+    Raises:
+        KeyError: by the function, where one is absent.
+    """
+    if len(names) > 1:
+        return operator.itemgetter(*names)
+    return lambda row: [row[name] for name in names]
+
+
+def _carefully(column: Input, value: Any) -> float | str | None:
+    """A value as a plan takes a single one: numbers as floats, null as NaN among them.
+
+    Raises:
+        ValueError: it does not fit.
+        OverflowError: no float can say it.
+    """
+    parsed = parse(column, value)
     if is_text(column):
-        return value
-    return math.nan if value is None else float(value)
+        return None if parsed is None else str(parsed)
+    return math.nan if parsed is None else float(parsed)
 
 
-_PLAIN = {"float64": float, "string": str}
-"""Types whose JSON values need no conversion."""
+def _finite(value: float) -> float:
+    if value - value != 0.0:  # infinite, or NaN, which is null
+        raise ValueError
+    return value
+
+
+def _exact(value: int) -> float:
+    if -EXACT <= value <= EXACT:
+        return float(value)
+    raise ValueError
+
+
+_QUICK: Mapping[tuple[str, type], Callable[[Any], float]] = {
+    ("float64", float): _finite,
+    ("float64", int): _exact,
+    ("int64", int): _exact,
+    ("bool", bool): float,
+}
+"""Conversions of the most frequent values, in short; the row of a value that they refuse is read with care."""
+
+_Conversions = tuple[tuple[int, Callable[[Any], Any]], ...]
 
 
 def is_text(column: Input) -> bool:

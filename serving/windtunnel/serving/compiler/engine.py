@@ -14,7 +14,7 @@ from windtunnel.lifecycle.contract.errors import IntegrityError
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.bundle import Bundle, read, read_pipeline, read_samples
 from windtunnel.serving.base.batch import Rows
-from windtunnel.serving.base.values import Column, Columns, Schema, Texts, from_arrow
+from windtunnel.serving.base.values import Column, Columns, InvalidInputError, Schema, Texts, from_arrow
 from windtunnel.serving.compiler import curves, estimators, masks, steps, texts  # noqa: F401 - their import makes the steps known to Plan.load
 from windtunnel.serving.compiler.plan import WIDEST_ROW, Plan, refuse
 
@@ -126,6 +126,21 @@ class Engine:
         if not all(map(math.isfinite, found)):
             raise refuse("these values are so extreme that the model's answer is no number")
         return np.array([found])
+
+    def plain_answer(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The answer to one JSON object in which nothing is odd; None where the long way has to say something, or to count a guess."""
+        if self._order is None or self._plan is None or self._abstain_below is not None:
+            return None
+        values = self._order.one(row)
+        if values is None or any(row[name] not in known and row[name] is not None for name, known in self._known.items()):
+            return None
+        try:
+            found = self._plan.one(values)
+        except InvalidInputError:
+            return None
+        if not all(map(math.isfinite, found)):
+            return None
+        return answers.one(self.bundle.task, self.bundle.classes, self.bundle.threshold, found)
 
     def guesses(self, columns: Columns) -> Guesses:
         """What the answer to some rows would be guessed from."""

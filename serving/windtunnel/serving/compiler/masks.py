@@ -8,13 +8,13 @@ of them together. 10,000 rows and 100 trees of 31 leaves take a fifteenth of the
 """
 
 import dataclasses
-from bisect import bisect_left
 from typing import Any
 
 import numpy as np
 
 from windtunnel.serving.compiler import estimators, steps
-from windtunnel.serving.compiler.plan import Row, Step, Value, as_matrix, refuse, register
+from windtunnel.serving.compiler.masked_row import MaskedRow, Words
+from windtunnel.serving.compiler.plan import Row, Scorer, Step, Strand, Value, as_matrix, refuse, register
 
 __all__ = ["Masks", "masked"]
 
@@ -76,8 +76,27 @@ class Masks(Step):
         if self.single or not self.infinite:
             return super().one(row)
         if self._quick is None:
-            self._quick = _Quick(self)
-        sums = self._quick.sums(row)
+            self._quick = self._words()
+        remaining = -1
+        for place, column in zip(self.places, self._quick.columns, strict=True):
+            value = row[place]
+            if type(value) is not float:
+                raise refuse("text where the model needs numbers")
+            remaining &= column.word(value)
+        return self._scores(self._quick.sums(remaining))
+
+    def scorer(self, strands: list[Strand]) -> Scorer | None:
+        """The words looked up by the inputs themselves, without the steps between."""
+        if self.single or not self.infinite:
+            return None
+        row = MaskedRow.of(self._words(), [strands[place] for place in self.places])
+        return None if row is None else lambda values: None if (sums := row.sums(values)) is None else self._scores(sums)
+
+    def _words(self) -> Words:
+        columns = [(None if coded else edges, table) for edges, table, coded in zip(self.edges, self.tables, self.coded, strict=True)]
+        return Words(columns, self.leaves, self.base.tolist())
+
+    def _scores(self, sums: list[float]) -> Row:
         if self.link == "logistic":
             yes = estimators.expit(sums[0])
             return [1.0 - yes, yes]
@@ -102,39 +121,6 @@ class Masks(Step):
         if count == 1:
             return np.cumsum(values, axis=1)[:, -1:] + self.base
         return np.column_stack([np.cumsum(values[:, output::count], axis=1)[:, -1] for output in range(count)]) + self.base
-
-
-class _Quick:
-    """An ensemble prepared for single rows."""
-
-    def __init__(self, masks: Masks) -> None:
-        table = masks.tables[0]
-        self._bytes, self._word, self._one = table.itemsize * table.shape[1], table.dtype, table.dtype.type(1)
-        self._columns = [
-            (place, None if coded else edges.tolist(), [int.from_bytes(words.tobytes(), "little") for words in table])
-            for place, edges, table, coded in zip(masks.places, masks.edges, masks.tables, masks.coded, strict=True)
-        ]
-        self._starts = np.arange(0, masks.leaves.size, masks.leaves.shape[1])
-        self._leaves = masks.leaves.ravel()
-        self._base = masks.base.tolist()
-
-    def sums(self, row: Row) -> list[float]:
-        """What the leaves add up to for one row, an output each."""
-        remaining = -1
-        for place, edges, words in self._columns:
-            value = row[place]
-            if type(value) is not float:
-                raise refuse("text where the model needs numbers")
-            if edges is None:
-                remaining &= words[int(value)]
-            else:
-                remaining &= words[bisect_left(edges, value) if value == value else -1]  # NaN
-        leaf = np.bitwise_count(np.frombuffer(remaining.to_bytes(self._bytes, "little"), self._word) - self._one)
-        values = self._leaves.take(self._starts + leaf)
-        count = len(self._base)
-        if count == 1:
-            return [float(values.cumsum()[-1]) + self._base[0]]
-        return [float(values[output::count].cumsum()[-1]) + base for output, base in enumerate(self._base)]
 
 
 # Making them ------------------------------------------------------------------------------------------------------------------------

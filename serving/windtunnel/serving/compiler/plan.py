@@ -6,6 +6,7 @@ could run.
 """
 
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -18,7 +19,20 @@ import numpy as np
 from windtunnel.lifecycle.contract.errors import IntegrityError, UnsupportedError
 from windtunnel.serving.base.values import Column, Columns, InvalidInputError, Texts
 
-__all__ = ["NotCompilableError", "Plan", "Row", "Step", "Value", "as_columns", "as_matrix", "product", "refuse", "register"]
+__all__ = [
+    "NotCompilableError",
+    "Plan",
+    "Row",
+    "Scorer",
+    "Step",
+    "Strand",
+    "Value",
+    "as_columns",
+    "as_matrix",
+    "product",
+    "refuse",
+    "register",
+]
 
 FORMAT = 1
 _JSON, _ARRAYS = "plan.json", "plan.npz"
@@ -76,6 +90,41 @@ class Step:
         """How many features the step gives, whatever it gets; None where that depends, or is not known."""
         return None
 
+    def strands(self, strands: list["Strand"]) -> list["Strand"] | None:
+        """The step's output columns, each as a function of one input, of input columns that are such; None where they are not."""
+        return None
+
+    def scorer(self, strands: list["Strand"]) -> "Scorer | None":
+        """The last step and all before it as one function of a row of inputs; None where it has no such short cut."""
+        return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Strand:
+    """One column of a matrix as a function of one input.
+
+    Attributes:
+        place: of the input.
+        steps: what its values go through, each a step of one column.
+    """
+
+    place: int
+    steps: tuple[Step, ...] = ()
+
+    def then(self, step: Step) -> "Strand":
+        """With one more step."""
+        return Strand(self.place, (*self.steps, step))
+
+    def one(self, value: Any) -> Any:
+        """The column's value for a value of the input."""
+        row = [value]
+        for step in self.steps:
+            row = step.one(row)
+        return row[0]
+
+
+Scorer = Callable[[Row], Row | None]
+"""A row of inputs to its scores; None where the steps have to be asked one by one."""
 
 _REGISTRY: dict[str, type[Step]] = {}
 S = TypeVar("S", bound=Step)
@@ -126,7 +175,7 @@ def as_columns(value: Value) -> list[Column]:
     return [value[:, index] for index in range(value.shape[1])] if isinstance(value, np.ndarray) else value
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Plan:
     """A compiled pipeline.
 
@@ -150,8 +199,17 @@ class Plan:
 
     def one(self, row: Row) -> Row:
         """The scores of one row, its values in the order of the inputs."""
+        found = self._scorer(row)
+        if found is not None:
+            return found
         with np.errstate(all="ignore"):
             return self.step.one(row)
+
+    @functools.cached_property
+    def _scorer(self) -> Scorer:
+        """The short cut for single rows, sought with the first of them."""
+        strands = [Strand(place) for place in range(len(self.inputs))]
+        return self.step.scorer(strands) or _no_scorer
 
     def save(self, folder: Path) -> None:
         """Write the plan's two files."""
@@ -184,6 +242,10 @@ class Plan:
     def exists(folder: Path) -> bool:
         """Whether a folder holds a plan."""
         return (folder / _JSON).is_file()
+
+
+def _no_scorer(_: Row) -> None:
+    """The short cut of a plan that has none."""
 
 
 def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:

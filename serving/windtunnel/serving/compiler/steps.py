@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from windtunnel.serving.base.values import Column, Texts
-from windtunnel.serving.compiler.plan import Row, Step, Value, as_columns, as_matrix, refuse, register
+from windtunnel.serving.compiler.plan import Row, Scorer, Step, Strand, Value, as_columns, as_matrix, refuse, register
 
 __all__ = ["Affine", "Bins", "Chain", "Fill", "Indicate", "Look", "OneHot", "Select", "Take", "Union"]
 
@@ -49,6 +49,18 @@ class Chain(Step):
             names = step.trace(names, known)
         return names
 
+    def strands(self, strands: list[Strand]) -> list[Strand] | None:
+        """Through each of them."""
+        found: list[Strand] | None = strands
+        for step in self.steps:
+            found = None if found is None else step.strands(found)
+        return found
+
+    def scorer(self, strands: list[Strand]) -> Scorer | None:
+        """That of the last, if all before it work value by value."""
+        before = Chain(self.steps[:-1]).strands(strands)
+        return None if before is None or not self.steps else self.steps[-1].scorer(before)
+
 
 @register
 class Select(Step):
@@ -73,6 +85,10 @@ class Select(Step):
     def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
         """Those names, where these are inputs."""
         return [names[place] for place in self.places] if names else []
+
+    def strands(self, strands: list[Strand]) -> list[Strand]:
+        """Those columns."""
+        return [strands[place] for place in self.places]
 
 
 @register
@@ -107,6 +123,16 @@ class Union(Step):
         for branch in self.branches:
             branch.trace(names, known)
         return []
+
+    def strands(self, strands: list[Strand]) -> list[Strand] | None:
+        """The columns of all branches."""
+        found: list[Strand] = []
+        for branch in self.branches:
+            part = branch.strands(strands)
+            if part is None:
+                return None
+            found += part
+        return found
 
 
 @register
@@ -145,6 +171,12 @@ class Affine(Step):
         except (TypeError, ZeroDivisionError):
             pass
         return super().one(row)
+
+    def strands(self, strands: list[Strand]) -> list[Strand]:
+        """Each column scaled by itself."""
+        parts = (self.sub, self.div, self.mul, self.add, self.low, self.high)
+        few: list[list[Any]] = [_spread(part, len(strands)) or [None] * len(strands) for part in parts]
+        return [strand.then(Affine(*numbers, self.label)) for strand, *numbers in zip(strands, *few, strict=True)]
 
     def _scaled(self, row: Row) -> Row:
         for operation, values in zip(_ARITHMETIC, self._few, strict=True):
@@ -204,6 +236,12 @@ class Fill(Step):
     def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
         """The columns that are kept; indicators follow them."""
         return [names[place] for place in self.keep] if names else []
+
+    def strands(self, strands: list[Strand]) -> list[Strand] | None:
+        """The columns that are kept, each filled by itself; not where a column says what is missing in another."""
+        if self.indicators or not self._fills_null():
+            return None
+        return [strands[place].then(Fill([self.fills[place]], [0], self.missing, [], self.text)) for place in self.keep]
 
     def _missing(self, entry: str | None) -> bool:
         return entry is None if self.missing is None or isinstance(self.missing, float) else entry == self.missing
@@ -335,6 +373,15 @@ class Look(Step):
                 raise refuse(_UNSEEN)
             found += output[place]
         return found
+
+    def strands(self, strands: list[Strand]) -> list[Strand] | None:
+        """Each column looked up by itself, where it gives one number."""
+        if any(output.shape[1] != 1 for output in self.outputs):
+            return None
+        return [
+            strand.then(Look([table], [output], [null], [unknown]))
+            for strand, table, output, null, unknown in zip(strands, self.tables, self.outputs, self.nulls, self.unknown, strict=True)
+        ]
 
     def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
         """Adds what each column's table knows."""

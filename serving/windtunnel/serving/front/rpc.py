@@ -16,6 +16,7 @@ from windtunnel.serving.base.options import Options
 from windtunnel.serving.base.values import InvalidInputError, Schema, invalid
 from windtunnel.serving.front import v2
 from windtunnel.serving.front.access import Access, Caller
+from windtunnel.serving.front.rpc_rows import PlainRows
 from windtunnel.serving.protocol import open_inference_pb2 as pb
 from windtunnel.serving.routing.answer import Answer
 from windtunnel.serving.routing.models import Served
@@ -84,7 +85,7 @@ def _handler(servicer: "_Servicer") -> Any:
             methods[method.name] = grpc.stream_stream_rpc_method_handler(call, response_serializer=answer.SerializeToString)
         else:
             reading = _reading(servicer.work, call, kind)
-            methods[method.name] = grpc.unary_unary_rpc_method_handler(reading, response_serializer=answer.SerializeToString)
+            methods[method.name] = grpc.unary_unary_rpc_method_handler(reading, response_serializer=_bytes_of)
     return grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
 
 
@@ -113,6 +114,11 @@ async def _parsed(work: Work, raw: bytes, kind: Any) -> Any:
     return await work.run(kind.FromString, raw) if len(raw) > INLINE_BYTES else kind.FromString(raw)
 
 
+def _bytes_of(answer: Any) -> bytes:
+    """A message as bytes, which the plainest already are."""
+    return answer if type(answer) is bytes else bytes(answer.SerializeToString())
+
+
 def _credentials(options: Options) -> Any:
     from pathlib import Path
 
@@ -130,6 +136,7 @@ class _Servicer:
         self.work = service.work
         self._access = access
         self._repository = Repository(service.models)
+        self._plain = PlainRows(service, access)
 
     async def ServerLive(self, request: Any, context: Any) -> Any:
         """Whether the process is alive; asks for no token."""
@@ -175,10 +182,13 @@ class _Servicer:
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Answers for tensors, one a column."""
-        began = time.perf_counter()
+        began, metadata = time.perf_counter(), _metadata(context)
+        plain = self._plain.answer(request, metadata, began)
+        if plain is not None:
+            return plain
 
         async def work(_: Caller) -> Any:
-            return await self._infer(request, _metadata(context), began)
+            return await self._infer(request, metadata, began)
 
         return await self._guarded(context, request.model_name, work)
 

@@ -123,17 +123,23 @@ async def _rpc(service: "Service", access: "Access", options: Options) -> Any:
 
 
 async def _watch(service: "Service", connections: "Connections") -> None:
-    """Measure how far the loop is behind, close the log file when it is old, and connections that are too slow."""
+    """Measure how far the loop is behind, close the log file when it is old, and connections that are too slow; idle, less often."""
     loop = asyncio.get_running_loop()
-    every, swept = 0.05, 0.0
+    swept, seen = 0.0, -1
     while True:
-        due = loop.time() + every
+        answered = connections.requests + service.asked
+        every = _BUSY if answered != seen else min(_IDLE, connections.slow / 4)
+        seen, due = answered, loop.time() + every
         await asyncio.sleep(every)
         service.lag = max(0.0, loop.time() - due)
         service.log.rotate()
         if loop.time() - swept > min(1.0, connections.slow / 4):
             swept = loop.time()
             connections.sweep()
+
+
+_BUSY, _IDLE = 0.05, 0.5
+"""Seconds between two samples of how far the loop is behind: while requests come, and while none do."""
 
 
 def _orphaned(stopping: asyncio.Event) -> None:

@@ -1,6 +1,7 @@
 """Lines of the prediction log as the rows of the table of predictions, gathered by column."""
 
 import datetime as dt
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ class Entries:
 
     def __init__(self) -> None:
         self._lists: dict[str, list[Any]] = {name: [] for name in LOGGED.names}
+        self._singles: list[tuple[Any, ...]] = []  # rows that follow those of the lists
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """The rows of one more entry: all, or none if it is no entry of a log.
@@ -27,7 +29,11 @@ class Entries:
         Raises:
             KeyError, TypeError, ValueError, AttributeError: it is no entry of a log.
         """
-        answers = _by_column(entry["answers"])
+        answers = entry["answers"]
+        if type(answers) is list and type(entry["inputs"]) is list and len(answers) == 1:
+            self._singles.append(_single(entry, answers[0]))
+            return
+        answers = _by_column(answers)
         count = len(answers["prediction"])
         if not count:
             raise ValueError("an entry without answers")
@@ -35,6 +41,7 @@ class Entries:
         found["inputs"] = _inputs(entry["inputs"])
         if any(len(values) != count for values in found.values()):
             raise ValueError(f"an entry with {count} answers and {len(found['inputs'])} inputs")
+        self._take_singles()
         for name, values in found.items():
             self._lists[name].extend(values)
 
@@ -44,19 +51,75 @@ class Entries:
         Raises:
             pyarrow.ArrowException: a value is not of its column's type.
         """
-        return pa.Table.from_pydict(self._lists, schema=LOGGED)
+        self._take_singles()
+        return pa.table([pa.array(self._lists[field.name], _CARRIED.get(field.type, field.type)) for field in LOGGED], LOGGED.names).cast(
+            LOGGED
+        )
+
+    def _take_singles(self) -> None:
+        for name, values in zip(_ORDER, zip(*self._singles, strict=True), strict=False):
+            self._lists[name].extend(values)
+        self._singles.clear()
+
+
+_CARRIED = {pa.date32(): pa.int32(), pa.timestamp("us", tz="UTC"): pa.int64()}
+"""Days and microseconds since 1970 are gathered as numbers, a third of the cost of Python's own times."""
+
+_ORDER = (
+    *("event_date", "predicted_at", "request_id", "model", "version", "route", "shadow", "seconds"),
+    *("row", "prediction", "value", "probabilities", "decision", "inputs"),
+)
+"""The columns in the order of `_single`."""
+
+
+def _single(entry: Mapping[str, Any], answer: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The row of an entry that has one, as most have: a fifth of the cost of doing it by column."""
+    (inputs,) = entry["inputs"]
+    when = entry["time"]
+    prediction, probabilities = answer["prediction"], answer.get("probabilities")
+    number = type(prediction) in {int, float}
+    return (
+        _days(when),
+        _microseconds(when),
+        entry["id"],
+        entry["model"],
+        entry["version"],
+        entry["route"],
+        bool(entry.get("shadow", False)),
+        entry["seconds"],
+        0,
+        repr(prediction) if number else prediction,
+        float(prediction) if number else answer.get("score"),
+        None if probabilities is None else quickjson.dumps(probabilities).decode(),
+        answer.get("decision"),
+        quickjson.dumps(inputs).decode(),
+    )
 
 
 def day_of(entry: Mapping[str, Any]) -> dt.date:
     """The day (UTC) that an entry was answered on."""
-    return dt.datetime.fromtimestamp(entry["time"], dt.UTC).date()
+    return _day(_days(entry["time"]))
+
+
+@functools.lru_cache(maxsize=16)
+def _day(days: int) -> dt.date:
+    return dt.date(1970, 1, 1) + dt.timedelta(days)
+
+
+def _days(when: float) -> int:
+    return int(when // 86_400)
+
+
+def _microseconds(when: float) -> int:
+    whole = int(when)
+    return whole * 1_000_000 + round((when - whole) * 1e6)
 
 
 def _same(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What all rows of an entry have in common."""
     return {
-        "event_date": day_of(entry),
-        "predicted_at": dt.datetime.fromtimestamp(entry["time"], dt.UTC),
+        "event_date": _days(entry["time"]),
+        "predicted_at": _microseconds(entry["time"]),
         "request_id": entry["id"],
         "model": entry["model"],
         "version": entry["version"],

@@ -56,6 +56,7 @@ class Service:
         ready: whether requests may be sent here: not while models are loaded first, nor while the worker is about to end.
         work: the thread for what would hold the event loop, such as reading a large body.
         max_lag: seconds that the loop may be behind.
+        asked: how often a version was sought for a request.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Service:
         models.on_swap = metrics.swapped
         self.max_lag = 0.5
         self._lags: deque[float] = deque([0.0] * _SAMPLES, maxlen=_SAMPLES)
+        self._lag = 0.0
+        self.asked = 0
         # Ids are unique over restarts and workers: random at the start, counted from there.
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
@@ -78,15 +81,16 @@ class Service:
     @property
     def lag(self) -> float:
         """Seconds that the loop has been behind for several samples in a row; setting it adds a sample."""
-        return min(self._lags)
+        return self._lag
 
     @lag.setter
     def lag(self, seconds: float) -> None:
         self._lags.append(seconds)
+        self._lag = min(self._lags)
 
     def shed(self) -> bool:
         """Whether this worker is so far behind that it must refuse: by the age of its queue, not by a count."""
-        return self.lag > self.max_lag
+        return self._lag > self.max_lag
 
     def new_id(self) -> str:
         """An id for a request that brings none."""
@@ -101,6 +105,7 @@ class Service:
             key: what makes the choice stick; by default the first row's field that the route names.
             batch: where that field is.
         """
+        self.asked += 1
         served = self.models.get(name)
         route = served.route
         if wanted:

@@ -24,11 +24,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import watchfiles
-
 from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError, UnavailableError
 from windtunnel.lifecycle.data.artifacts import local_copy
 from windtunnel.lifecycle.model.bundle import read
+from windtunnel.serving.base import watch
 from windtunnel.serving.routing.lookup import FILE
 
 __all__ = ["Store", "empty_model", "write_atomically"]
@@ -111,11 +110,9 @@ class Store:
         """
         yield None
         try:
-            async for _ in watchfiles.awatch(
-                self.home, recursive=False, debounce=20, step=20, rust_timeout=int(every * 1000), yield_on_timeout=True, watch_filter=None
-            ):
+            async for _ in watch.changes(self.home, every):
                 yield None
-        except (OSError, RuntimeError):
+        except OSError:
             log.warning("%s cannot be watched: it is looked at ten times a second", self.home)
         while True:
             await asyncio.sleep(0.1)

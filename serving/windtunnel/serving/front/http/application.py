@@ -14,14 +14,18 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import compile_path
 
+from windtunnel.lifecycle.contract.errors import WindtunnelError
 from windtunnel.serving.front.access import Access, Caller
 from windtunnel.serving.front.http import framing
 from windtunnel.serving.front.http.control import Control
+from windtunnel.serving.front.http.express import Express, form_of
 from windtunnel.serving.front.http.messages import Ask, Headers, Pairs, Refused, Reply, failure
 from windtunnel.serving.front.http.predicting import Predicting
 from windtunnel.serving.front.http.routes import TABLE, Asks, Route
+from windtunnel.serving.routing.lane import Lanes
 from windtunnel.serving.routing.repository import Repository
 from windtunnel.serving.routing.service import Service
+from windtunnel.serving.routing.work import INLINE_BYTES
 
 __all__ = ["Application", "Target"]
 
@@ -66,6 +70,7 @@ class Application:
         self._predicting = Predicting(service)
         self._hot = [(compile_path(row.path)[0], row) for row in TABLE if row.codec is not None]
         self._targets: dict[bytes, Target] = {}
+        self._lanes = Lanes(service, "http")
         self._starlette = self._made(Control(service, Repository(service.models), TABLE))
 
     # Who ------------------------------------------------------------------------------------------------------------------------------
@@ -103,14 +108,29 @@ class Application:
         """The reply to a prediction that waits for nothing; None where it must be waited for, by `answer`."""
         if self.service.tracer is not None or method == "OPTIONS":
             return None
+        ask: Ask | None = None
         try:
             ask = self._ask(target, method, headers, body, began)
             reply = self._predicting.at_once(target.row.codec, ask) if target.row.codec is not None else None
         except Exception as error:  # noqa: BLE001 - every error is answered
             reply = failure(error, target.row.path)
         if reply is not None:
-            self.ended(target.model, reply.status)
+            self.ended(target.model if ask is None else ask.model, reply.status)
         return reply
+
+    def express(self, head: framing.Head, target: Target) -> Express | None:
+        """The short way of requests for one plain row that have this head; None where there is none."""
+        service, codec = self.service, target.row.codec
+        if codec is None or codec.explains or not 0 < head.length <= INLINE_BYTES or head.persists or b"content-encoding" in head.headers:
+            return None
+        try:
+            ask = self._ask(target, head.method, head.headers, b"", 0.0)
+            found = self._predicting.target(ask)
+        except (Refused, WindtunnelError):  # which the ordinary way says to each of them
+            return None
+        lane = self._lanes.of(found, codec.protocol)
+        form = None if lane is None else form_of(lane, codec.protocol, head.headers)
+        return None if form is None else Express(service, form, ask.identity)
 
     def _ask(self, target: Target, method: str, headers: Headers, body: bytes, began: float) -> Ask:
         caller = self.caller(headers)
@@ -135,23 +155,31 @@ class Application:
             with tracer.request(f"{method} {route}", carrier, http__request__method=method, http__route=route) as span:
                 reply = await self._answered(target, method, url, headers, body, began)
                 span.ended(reply.status)
-        self.ended(target.model if target is not None else _model_of(_path_of(url)), reply.status)
         return reply
 
     async def _answered(self, target: Target | None, method: str, url: bytes, headers: Headers, body: bytes, began: float) -> Reply:
+        ask: Ask | None = None
         try:
             if target is not None and method != "OPTIONS":
                 ask = self._ask(target, method, headers, body, began)
                 async with asyncio.timeout(self.timeout):
                     assert target.row.codec is not None  # hot rows have one
-                    return await self._predicting.in_turn(target.row.codec, ask)
-            coding = headers.get(b"content-encoding")
-            if coding is not None:
-                self.caller(headers)  # nobody's bodies are unpacked for strangers
-                body = framing.decoded(body, coding, self.max_body)
-            return await self._by_starlette(method, url, headers, body)
+                    reply = await self._predicting.in_turn(target.row.codec, ask)
+            else:
+                reply = await self._cold(method, url, headers, body)
         except Exception as error:  # noqa: BLE001 - every error is answered
-            return failure(error, _path_of(url))
+            reply = failure(error, _path_of(url))
+        named = target.model if target is not None else _model_of(_path_of(url))
+        self.ended(named if ask is None else ask.model, reply.status)
+        return reply
+
+    async def _cold(self, method: str, url: bytes, headers: Headers, body: bytes) -> Reply:
+        """The reply to what is no prediction."""
+        coding = headers.get(b"content-encoding")
+        if coding is not None:
+            self.caller(headers)  # nobody's bodies are unpacked for strangers
+            body = framing.decoded(body, coding, self.max_body)
+        return await self._by_starlette(method, url, headers, body)
 
     async def _by_starlette(self, method: str, url: bytes, headers: Headers, body: bytes) -> Reply:
         """Ask Starlette, whose messages are all in memory."""

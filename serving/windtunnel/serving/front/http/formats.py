@@ -13,14 +13,14 @@ from windtunnel.lifecycle.model.bundle import Bundle
 from windtunnel.serving.base.batch import Batch, Named, Rows, from_csv, from_matrix
 from windtunnel.serving.base.values import InvalidInputError, Schema, invalid
 from windtunnel.serving.front.http import predicting
-from windtunnel.serving.front.http.messages import Ask, Refused, Reply, json_of, parsed
+from windtunnel.serving.front.http.messages import Ask, Headers, Refused, Reply, json_of, parsed
 from windtunnel.serving.front.http.predicting import Asked, asked_of, identified, schema_of
 from windtunnel.serving.routing.answer import Answer
 from windtunnel.serving.routing.service import MAX_ROWS, Service
 
-__all__ = ["Instances", "Invocations", "batch_of", "plain"]
+__all__ = ["JSON_KINDS", "Instances", "Invocations", "batch_of", "kind_of", "plain"]
 
-_JSON = {"", "application/json", "application/x-www-form-urlencoded"}  # the last is what curl says unless it is told
+JSON_KINDS = {"", "application/json", "application/x-www-form-urlencoded"}  # the last is what curl says unless it is told
 
 
 class Instances:
@@ -49,10 +49,10 @@ class Invocations(Instances):
 
     def read(self, ask: Ask, service: Service) -> Asked:
         """Rows of a data frame, in one of its forms."""
-        kind = ask.headers.get(b"content-type", b"").decode("latin-1").lower()
-        if kind.partition(";")[0].strip() == "text/csv":
+        kind = kind_of(ask.headers)
+        if kind == "text/csv":
             return asked_of(_csv(ask, service), ask, service)
-        if kind.partition(";")[0].strip() not in _JSON:
+        if kind not in JSON_KINDS:
             text = f"Content-Type {kind[:60]!r} is not read here; application/json and text/csv are"
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text)
 
@@ -66,6 +66,16 @@ class Invocations(Instances):
     def write(self, answer: Answer, asked: Asked) -> Reply:
         """Plain predictions, or what `Rows` says to those who asked in its words."""
         return asked.extra.write(answer, asked) if asked.extra is not None else super().write(answer, asked)
+
+
+def kind_of(headers: Headers) -> str:
+    """The media type of a body, without its parameters; nothing where none is said.
+
+    Example:
+        >>> kind_of({b"content-type": b"Text/CSV; charset=utf-8"})
+        'text/csv'
+    """
+    return headers.get(b"content-type", b"").decode("latin-1").lower().partition(";")[0].strip()
 
 
 def batch_of(body: Any, schema: Schema) -> Batch:

@@ -170,6 +170,15 @@ class Predicting:
         answer = service.answer(asked.found, asked.batch, asked.identity, codec.protocol, ask.began)
         return codec.write(answer, asked)
 
+    def target(self, ask: Ask) -> Target:
+        """What would answer a request, as far as that is known before its rows are.
+
+        Raises:
+            WindtunnelError, Refused: nothing would.
+        """
+        self._allowed(ask)
+        return self._service.find(ask.model, ask.wanted, ask.key)
+
     async def in_turn(self, codec: Codec, ask: Ask) -> Reply:
         """The reply to a request, however long it takes."""
         self._allowed(ask)

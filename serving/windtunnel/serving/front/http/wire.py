@@ -8,6 +8,7 @@ again, so heads are parsed once and looked up by their bytes.
 import array
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import termios
@@ -17,6 +18,7 @@ from http import HTTPStatus
 from typing import cast
 
 from windtunnel.serving.front.http.application import Application, Target
+from windtunnel.serving.front.http.express import Express
 from windtunnel.serving.front.http.framing import MOST_HEAD, Chunks, Head, check_size, head_of
 from windtunnel.serving.front.http.messages import RETRY, Refused, Reply, failure, raw_reply
 from windtunnel.serving.routing.work import INLINE_BYTES
@@ -53,6 +55,23 @@ class Budget:
         self.taken += size
 
 
+@dataclasses.dataclass(slots=True)
+class _Known:
+    """A head that was read before.
+
+    Attributes:
+        head: what it says.
+        target: its hot route, if it has one.
+        express: the short way of its requests, if they have one.
+        served: the state that the short way was sought in.
+    """
+
+    head: Head
+    target: Target | None
+    express: Express | None = None
+    served: object = None
+
+
 class Connections:
     """The connections of one worker.
 
@@ -74,23 +93,32 @@ class Connections:
         self.open: set[Connection] = set()
         self.most = most
         self.slow = slow
-        self._heads: dict[bytes, tuple[Head, Target | None]] = {}
+        self._heads: dict[bytes, _Known] = {}
 
     def __call__(self) -> "Connection":
         """A protocol for a new connection."""
         return Connection(self)
 
-    def head(self, raw: bytes) -> tuple[Head, Target | None]:
+    def head(self, raw: bytes) -> "_Known":
         """A head and its hot route, parsed once for all requests that have the same."""
-        found = self._heads.get(raw)
-        if found is None:
+        known = self._heads.get(raw)
+        if known is None:
             head = head_of(raw)
-            found = head, self.application.target(head.url)
+            known = _Known(head, self.application.target(head.url))
             if len(raw) <= _MOST_KNOWN_HEAD:
                 if len(self._heads) >= _MOST_HEADS:
                     self._heads.clear()
-                self._heads[raw] = found
-        return found
+                self._heads[raw] = known
+        return known
+
+    def express(self, known: "_Known") -> Express | None:
+        """The short way of a head, sought once a swap; None where it has none now."""
+        service = self.application.service
+        if known.target is None or service.shed():
+            return None
+        if known.served is not service.models.served:
+            known.served, known.express = service.models.served, self.application.express(known.head, known.target)
+        return known.express
 
     def sweep(self) -> None:
         """Close connections that say nothing, or send or take too slowly; called every second or so."""
@@ -138,7 +166,7 @@ class Connection(asyncio.Protocol):
         self._app = connections.application
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
-        self._known: tuple[Head, Target | None] | None = None
+        self._known: _Known | None = None
         self._parts: list[bytes] = []
         self._size = 0  # bytes of the body so far
         self._chunks: Chunks | None = None
@@ -231,9 +259,9 @@ class Connection(asyncio.Protocol):
                 raise Refused(HTTPStatus.BAD_REQUEST, "the request is not HTTP/1.1: lines end with CR LF")
             return False
         raw, self._buffer = buffer[: end + 4], buffer[end + 4 :]
-        head, _ = self._known = self._all.head(raw.lstrip(b"\r\n") if raw[:1] == b"\r" else raw)
-        if head.length:
-            self._begin_body(head)
+        self._known = self._all.head(raw.lstrip(b"\r\n") if raw[:1] == b"\r" else raw)
+        if self._known.head.length:
+            self._begin_body(self._known.head)
         return True
 
     def _begin_body(self, head: Head) -> None:
@@ -253,7 +281,7 @@ class Connection(asyncio.Protocol):
     def _read_body(self) -> bool:
         """Whether the body is there; then ``_parts`` are it, and the buffer is what follows."""
         assert self._known is not None  # see _advance
-        length = self._known[0].length
+        length = self._known.head.length
         if self._chunks is not None:
             return self._read_chunks(self._chunks)
         part = self._buffer
@@ -291,8 +319,14 @@ class Connection(asyncio.Protocol):
     def _reply(self) -> None:
         """Answer the request that was read, at once or by a task."""
         assert self._known is not None  # see _advance
-        (head, target), body, began = self._known, b"".join(self._parts), time.perf_counter()
+        head, target, body, began = self._known.head, self._known.target, b"".join(self._parts), time.perf_counter()
         self._parts = []
+        express = self._all.express(self._known)
+        if express is not None and self._stays(head):
+            sent = express.reply(body, began)
+            if sent is not None:
+                self._send(sent)
+                return
         if target is not None and len(body) <= INLINE_BYTES:
             reply = self._app.at_once(target, head.method, head.headers, body, began)
             if reply is not None:
@@ -312,25 +346,33 @@ class Connection(asyncio.Protocol):
 
     def _write(self, head: Head, reply: Reply) -> None:
         """Send a reply; the connection is ready for the next request, or closed."""
-        assert self._transport is not None  # a connection that is not made reads nothing
-        stays = head.stays and not self._all.leaving and not self._ended
+        stays = self._stays(head)
         if head.persists and stays:
             reply.headers = (*reply.headers, (b"connection", b"keep-alive"))
-        self._transport.write(raw_reply(reply, stays=stays, head_only=head.method == "HEAD"))
+        self._send(raw_reply(reply, stays=stays, head_only=head.method == "HEAD"))
+        if not stays:
+            self._close()
+
+    def _stays(self, head: Head) -> bool:
+        """Whether the connection is kept for a next request."""
+        return head.stays and not self._all.leaving and not self._ended
+
+    def _send(self, raw: bytes) -> None:
+        """Send the bytes of a reply, and forget its request."""
+        assert self._transport is not None  # a connection that is not made reads nothing
+        self._transport.write(raw)
         self._all.requests += 1
         self._fresh = False
         self._known, self._size, self._since = None, 0, time.monotonic()
         if self._taken:
             self._give_back()
-        if not stays:
-            self._close()
 
     def _refuse(self, refused: Refused) -> None:
         """Answer what cannot be read on; the rest of it is dropped for a while, or the client would see a reset and no answer."""
         assert self._transport is not None
         reply = failure(refused, "")
         self._app.ended("", reply.status)
-        head_only = self._known is not None and self._known[0].method == "HEAD"
+        head_only = self._known is not None and self._known.head.method == "HEAD"
         self._transport.write(raw_reply(reply, stays=False, head_only=head_only))
         self._parts, self._buffer, self._chunks = [], b"", None
         self._give_back()
