@@ -176,7 +176,10 @@ class Affine(Step):
         """Each column scaled by itself."""
         parts = (self.sub, self.div, self.mul, self.add, self.low, self.high)
         few: list[list[Any]] = [_spread(part, len(strands)) or [None] * len(strands) for part in parts]
-        return [strand.then(Affine(*numbers, self.label)) for strand, *numbers in zip(strands, *few, strict=True)]
+        return [
+            strand.then(Affine(sub, div, mul, add, low, high, self.label))
+            for strand, sub, div, mul, add, low, high in zip(strands, *few, strict=True)
+        ]
 
     def _scaled(self, row: Row) -> Row:
         for operation, values in zip(_ARITHMETIC, self._few, strict=True):

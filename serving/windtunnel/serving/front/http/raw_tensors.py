@@ -10,7 +10,7 @@ from typing import Any, Self
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.base.values import InvalidInputError
 from windtunnel.serving.front import v2
-from windtunnel.serving.front.http.express import Form
+from windtunnel.serving.front.http.plain_forms import Form
 from windtunnel.serving.routing.lane import Lane
 
 __all__ = ["Layout", "RawTensors"]
