@@ -116,10 +116,15 @@ class Invocations(Instances):
         if type(frame) is not dict or len(asked) != 1 or not frame.keys() <= _SPLIT or not quickjson.once(body, 1 + len(frame)):
             return None
         names, data = frame.get("columns"), frame.get("data")
-        if type(names) is not list or type(data) is not list or len(data) != 1 or type(data[0]) is not list:
+        if not _is_list(names, str) or not _is_list(data, list) or len(data) != 1:
             return None
-        row = self._named(names, data[0]) if set(map(type, names)) == {str} else None
+        row = self._named(names, data[0])
         return row if row is not None and len(row) == len(names) else None
+
+
+def _is_list(value: Any, kind: type) -> bool:
+    """Whether a value is a list of something, all of one type."""
+    return type(value) is list and set(map(type, value)) == {kind}
 
 
 _SPLIT = {"columns", "data", "index"}
@@ -145,13 +150,8 @@ class Tensors(Form):
         inputs = asked.get("inputs") if type(asked) is dict and len(asked) == 1 else None
         if type(inputs) is not list or len(inputs) != self._count or not quickjson.once(body, 1 + 4 * self._count):
             return None
-        row: Row = {}
         try:
-            for tensor in inputs:
-                (value,) = tensor["data"]
-                if not _is_single(tensor["shape"]) or tensor["datatype"] not in _DATATYPES or type(value) in _NESTED:
-                    return None
-                row[tensor["name"]] = value
+            row = {tensor["name"]: _value(tensor) for tensor in inputs}
         except (KeyError, TypeError, ValueError):
             return None
         return row if len(row) == self._count else None
@@ -164,6 +164,18 @@ class Tensors(Form):
             for name, value in found.items()
         )
         return b'{"id":%b,%b,"outputs":[%b]}' % (identity, self._about, outputs), b"application/json"
+
+
+def _value(tensor: Row) -> Any:
+    """The one value of a tensor.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has not just one, or is no tensor.
+    """
+    (value,) = tensor["data"]
+    if not _is_single(tensor["shape"]) or tensor["datatype"] not in _DATATYPES or type(value) in _NESTED:
+        raise ValueError
+    return value
 
 
 def _is_single(shape: Any) -> bool:
