@@ -140,7 +140,7 @@ class Engine:
             return None
         if not all(map(math.isfinite, found)):
             return None
-        return answers.one(self.bundle.task, self.bundle.classes, self.bundle.threshold, found)
+        return answers.one(self.bundle.task, self.classes, self.bundle.threshold, found)
 
     def guesses(self, columns: Columns) -> Guesses:
         """What the answer to some rows would be guessed from."""

@@ -61,7 +61,8 @@ class PlainRows:
         found = lane.answer(row, quickjson.encode(identity), began)
         if found is None:
             return None
-        values = [v2.bytes_tensor([value]) if type(value) is str else struct.pack("<d", value) for value in found[0].values()]
+        kinds = v2.outputs_of(lane.engine)
+        values = [v2.raw_tensor(kinds[name], [value]) for name, value in found[0].items()]
         changing = pb.ModelInferResponse(id=identity, raw_output_contents=values)
         return self._constant_of(lane, found[0]) + bytes(changing.SerializeToString())  # two messages' bytes are those of both in one
 
@@ -84,8 +85,9 @@ class PlainRows:
         if constant is None:
             response = pb.ModelInferResponse(model_name=lane.found[0].name, model_version=lane.found[2])
             response.parameters["route"].string_param = lane.found[1]
-            for name, value in found.items():
-                response.outputs.add(name=name, datatype="BYTES" if type(value) is str else "FP64", shape=[1])
+            kinds = v2.outputs_of(lane.engine)
+            for name in found:
+                response.outputs.add(name=name, datatype=kinds[name], shape=[1])
             if len(self._constant) >= _MOST_LANES:
                 self._constant.clear()
             constant = self._constant[lane] = response.SerializeToString()

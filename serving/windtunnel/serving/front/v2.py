@@ -15,6 +15,7 @@ from windtunnel.lifecycle.model.bundle import Input
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.base.batch import Named, from_matrix, from_tensors
 from windtunnel.serving.base.values import Schema, invalid
+from windtunnel.serving.compiler.engine import Engine
 from windtunnel.serving.compiler.explain import explain
 from windtunnel.serving.routing.answer import Answer
 from windtunnel.serving.routing.models import Served
@@ -281,6 +282,11 @@ def raw_tensor(datatype: str, values: Any) -> bytes:
 def bytes_tensor(values: Sequence[str]) -> bytes:
     """Texts as the raw bytes of a BYTES tensor."""
     return b"".join(struct.pack("<I", len(encoded)) + encoded for encoded in (value.encode() for value in values))
+
+
+def outputs_of(engine: Engine) -> dict[str, str]:
+    """The outputs of an engine -> their datatypes."""
+    return {name: _OF_KIND[kind] for name, kind in engine.outputs.items()}
 
 
 def guessed(answer: Answer) -> dict[str, str]:

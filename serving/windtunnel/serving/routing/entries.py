@@ -52,9 +52,8 @@ class Entries:
             pyarrow.ArrowException: a value is not of its column's type.
         """
         self._take_singles()
-        return pa.table([pa.array(self._lists[field.name], _CARRIED.get(field.type, field.type)) for field in LOGGED], LOGGED.names).cast(
-            LOGGED
-        )
+        arrays = [pa.array(self._lists[field.name], _CARRIED.get(field.type, field.type)) for field in LOGGED]
+        return pa.table(arrays, LOGGED.names).cast(LOGGED)
 
     def _take_singles(self) -> None:
         for name, values in zip(_ORDER, zip(*self._singles, strict=True), strict=False):
@@ -77,7 +76,7 @@ def _single(entry: Mapping[str, Any], answer: Mapping[str, Any]) -> tuple[Any, .
     (inputs,) = entry["inputs"]
     when = entry["time"]
     prediction, probabilities = answer["prediction"], answer.get("probabilities")
-    number = type(prediction) in {int, float}
+    number = "score" not in answer
     return (
         _days(when),
         _microseconds(when),
@@ -88,7 +87,7 @@ def _single(entry: Mapping[str, Any], answer: Mapping[str, Any]) -> tuple[Any, .
         bool(entry.get("shadow", False)),
         entry["seconds"],
         0,
-        repr(prediction) if number else prediction,
+        repr(prediction) if number else _class_names([prediction], entry.get("names", {}))[0],
         float(prediction) if number else answer.get("score"),
         None if probabilities is None else quickjson.dumps(probabilities).decode(),
         answer.get("decision"),

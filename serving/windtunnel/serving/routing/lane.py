@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.base.log import LogUnavailableError
+from windtunnel.serving.routing.entries import spellings
 from windtunnel.serving.routing.service import Service, Target
 
 __all__ = ["Lane", "Lanes"]
@@ -34,9 +35,11 @@ class Lane:
         self.found, self.engine = found, served.engines[version]
         self._service, self._log = service, service.log
         self._tally = service.metrics.tally(served.name, version, arm, protocol, ends)
-        self._classes = self.engine.bundle.task != "regression"
+        self._names = self.engine.names
         about = {"problem": self.engine.bundle.problem, "model": served.name, "version": version, "route": arm, "protocol": protocol}
         self._about = quickjson.encode(about)[1:-1]
+        spelled = spellings(self._names)
+        self._spelled = b',"names":%b' % quickjson.encode(spelled) if spelled else b""
 
     @classmethod
     def of(cls, service: Service, found: Target, protocol: str, ends: str) -> Self | None:
@@ -61,14 +64,14 @@ class Lane:
         if found is None:
             return None
         text, seconds = quickjson.encode(found), time.perf_counter() - began
-        line = b'{"id":%b,"time":%r,%b,"seconds":%.6f,"inputs":[%b],"answers":[%b]}\n'
+        line = b'{"id":%b,"time":%r,%b,"seconds":%.6f,"inputs":[%b],"answers":[%b]%b}\n'
         try:
-            self._log.write(line % (identity, time.time(), self._about, seconds, quickjson.encode(row), text))
+            self._log.write(line % (identity, time.time(), self._about, seconds, quickjson.encode(row), text, self._spelled))
         except LogUnavailableError:
             return None
         self._tally.answered(seconds)
-        if self._classes:
-            self._tally.predicted(found["prediction"])
+        if self._names:
+            self._tally.predicted(self._names[found["prediction"]])
         return found, text
 
 

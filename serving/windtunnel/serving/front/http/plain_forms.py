@@ -6,6 +6,7 @@ A form answers None for whatever is not the plain case.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from windtunnel.lifecycle.model.bundle import Bundle
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.front import v2
 from windtunnel.serving.front.http.formats import labels_of
@@ -74,7 +75,7 @@ class Instances(Form):
 
     def __init__(self, lane: Lane) -> None:
         super().__init__(lane)
-        self._labels = {name: b'{"predictions":[%b]}' % quickjson.encode(label) for name, label in labels_of(lane.engine.bundle).items()}
+        self._labels = {name: b'{"predictions":[%b]}' % quickjson.encode(label) for name, label in _guessed(lane.engine.bundle).items()}
         self._names = lane.engine.schema.names
 
     def read(self, body: bytes) -> Row | None:
@@ -99,6 +100,11 @@ class Instances(Form):
         return known or b'{"predictions":[%b]}' % quickjson.encode(prediction), b"application/json"
 
 
+def _guessed(bundle: Bundle) -> dict[str, Any]:
+    """Class name -> class, of bundles that do not say what type their classes are of."""
+    return {} if bundle.label_type else labels_of(bundle)
+
+
 class Invocations(Instances):
     """MLflow's scoring protocol: a data frame in one of its forms that are JSON."""
 
@@ -115,7 +121,8 @@ class Invocations(Instances):
         """The row of pandas' own form, whose index says nothing."""
         if type(frame) is not dict or len(asked) != 1 or not frame.keys() <= _SPLIT or not quickjson.once(body, 1 + len(frame)):
             return None
-        names, data = frame.get("columns"), frame.get("data")
+        names: Any = frame.get("columns")
+        data: Any = frame.get("data")
         if not _is_list(names, str) or not _is_list(data, list) or len(data) != 1:
             return None
         row = self._named(names, data[0])
@@ -136,6 +143,7 @@ class Tensors(Form):
     def __init__(self, lane: Lane) -> None:
         super().__init__(lane)
         self._count = len(lane.engine.schema.names)
+        self._kinds = {name: datatype.encode() for name, datatype in v2.outputs_of(lane.engine).items()}
         about = {"model_name": lane.found[0].name, "model_version": lane.found[2], "parameters": {"route": lane.found[1]}}
         self._about = quickjson.encode(about)[1:-1]
 
@@ -159,8 +167,7 @@ class Tensors(Form):
     def write(self, found: Row, text: bytes, identity: bytes) -> tuple[bytes, bytes]:
         """One tensor of one value an output."""
         outputs = b",".join(
-            b'{"name":"%b","datatype":"%b","shape":[1],"data":[%b]}'
-            % (name.encode(), b"BYTES" if type(value) is str else b"FP64", quickjson.encode(value))
+            b'{"name":"%b","datatype":"%b","shape":[1],"data":[%b]}' % (name.encode(), self._kinds[name], quickjson.encode(value))
             for name, value in found.items()
         )
         return b'{"id":%b,%b,"outputs":[%b]}' % (identity, self._about, outputs), b"application/json"

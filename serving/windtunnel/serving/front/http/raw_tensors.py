@@ -4,7 +4,7 @@ Where texts differ in length the sizes in the JSON part differ, so even then the
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 from windtunnel.serving.base import quickjson
@@ -102,6 +102,7 @@ class RawTensors(Form):
         self._length = length
         self._layouts: dict[bytes, Layout | None] = {}
         self._layout: Layout | None = None
+        self._kinds = v2.outputs_of(lane.engine)
         self._names = set(lane.engine.schema.names)
         about = {"model_name": lane.found[0].name, "model_version": lane.found[2], "parameters": {"route": lane.found[1]}}
         self._about = quickjson.encode(about)[1:-1]
@@ -131,15 +132,12 @@ class RawTensors(Form):
             if layout.outputs and name not in layout.outputs:
                 continue
             binary = layout.outputs.get(name, layout.binary)
-            kind = "BYTES" if type(value) is str else "FP64"
+            kind = self._kinds[name]
             if binary:
-                blobs.append(_BLOBS[kind](value))
+                blobs.append(v2.raw_tensor(kind, [value]))
             part = b'"parameters":{"binary_data_size":%d}' % len(blobs[-1]) if binary else b'"data":[%b]' % quickjson.encode(value)
             entries.append(b'{"name":"%b","datatype":"%b","shape":[1],%b}' % (name.encode(), kind.encode(), part))
         head = b'{"id":%b,%b,"outputs":[%b]}' % (identity, self._about, b",".join(entries))
         if not blobs:
             return head, b"application/json"
         return head + b"".join(blobs), b"application/octet-stream\r\ninference-header-content-length: %d" % len(head)
-
-
-_BLOBS: dict[str, Callable[[Any], bytes]] = {"BYTES": lambda text: v2.bytes_tensor([text]), "FP64": struct.Struct("<d").pack}
