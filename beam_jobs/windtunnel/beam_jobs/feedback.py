@@ -17,8 +17,7 @@ import datetime as dt
 import functools
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 import pyarrow as pa
@@ -40,6 +39,7 @@ from windtunnel.lifecycle.live.feedback import Truth, add_labels, feedback_schem
 from windtunnel.lifecycle.live.labels import labels_schema
 from windtunnel.lifecycle.live.outcomes import COLUMNS, Arm, Live
 from windtunnel.lifecycle.pages.feedback import render
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.record.champion import Champion, champion, registered
 from windtunnel.lifecycle.release.rewards import tell_server
 
@@ -93,7 +93,7 @@ def feedback(problem: Problem, window: Window, settings: Settings, progress: Pro
     found = stage.result()
     if found is None or json.loads(read_text(stage.path("feedback.json")))["content"] != content_fingerprint(done):
         tasks = [_Task(day, tuple(files)) for day, files in _by_day(answers).items()] if problem.keys else []
-        days: list[dict[str, Any]] = []
+        days: list[JsonObject] = []
         if tasks or done:
             table = open_table(settings, names["feedback"], feedback_schema(problem))
             step = _JoinDay(problem, examples, labels, day_path(table, "{day}", "{digest}", 0), until)
@@ -137,7 +137,7 @@ class _JoinDay(beam.DoFn):
         with self.results.reporting(element.day, f"the answers of {element.day}"):
             self.results.put(element.day, self._day(element))
 
-    def _day(self, task: _Task) -> dict[str, Any]:
+    def _day(self, task: _Task) -> JsonObject:
         problem, schema = parse(self._problem), feedback_schema(parse(self._problem))
         used: dict[str, list[str]] = {"answers": [entry.digest for entry in task.files], "labels": []}
         reasons: collections.Counter[str] = collections.Counter()
@@ -182,7 +182,7 @@ class _JoinDay(beam.DoFn):
         return pa.concat_tables(found) if found else None
 
 
-def _run(problem: Problem, step: _JoinDay, tasks: Sequence[_Task], settings: Settings, progress: Progress) -> list[dict[str, Any]]:
+def _run(problem: Problem, step: _JoinDay, tasks: Sequence[_Task], settings: Settings, progress: Progress) -> list[JsonObject]:
     if not tasks:
         return []
     progress.total = progress.total or sum(entry.rows for task in tasks for entry in task.files)
@@ -228,12 +228,12 @@ def _publish(
     window: Window,
     settings: Settings,
     live: Live,
-    days: Sequence[Mapping[str, Any]],
+    days: Sequence[JsonMapping],
     answers: Sequence[DayFile],
     content: str,
     table: str,
     name: str,
-) -> dict[str, Any]:
+) -> JsonObject:
     waiting: collections.Counter[str] = collections.Counter()
     for entry in days:
         waiting.update(entry["waiting"])
@@ -242,7 +242,7 @@ def _publish(
         waiting["no_keys"] = total
     present = champion(settings, problem.name)
     shown = live.outcome(_shown(live))
-    body: dict[str, Any] = {
+    body: JsonObject = {
         "problem": problem.name,
         "window": window.to_dict(),
         "table": table,
@@ -279,7 +279,7 @@ def _publish(
     return stage.result() or reference.to_dict()
 
 
-def arm_of(live: Live, arm: Arm) -> dict[str, Any]:
+def arm_of(live: Live, arm: Arm) -> dict[str, object]:
     """An arm and what its answers were worth, as plain data."""
     outcome = live.outcome([arm])
     return dataclasses.asdict(arm) | (dataclasses.asdict(outcome) if outcome else {"rows": 0, "figures": {}})
@@ -295,7 +295,7 @@ def _shown(live: Live) -> list[Arm]:
     return [arm for arm in live.rows if not arm.shadow]
 
 
-def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def run(spec: JsonObject, progress: Progress) -> JsonObject:
     """The job: a spec of problem, window and settings in, a feedback reference out."""
     return feedback(parse(spec["problem"]), Window.from_dict(spec["window"]), Settings.from_mapping(spec["settings"]), progress).to_dict()
 

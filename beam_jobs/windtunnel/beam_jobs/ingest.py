@@ -13,8 +13,8 @@ import contextlib
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Generator, Sequence
+from typing import cast
 
 import apache_beam as beam
 import fsspec
@@ -38,6 +38,7 @@ from windtunnel.lifecycle.data.sources.lake import pinned
 from windtunnel.lifecycle.data.sources.plan import version_of
 from windtunnel.lifecycle.data.tables import open_table, table_name
 from windtunnel.lifecycle.learning.check import need_learning
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["ingest", "run"]
 
@@ -134,7 +135,7 @@ def _lacking(units: Sequence[Unit], window: Window, have: set[tuple[str, str]]) 
 class _IngestPiece(beam.DoFn):
     """Reads one piece and writes its files; run twice, it leaves the same files."""
 
-    def __init__(self, problem: dict[str, Any], settings: Settings, places: Sequence[str], results: Outcomes) -> None:
+    def __init__(self, problem: dict[str, object], settings: Settings, places: Sequence[str], results: Outcomes) -> None:
         self._problem, self._settings, self._places, self._results = problem, settings, places, results
 
     def process(self, element: _Task) -> None:
@@ -159,7 +160,7 @@ class _IngestPiece(beam.DoFn):
 
 def _write(
     problem: Problem, todo: Sequence[tuple[Unit, list[str]]], places: Sequence[str], settings: Settings, progress: Progress
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     tasks = [_Task(i, piece, unit.digest, unit.day, tuple(days)) for i, (unit, days) in enumerate(todo) for piece in unit.pieces]
     with outcomes(settings, problem.name, "ingest") as results, reporting("ingest", progress):
         with pipeline(settings.to_dict()) as p:
@@ -171,7 +172,7 @@ def _write(
     return found
 
 
-def _check_share(problem: Problem, window: Window, written: Sequence[Mapping[str, Any]]) -> None:
+def _check_share(problem: Problem, window: Window, written: Sequence[JsonMapping]) -> None:
     """Too large a share of bad rows stops the run before anything is committed."""
     rows, rejected = (sum(entry[name] for entry in written) for name in ("delivered", "rejected"))
     if not rejected:
@@ -197,7 +198,7 @@ def _check_share(problem: Problem, window: Window, written: Sequence[Mapping[str
     log.warning("%s: %s of %s rows go to quarantine; %s; first: %s", problem.name, f"{rejected:,}", f"{rows:,}", why, first)
 
 
-def _check_window(problem: Problem, window: Window, written: Sequence[Mapping[str, Any]], there: int) -> None:
+def _check_window(problem: Problem, window: Window, written: Sequence[JsonMapping], there: int) -> None:
     """A window without a row, of a source that has rows of other days, says which: nothing is committed, so it says so every time."""
     elsewhere = sorted(day for entry in written for day in entry["elsewhere"])
     if there or not elsewhere or any(entry["rows"] for entry in written):
@@ -217,7 +218,7 @@ def _check_window(problem: Problem, window: Window, written: Sequence[Mapping[st
 
 
 def _contents(
-    problem: Problem, todo: Sequence[tuple[Unit, list[str]]], written: Sequence[Mapping[str, Any]], places: Sequence[str]
+    problem: Problem, todo: Sequence[tuple[Unit, list[str]]], written: Sequence[JsonMapping], places: Sequence[str]
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Day to paths, of both tables; a day that turned out to have no row gets an empty file, so that it counts as looked at."""
     days: dict[str, list[str]] = {}
@@ -236,7 +237,7 @@ def _contents(
     return days, bad_days
 
 
-def _named(problem: Problem, files: Sequence[Mapping[str, Any]]) -> list[str]:
+def _named(problem: Problem, files: Sequence[JsonMapping]) -> list[str]:
     """Files whose content was only known after they were written get the name of their content."""
     if not files:
         return []
@@ -251,7 +252,7 @@ def _named(problem: Problem, files: Sequence[Mapping[str, Any]]) -> list[str]:
     return paths
 
 
-def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def run(spec: JsonObject, progress: Progress) -> JsonObject:
     """The job: a spec of problem, window and settings in, a snapshot reference out."""
     return ingest(parse(spec["problem"]), Window.from_dict(spec["window"]), Settings.from_mapping(spec["settings"]), progress).to_dict()
 

@@ -24,6 +24,7 @@ from windtunnel.lifecycle.data.schema import QUARANTINE_SCHEMA, arrow_schema
 from windtunnel.lifecycle.data.sources import Chunk, Piece, Rejected
 from windtunnel.lifecycle.data.sources.days import event_days
 from windtunnel.lifecycle.data.sources.files import is_local
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["PieceWriter", "publish", "write_table"]
 
@@ -118,7 +119,7 @@ class PieceWriter:
             ]
             self._bad.add(pa.record_batch(columns, schema=QUARANTINE_SCHEMA))
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> dict[str, object]:
         """Close the files and say what they are.
 
         Raises:
@@ -195,7 +196,7 @@ class _DayFile:
             self._writer = pq.ParquetWriter(self._sink, self._schema)
         return self._writer
 
-    def close(self) -> dict[str, Any]:
+    def close(self) -> JsonObject:
         self.flush()
         self._start().close()
         self._sink.close()

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from windtunnel.beam_jobs.light import all_filesystems
 from windtunnel.lifecycle.contract.errors import ConfigurationError, WindtunnelError
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["Progress", "main", "pipeline", "progress_of", "runner_options", "spread"]
 
@@ -81,14 +82,14 @@ def reporting(name: str, progress: Progress) -> Iterator[Progress]:
         progress.done()
 
 
-def runner_options(spec: Mapping[str, Any]) -> dict[str, Any]:
+def runner_options(spec: JsonMapping) -> JsonObject:
     """The part of a spec that says where the pipeline runs: ``runner``, ``runner_options``, ``workers``."""
     return {"runner": "in-process", "runner_options": "", "workers": 1} | {
         key: spec[key] for key in ("runner", "runner_options", "workers") if key in spec
     }
 
 
-def pipeline(spec: Mapping[str, Any]) -> beam.Pipeline:
+def pipeline(spec: JsonMapping) -> beam.Pipeline:
     """A pipeline for the runner that a spec names; use it as a context manager.
 
     ``in-process`` is Beam's FnApiRunner, named explicitly because the default runner first tries to download another one.
@@ -114,7 +115,7 @@ def pipeline(spec: Mapping[str, Any]) -> beam.Pipeline:
     return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(arguments))
 
 
-def spread(items: Sequence[Any], spec: Mapping[str, Any]) -> beam.Create:
+def spread(items: Sequence[Any], spec: JsonMapping) -> beam.Create:
     """The start of a pipeline: references, spread over the workers where there are several.
 
     `beam.Create` reshuffles by itself; with one worker in this process that would only be a stage more.
@@ -123,7 +124,7 @@ def spread(items: Sequence[Any], spec: Mapping[str, Any]) -> beam.Create:
     return beam.Create(items, reshuffle=chosen["runner"] != "in-process" or int(chosen["workers"]) > 1)
 
 
-def main(run: Callable[[dict[str, Any], Progress], dict[str, Any]], arguments: list[str] | None = None) -> None:
+def main(run: Callable[[dict[str, object], Progress], dict[str, object]], arguments: list[str] | None = None) -> None:
     """The command line of a job; exits with 0 and a result, or with 1 and an ``error`` in the result file."""
     parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
     parser.add_argument("--spec", required=True, help="the job's JSON spec, or - for standard input")

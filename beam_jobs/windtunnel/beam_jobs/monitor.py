@@ -15,7 +15,6 @@ import datetime as dt
 import json
 import logging
 import math
-from typing import Any
 
 import apache_beam as beam
 import fsspec
@@ -47,6 +46,7 @@ from windtunnel.lifecycle.live.feedback import horizon, inputs_of
 from windtunnel.lifecycle.live.monitoring import Alert, Latencies
 from windtunnel.lifecycle.live.outcomes import COLUMNS, Live
 from windtunnel.lifecycle.pages.monitor import render
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.record.baseline_data import champion_statistics
 from windtunnel.lifecycle.record.champion import Champion, champion, registered
 from windtunnel.lifecycle.record.ledger import Ledger
@@ -69,7 +69,7 @@ class _Found:
     alerts: list[Alert] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
-    sections: dict[str, Any] = dataclasses.field(default_factory=dict)
+    sections: JsonObject = dataclasses.field(default_factory=dict)
 
     def take(self, found: tuple[list[Alert], dict[str, float]]) -> None:
         """Take in what a check answered."""
@@ -281,7 +281,7 @@ def _publish(context: RunContext, window: Window, present: Champion | None, foun
     figures = {name: float(value) for name, value in found.figures.items() if math.isfinite(value)}
     alerts = [alert.text for alert in found.alerts]
     reasons = [alert.text for alert in found.alerts if alert.retrain]
-    body: dict[str, Any] = {
+    body: JsonObject = {
         "problem": context.problem.name,
         "window": window.to_dict(),
         "champion": dataclasses.asdict(present) if present else None,
@@ -309,7 +309,7 @@ def _publish(context: RunContext, window: Window, present: Champion | None, foun
     return reference
 
 
-def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def run(spec: JsonObject, progress: Progress) -> JsonObject:
     """The job: a spec of problem, window, settings and run in, a monitor reference out."""
     settings, window = Settings.from_mapping(spec["settings"]), Window.from_dict(spec["window"])
     return monitor(RunContext(parse(spec["problem"]), settings, Run.from_dict(spec.get("run") or {})), window, progress).to_dict()

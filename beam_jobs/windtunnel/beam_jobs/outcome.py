@@ -9,9 +9,8 @@ import json
 import shutil
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -19,6 +18,7 @@ import pyarrow as pa
 from windtunnel.lifecycle.contract import errors
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.artifacts import replace_file
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["Outcomes", "outcomes"]
 
@@ -33,7 +33,7 @@ class Outcomes:
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def put(self, name: str, result: Mapping[str, Any]) -> None:
+    def put(self, name: str, result: JsonMapping) -> None:
         """Keep a result under a name; the same name again replaces it."""
         self.put_bytes(f"{name}.json", json.dumps(result, default=str).encode())
 
@@ -68,7 +68,7 @@ class Outcomes:
     def _failed(self, name: str, error: errors.WindtunnelError) -> None:
         self.put(name, {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint, "details": error.details}})
 
-    def collect(self) -> list[dict[str, Any]]:
+    def collect(self) -> list[JsonObject]:
         """All results, by name.
 
         Raises:

@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 import fsspec
@@ -35,6 +34,7 @@ from windtunnel.lifecycle.data.artifacts import Stage, local_copy
 from windtunnel.lifecycle.data.days import day_path, replace_days
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base.values import from_arrow
 from windtunnel.serving.compiler.engine import Engine
 from windtunnel.serving.routing.lookup import FILE, key_of, write_lookup
@@ -183,7 +183,7 @@ def _into_table(settings: Settings, name: str, files: Sequence[str], digest: str
     return found
 
 
-def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def run(spec: JsonObject, progress: Progress) -> JsonObject:
     """The job: Parquet files in, Parquet files of answers out.
 
     Returns:

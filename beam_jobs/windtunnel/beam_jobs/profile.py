@@ -11,7 +11,6 @@ import dataclasses
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import apache_beam as beam
 import fsspec
@@ -28,6 +27,7 @@ from windtunnel.lifecycle.data.pins import files
 from windtunnel.lifecycle.data.rows import DAY, first_test_day, first_unknown_day, label_of
 from windtunnel.lifecycle.data.sources.days import event_columns
 from windtunnel.lifecycle.pages.eda import profile_page, split_warnings, warnings_of
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.quality.history import Recorder
 from windtunnel.lifecycle.quality.readiness import assess, subject_of
 from windtunnel.lifecycle.statistics import summarize
@@ -143,7 +143,7 @@ def _scratch() -> str:
 class _ProfileGroups(beam.DoFn):
     """Reads row groups and keeps their statistics; run twice, it keeps the same ones."""
 
-    def __init__(self, problem: dict[str, Any] | None, slices: list[list[str]], results: Outcomes) -> None:
+    def __init__(self, problem: JsonObject | None, slices: list[list[str]], results: Outcomes) -> None:
         self._problem, self._slices, self._results = problem, slices, results
 
     def process(self, element: GroupTask) -> None:
@@ -168,7 +168,7 @@ def _reference(reference: StatisticsRef | None) -> Profiled | None:
     return Profiled.from_bytes(filesystem.cat_file(path))
 
 
-def _describe(problem: Problem, snapshot: SnapshotRef, found: Profiled, reference: Profiled | None) -> dict[str, Any]:
+def _describe(problem: Problem, snapshot: SnapshotRef, found: Profiled, reference: Profiled | None) -> JsonObject:
     """Everything that ``statistics.json`` says."""
     summary = summarize(found.table)
     sample = found.table.sample.table
@@ -179,7 +179,7 @@ def _describe(problem: Problem, snapshot: SnapshotRef, found: Profiled, referenc
     first_test = first_test_day(problem, snapshot.end).isoformat() if problem.splits.by == "time" else ""
     labels_by_split = found.label_counts(first_test)
     balances = stratified(labels_by_split, found.group_counts(first_test), problem.limits.split_shift)
-    described: dict[str, Any] = {
+    described: JsonObject = {
         **summary,
         "problem": problem.name,
         "snapshot": snapshot.to_dict(),
@@ -203,12 +203,12 @@ def _describe(problem: Problem, snapshot: SnapshotRef, found: Profiled, referenc
     return described
 
 
-def _drift(problem: Problem, found: Profiled, reference: Profiled) -> dict[str, Any]:
+def _drift(problem: Problem, found: Profiled, reference: Profiled) -> dict[str, object]:
     ignored = {DAY, *event_columns(problem)} - set(problem.features.columns)
     drift = compare(reference.table, found.table, limit=problem.limits.drift, ignore=ignored)
     watched = {*problem.features.columns, *problem.sensitive}
     drifted = [name for name in drift["drifted"] if name in watched]
-    answer: dict[str, Any] = {"drift": drift, "drifted": drifted}
+    answer: JsonObject = {"drift": drift, "drifted": drifted}
     if problem.task == "regression":
         if problem.label.column in drift["drifted"]:
             drifted.append(problem.label.column)
@@ -228,7 +228,7 @@ def _all_labels(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     return total
 
 
-def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def run(spec: JsonObject, progress: Progress) -> JsonObject:
     """The job: problem, snapshot, settings and perhaps a reference in, a statistics reference out."""
     reference = StatisticsRef.from_dict(spec["reference"]) if spec.get("reference") else None
     snapshot = SnapshotRef.from_dict(spec["snapshot"])

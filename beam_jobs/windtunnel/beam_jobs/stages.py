@@ -7,7 +7,6 @@ Operators call these, and so does ``windtunnel replay`` (with the functions endi
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,11 @@ from windtunnel.lifecycle.contract.references import (
 )
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.payload import JsonMapping
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from windtunnel.lifecycle.record.manifest import StageRecord
 
 __all__ = [
@@ -154,7 +156,7 @@ def approve(
     by: str,
     reason: str,
     at: str = "",
-    more: Mapping[str, Any] | None = None,
+    more: JsonMapping | None = None,
 ) -> DecisionRef:
     """Write a decision into the ledger, before anything follows from it; the same answer (`at` says which) of a run is written once.
 

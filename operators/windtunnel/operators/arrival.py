@@ -8,6 +8,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from windtunnel.lifecycle.payload import JsonObject
+
 __all__ = ["ArrivalTrigger"]
 
 log = logging.getLogger("windtunnel.sources")
@@ -26,11 +28,11 @@ class ArrivalTrigger(BaseTrigger):
         poll: seconds between two looks.
     """
 
-    def __init__(self, problem: dict[str, Any], window: dict[str, str], landing: str, poll: float) -> None:
+    def __init__(self, problem: JsonObject, window: dict[str, str], landing: str, poll: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.problem, self.window, self.landing, self.poll = problem, window, landing, poll
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
+    def serialize(self) -> tuple[str, JsonObject]:
         """Plain data, for Airflow's database."""
         arguments = {"problem": self.problem, "window": self.window, "landing": self.landing, "poll": self.poll}
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments

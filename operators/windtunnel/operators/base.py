@@ -18,6 +18,7 @@ from windtunnel.lifecycle.contract.problem import Problem, load, parse
 from windtunnel.lifecycle.contract.run import Run, check_asked
 from windtunnel.lifecycle.contract.stages import Stage, stage
 from windtunnel.lifecycle.contract.window import Window, resolve_window
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.operators.settings import airflow_settings
 from windtunnel.operators.telling import links
 
@@ -86,9 +87,9 @@ class Staged:
     template_fields: Collection[str] = ()
     problem: Problem
     link: str
-    result: dict[str, Any] | None
+    result: JsonObject | None
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__dict__.get("stage"):
             cls.row = stage(cls.stage)
@@ -117,7 +118,7 @@ class Staged:
         """Call the stage's function with its references and these values."""
         return self.row.function()(work, **self.references(), **values)
 
-    def references(self) -> dict[str, Any]:
+    def references(self) -> JsonObject:
         """The upstream references by name, checked to have arrived.
 
         Raises:
@@ -125,7 +126,7 @@ class Staged:
         """
         from windtunnel.lifecycle.contract.references import of_kind
 
-        arrived: dict[str, Any] = {}
+        arrived: JsonObject = {}
         for name, kind in self.row.takes.items():
             value = getattr(self, name)
             if value is None and name in self.row.optional:
@@ -139,7 +140,7 @@ class Staged:
             arrived[name] = of_kind(kind).from_dict(value)
         return arrived
 
-    def finish(self, context: "Context", work: RunContext, reference: "Reference") -> dict[str, Any]:
+    def finish(self, context: "Context", work: RunContext, reference: "Reference") -> JsonObject:
         """Write the stage into the run's manifest, which a replay compares with; answer what goes into XCom."""
         from windtunnel.lifecycle.record.manifest import record
 
@@ -155,7 +156,7 @@ class Staged:
         name = str(self.task_id)  # type: ignore[attr-defined]
         return name if index is None or index < 0 else f"{name}.{index}"
 
-    def extra_inputs(self, context: "Context") -> dict[str, Any]:  # stages that have some look into it
+    def extra_inputs(self, context: "Context") -> JsonObject:  # stages that have some look into it
         """What the output depends on besides the templated fields, the problem and the code."""
         return {}
 
@@ -188,7 +189,7 @@ class StageOperator(Staged, BaseOperator):
 
     ui_color = "#dbe7f5"
 
-    def __init__(self, *, problem: Problem | Mapping[str, Any] | str | Path, **kwargs: Any) -> None:
+    def __init__(self, *, problem: Problem | JsonMapping | str | Path, **kwargs: Any) -> None:
         if not hasattr(self, "row"):
             raise ConfigurationError(
                 f"{type(self).__name__} does not say which stage it is",
@@ -210,7 +211,7 @@ class StageOperator(Staged, BaseOperator):
         reference: Reference = self.do(work)
         return reference
 
-    def execute(self, context: "Context") -> dict[str, Any]:
+    def execute(self, context: "Context") -> JsonObject:
         """Run the stage; errors of ours say what to do."""
         try:
             work = self.begin(context)
@@ -227,7 +228,7 @@ class StageOperator(Staged, BaseOperator):
         return window
 
 
-def with_defaults(row: Stage, problem: Problem, kwargs: dict[str, Any]) -> None:
+def with_defaults(row: Stage, problem: Problem, kwargs: dict[str, object]) -> None:
     """Fill in what a stage's task has where the DAG does not say it: retry policy, alerts, docs."""
     kwargs.setdefault("retry_policy", RETRY_POLICY)
     kwargs.setdefault("doc_md", f"Leaves behind {row.leaves}.")

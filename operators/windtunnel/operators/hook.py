@@ -7,6 +7,7 @@ from airflow.sdk import BaseHook
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError, WindtunnelError
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.operators.settings import SERVER_CONNECTION, airflow_settings
 
 __all__ = ["WindtunnelHook"]
@@ -42,7 +43,7 @@ class WindtunnelHook(BaseHook):
         """Where things are and which servers are ours: what the functions of `windtunnel.lifecycle` take."""
         return airflow_settings(server=True, connection=self.windtunnel_conn_id)
 
-    def predict(self, model: str, rows: Sequence[Mapping[str, Any]], version: str = "") -> list[dict[str, Any]]:
+    def predict(self, model: str, rows: Sequence[Mapping[str, object]], version: str = "") -> list[JsonObject]:
         """The model server's answers to rows, in their order.
 
         Args:
@@ -66,7 +67,7 @@ class WindtunnelHook(BaseHook):
             version = present.version
         return list(target.predict(model, version, [dict(row) for row in rows]))
 
-    def champion(self, problem: str) -> dict[str, Any] | None:
+    def champion(self, problem: str) -> JsonObject | None:
         """The version in production as the ledger says: version, cutoff, uri, digest, metric, value, ...; None if there is none."""
         import dataclasses
 
@@ -75,7 +76,7 @@ class WindtunnelHook(BaseHook):
         present = champion(self.get_conn(), problem)
         return dataclasses.asdict(present) if present else None
 
-    def ledger(self, problem: str, kinds: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def ledger(self, problem: str, kinds: Sequence[str] = ()) -> list[dict[str, object]]:
         """The ledger's entries about a problem, oldest first, as plain data."""
         import dataclasses
 

@@ -1,11 +1,12 @@
 """A schedule over a history that has ended."""
 
 import datetime as dt
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
+
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["ClosedHistoryTimetable"]
 
@@ -43,12 +44,12 @@ class ClosedHistoryTimetable(CronDataIntervalTimetable):
         """What the UI shows."""
         return f"{self._expression} until {self.until}"
 
-    def serialize(self) -> dict[str, Any]:
+    def serialize(self) -> JsonObject:
         """Plain data, for Airflow's database."""
         return {"cron": self._expression, "until": self.until.isoformat(), "timezone": self._zone}
 
     @classmethod
-    def deserialize(cls, data: dict[str, Any]) -> "ClosedHistoryTimetable":
+    def deserialize(cls, data: JsonObject) -> "ClosedHistoryTimetable":
         """The timetable again."""
         return cls(data["cron"], dt.date.fromisoformat(data["until"]), data.get("timezone", "UTC"))
 

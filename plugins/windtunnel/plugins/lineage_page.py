@@ -1,7 +1,7 @@
 """The page of lineage: from a version to all that it was made from, and from a row, a snapshot or a day to the versions it went into."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -11,6 +11,9 @@ from windtunnel.lifecycle.pages import page
 from windtunnel.lifecycle.record.lineage import Lineage, models_of, of_version
 from windtunnel.lifecycle.record.lineage_rows import of_row
 from windtunnel.operators.telling.links import artifact_url
+
+if TYPE_CHECKING:
+    from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["render"]
 
@@ -93,7 +96,7 @@ def _row(settings: Settings, problem: str, key: str) -> Markup:
 
 
 def _version(settings: Settings, lineage: Lineage) -> list[Markup]:
-    parts: Sequence[tuple[str, Mapping[str, Any]]] = [
+    parts: Sequence[tuple[str, JsonMapping]] = [
         ("people", lineage.people),
         ("run", lineage.run),
         ("code", lineage.code),

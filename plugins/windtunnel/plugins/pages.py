@@ -89,7 +89,7 @@ def overview(user: GetUserDep) -> HTMLResponse:
     return HTMLResponse(page.render("Models", body, "What is in production, and why: the ledger of decisions"), headers=_PLAIN)
 
 
-def _may_see(name: str, user: Any) -> bool:
+def _may_see(name: str, user: object) -> bool:
     return bool(get_auth_manager().is_authorized_dag(method="GET", details=DagDetails(id=name), user=user))
 
 
@@ -204,7 +204,7 @@ def quality(dag_id: ProblemName, days: Annotated[int, Query(ge=1, le=3660)] = 30
     return HTMLResponse(quality_page(name, history(airflow_settings(), name), days), headers=_PLAIN)
 
 
-def _stale(name: str, payload: dict[str, Any]) -> list[Markup]:
+def _stale(name: str, payload: dict[str, object]) -> list[Markup]:
     """Why the champion is stale, if it is."""
     reasons = freshness.stale(airflow_settings(), name, str(payload.get("uri") or "")) if payload.get("uri") else []
     if not reasons:
@@ -304,7 +304,7 @@ def _problem(dag_id: str) -> str:
     return dag_id
 
 
-def _row(entry: Entry) -> list[Any]:
+def _row(entry: Entry) -> list[object]:
     payload = entry.payload
     tone = {"promotion": "good", "rollback": "bad", "refusal": "warn"}.get(entry.kind, "info")
     why = payload.get("reason") or payload.get("step") or ""

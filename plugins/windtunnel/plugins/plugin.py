@@ -33,8 +33,8 @@ class WindtunnelPlugin(AirflowPlugin):
     """What Airflow's UI shows of Windtunnel."""
 
     name = "windtunnel"
-    fastapi_apps: list[Any] = [{"app": _Pages(), "url_prefix": PREFIX, "name": "Windtunnel"}]  # as the base class declares it
-    timetables: list[Any] = [ClosedHistoryTimetable]
+    fastapi_apps: list[object] = [{"app": _Pages(), "url_prefix": PREFIX, "name": "Windtunnel"}]  # as the base class declares it
+    timetables: list[object] = [ClosedHistoryTimetable]
     external_views: list[Any] = [
         {"name": "Models", "href": f"{PREFIX}/", "destination": "nav", "category": "browse", "url_route": "windtunnel"},
         {

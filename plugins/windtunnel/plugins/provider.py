@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from windtunnel.lifecycle.contract.stages import STAGES
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["get_provider_info"]
 
@@ -44,7 +45,7 @@ _CONNECTION: dict[str, Any] = {
 """The form of a connection of ours, shown without importing the hook."""
 
 
-def get_provider_info() -> dict[str, Any]:
+def get_provider_info() -> JsonObject:
     """Airflow's provider metadata (schema ``provider_info.schema.json``)."""
     version = metadata.version("windtunnel")
     modules = [row.module for row in STAGES] + ["windtunnel.operators.stages.retrain", "windtunnel.operators.dags.housekeeping"]

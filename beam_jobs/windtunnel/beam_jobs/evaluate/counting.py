@@ -270,7 +270,7 @@ class Merge(beam.CombineFn):
         return accumulator
 
 
-def _scorer(model: Model, task: str, pipeline: Any) -> Callable[[pa.RecordBatch], np.ndarray]:
+def _scorer(model: Model, task: str, pipeline: object) -> Callable[[pa.RecordBatch], np.ndarray]:
     """What scores a batch: the plan that will serve the model, or scikit-learn's own pipeline where it has none."""
     try:
         plan = compile_pipeline(pipeline, model.bundle)

@@ -29,6 +29,7 @@ from windtunnel.lifecycle.judging.slices import Cuts
 from windtunnel.lifecycle.judging.tallies import MAIN
 from windtunnel.lifecycle.live.seen import seen_live
 from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.record.champion import Champion, champion, judged_against
 from windtunnel.lifecycle.record.ledger import Ledger
 
@@ -105,7 +106,7 @@ def evaluate(
     return evaluation
 
 
-def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def run(spec: JsonObject, progress: Progress) -> JsonObject:
     """Evaluate a bundle over Parquet files, without a catalog or a ledger.
 
     Args:
@@ -139,7 +140,7 @@ def _pass(
     present: Champion | None,
     data: Any,
     snapshot: SnapshotRef,
-    where: Mapping[str, Any],
+    where: Mapping[str, object],
     progress: Progress,
     *,
     everything: bool = False,
@@ -176,7 +177,7 @@ def _pass(
     return found[0], plan, left_out
 
 
-def _conclude(problem: Problem, plan: Plan, count: Count, present: Champion | None, uses: int, left_out: list[str]) -> dict[str, Any]:
+def _conclude(problem: Problem, plan: Plan, count: Count, present: Champion | None, uses: int, left_out: list[str]) -> JsonObject:
     """Judge what was counted, with the explanations and figures that need the model itself."""
     candidate = plan.models[0]
     sample = count.sample.table()
@@ -198,7 +199,7 @@ def _about(problem: Problem, plan: Plan) -> str:
     return f"always the training rows' {'mean' if problem.task == 'regression' else 'shares of the classes'}"
 
 
-def _run(plan: Plan, references: list[RowGroup], where: Mapping[str, Any], found: list[Count]) -> None:
+def _run(plan: Plan, references: list[RowGroup], where: Mapping[str, object], found: list[Count]) -> None:
     import tempfile
     from pathlib import Path
 
@@ -286,7 +287,7 @@ def _sample(references: list[RowGroup], columns: list[str]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="default")
 
 
-def _publish(stage: Stage, problem: Problem, body: dict[str, Any]) -> dict[str, Any]:
+def _publish(stage: Stage, problem: Problem, body: JsonObject) -> dict[str, object]:
     from windtunnel.lifecycle.pages.report import render
 
     metric = MAIN[problem.task]

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
@@ -10,6 +9,7 @@ from windtunnel.beam_jobs.expectations.run import Failure, failures_of
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import SnapshotRef
 from windtunnel.lifecycle.pages import page as html
+from windtunnel.lifecycle.payload import JsonMapping
 from windtunnel.lifecycle.quality.checks import Finding
 from windtunnel.lifecycle.quality.suites import describe
 
@@ -18,7 +18,7 @@ __all__ = ["page"]
 _TONE = {"critical": "bad", "warning": "warn", "info": "info"}
 
 
-def _by_day(daily: Mapping[str, Mapping[str, Any]]) -> Markup:
+def _by_day(daily: Mapping[str, JsonMapping]) -> Markup:
     rows = [(day, len(entry["results"]), len(failures_of(entry)), _badge(not failures_of(entry))) for day, entry in daily.items()]
     return html.section("Every day by itself", html.table(("day", "expectations", "not met", ""), rows))
 
@@ -32,9 +32,9 @@ def _changes(changes: Sequence[str]) -> Markup:
 def page(
     problem: Problem,
     snapshot: SnapshotRef,
-    suite: Mapping[str, Any],
-    result: Mapping[str, Any],
-    daily: Mapping[str, Mapping[str, Any]],
+    suite: JsonMapping,
+    result: JsonMapping,
+    daily: Mapping[str, JsonMapping],
     findings: Sequence[Finding],
     failures: Sequence[Failure],
     changes: Sequence[str] = (),
@@ -84,7 +84,7 @@ def _check(finding: Finding) -> tuple[object, ...]:
     return (f"{finding.check} {finding.column}".strip(), finding.expected, finding.got, _badge(finding.ok, finding.severity))
 
 
-def _row(entry: Mapping[str, Any]) -> tuple[object, ...]:
+def _row(entry: JsonMapping) -> tuple[object, ...]:
     config, found = entry["expectation_config"], entry.get("result") or {}
     if "unexpected_count" in found:
         text = f"{found['unexpected_count']:,} of {found.get('element_count', 0):,} not so"
@@ -100,5 +100,5 @@ def _badge(ok: bool, severity: str = "critical") -> Markup:
     return html.badge("met", "good") if ok else html.badge("not met", _TONE.get(severity, "bad"))
 
 
-def _cell(value: Any) -> object:
+def _cell(value: object) -> object:
     return value if value is None or isinstance(value, int | float | str) else str(value)

@@ -1,16 +1,15 @@
 """A suite over Parquet files: ``{"suite": PATH or object, "data": PATH or paths}`` in, Great Expectations' result out."""
 
-from typing import Any
-
 from windtunnel.beam_jobs.expectations.run import run_suite
 from windtunnel.beam_jobs.job import Progress
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.quality.suites import load_suite, normal
 
 __all__ = ["run"]
 
 
-def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def run(spec: JsonObject, progress: Progress) -> JsonObject:
     """Validate.
 
     Args:

@@ -53,7 +53,7 @@ class LabelErrors:
     flipped: list[Any]
 
 
-def suspicious_labels(features: Any, labels: npt.NDArray[Any], *, folds: int = 5, seed: int = 0) -> Suspects:
+def suspicious_labels(features: object, labels: np.ndarray, *, folds: int = 5, seed: int = 0) -> Suspects:
     """Label errors by confident learning (cleanlab) over out-of-fold predictions.
 
     Args:
@@ -135,7 +135,7 @@ def _seen_from(looked: Sequence[Flipped]) -> str:
     return f"; {_SURE * float(np.median(errors)):.1%} of a source of usual size would be seen" if errors else "; none could be looked at"
 
 
-def _out_of_fold(features: Any, codes: npt.NDArray[np.intp], folds: int, seed: int) -> npt.NDArray[np.float64]:
+def _out_of_fold(features: object, codes: npt.NDArray[np.intp], folds: int, seed: int) -> npt.NDArray[np.float64]:
     from scipy.sparse import issparse
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression

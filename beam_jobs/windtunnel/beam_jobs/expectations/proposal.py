@@ -92,7 +92,7 @@ def _range_of(rows: Weighted | None) -> tuple[Any, Any]:
     return (series.min(), series.max()) if len(series) else (None, None)
 
 
-def _wider(known: tuple[Any, Any] | None, column: pa.Array) -> tuple[Any, Any]:
+def _wider(known: tuple[object, object] | None, column: pa.Array) -> tuple[Any, Any]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     found = pc.min_max(column).as_py()
@@ -101,7 +101,7 @@ def _wider(known: tuple[Any, Any] | None, column: pa.Array) -> tuple[Any, Any]:
     return (series.min(), series.max()) if values else (None, None)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> object:
     """A value as JSON has it."""
     if hasattr(value, "item"):
         value = value.item()

@@ -31,6 +31,7 @@ from windtunnel.lifecycle.data.days import DayFile, day_files, day_path, replace
 from windtunnel.lifecycle.data.parquet import BATCH_ROWS
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.data.schema import QUARANTINE_SCHEMA
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.quality import suites
 from windtunnel.lifecycle.quality.checks import Finding
 
@@ -95,7 +96,7 @@ def set_aside(problem: Problem, snapshot: SnapshotRef, suite: suites.Suite, sett
     return left, findings
 
 
-def _ask(entry: Mapping[str, Any], share: float, held: Sequence[DayFile]) -> tuple[Finding | None, list[tuple[str, _Row]]]:
+def _ask(entry: JsonMapping, share: float, held: Sequence[DayFile]) -> tuple[Finding | None, list[tuple[str, _Row]]]:
     """The rows that an expectation does not like; none of them if they are too many."""
     suite = {"name": "quarantine", "expectations": [entry], "meta": {}}
     answer = run_suite(suite, [file.path.removeprefix("file://") for file in held], result_format=_FORM)["results"][0]
@@ -160,7 +161,7 @@ def _split(path: str, rows: Mapping[int, _Row], target: str, place: str, day: st
     filesystem, source = fsspec.core.url_to_fs(path)
     temporary = f"{fsspec.core.url_to_fs(target)[1]}.{uuid.uuid4().hex}"
     filesystem.makedirs(temporary.rpartition("/")[0], exist_ok=True)
-    gone: list[dict[str, Any]] = []
+    gone: list[JsonObject] = []
     start = 0
     with filesystem.open(source, "rb") as stream, filesystem.open(temporary, "wb") as sink:
         file = pq.ParquetFile(stream)
@@ -182,7 +183,7 @@ def _split(path: str, rows: Mapping[int, _Row], target: str, place: str, day: st
     publish(away, temporary, where)
 
 
-def _entry(row: _Row, path: str, values: Mapping[str, Any], day: str) -> dict[str, Any]:
+def _entry(row: _Row, path: str, values: Mapping[str, object], day: str) -> dict[str, object]:
     raw = json.dumps({name: value for name, value in values.items() if name != DAY}, default=str, ensure_ascii=False)
     where = path.rpartition("/")[2]
     return {"source": where, "line": row.place + 1, "column": row.column, "reason": row.reason, "raw": raw, DAY: dt.date.fromisoformat(day)}

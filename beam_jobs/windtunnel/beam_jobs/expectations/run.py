@@ -16,6 +16,7 @@ from windtunnel.beam_jobs.expectations.engine.questions import COUNTING, PROGRES
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.seams.expectations import import_expectations
 from windtunnel.lifecycle.data.parquet import BATCH_ROWS
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.quality.suites import describe, normal
 from windtunnel.lifecycle.statistics.counting import COLUMN_BYTES
 from windtunnel.lifecycle.statistics.table import TableStatistics
@@ -40,14 +41,14 @@ class Failure:
     got: str
     severity: str
     column: str
-    samples: list[dict[str, Any]]
+    samples: list[dict[str, object]]
     error: bool = False
 
     def __str__(self) -> str:
         return f"{self.expected}: {self.got}"
 
 
-def suite_of(values: Mapping[str, Any], where: str = "suite") -> gx.ExpectationSuite:
+def suite_of(values: Mapping[str, object], where: str = "suite") -> gx.ExpectationSuite:
     """A suite of GX's from plain data.
 
     Raises:
@@ -69,17 +70,17 @@ _FIELDS = {"type", "kwargs", "meta", "notes", "description", "severity", "id"}
 
 
 def run_suite(
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     data: str | Sequence[str],
     *,
-    result_format: Mapping[str, Any] | str = "SUMMARY",
+    result_format: Mapping[str, object] | str = "SUMMARY",
     batch_rows: int = BATCH_ROWS,
     distinct_bytes: int = COLUMN_BYTES,
     distinct_limit: int | None = None,
     progress: Callable[[int], None] | None = None,
     counting: Counting | None = None,
     statistics: TableStatistics | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Validate Parquet files.
 
     Args:
@@ -124,7 +125,7 @@ def _asset() -> tuple[Any, Any]:
     return asset, asset.add_batch_definition_whole_dataframe("all")
 
 
-def failures_of(result: Mapping[str, Any]) -> list[Failure]:
+def failures_of(result: JsonMapping) -> list[Failure]:
     """The expectations of a result that were not met, critical ones first."""
     found = []
     for entry in result["results"]:
@@ -148,7 +149,7 @@ def failures_of(result: Mapping[str, Any]) -> list[Failure]:
     return sorted(found, key=lambda failure: order.get(failure.severity, 0))
 
 
-def _got(details: Mapping[str, Any]) -> str:
+def _got(details: JsonMapping) -> str:
     if "unexpected_count" in details:
         values = details.get("partial_unexpected_list") or []
         distinct = list(dict.fromkeys(json.dumps(value, default=str, ensure_ascii=False) for value in values))[:5]
@@ -160,7 +161,7 @@ def _got(details: Mapping[str, Any]) -> str:
     return f"observed {text if len(text) <= 200 else text[:197] + '...'}"
 
 
-def _exception(entry: Mapping[str, Any]) -> str:
+def _exception(entry: JsonMapping) -> str:
     info = entry.get("exception_info") or {}
     parts = [info] if "raised_exception" in info else [part for part in info.values() if isinstance(part, Mapping)]
     messages = [str(part.get("exception_message")) for part in parts if part.get("raised_exception")]

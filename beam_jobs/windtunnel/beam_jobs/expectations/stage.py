@@ -25,6 +25,7 @@ from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data import pins
 from windtunnel.lifecycle.data.artifacts import Stage, read_text
 from windtunnel.lifecycle.data.days import DayFile
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.quality import suites
 from windtunnel.lifecycle.quality.checks import Finding, check_all
 from windtunnel.lifecycle.statistics.table import TableStatistics
@@ -140,8 +141,8 @@ def _placed(
 class _Outcome:
     """All that was found."""
 
-    result: dict[str, Any]
-    daily: dict[str, dict[str, Any]]
+    result: JsonObject
+    daily: dict[str, JsonObject]
     findings: list[Finding]
     labels: dict[str, int]
 
@@ -158,7 +159,7 @@ class _Outcome:
         return len(self.result["results"]) + sum(len(result["results"]) for result in self.daily.values()) + len(self.findings)
 
 
-def _compute(given: _Given, stage: Stage, settings: Settings, progress: "Progress") -> dict[str, Any]:
+def _compute(given: _Given, stage: Stage, settings: Settings, progress: "Progress") -> JsonObject:
     problem, snapshot = given.problem, given.snapshot
     files = _files(problem, snapshot, settings)
     source = Source(files)
@@ -257,7 +258,7 @@ def _look(
     problem, statistics = given.problem, given.statistics
     whole, daily = suites.split_by_day(suite)
     result = run_suite(whole, source.files, result_format=_FORM, progress=progress.add, statistics=known)
-    by_day: dict[str, dict[str, Any]] = {}
+    by_day: dict[str, JsonObject] = {}
     if daily["expectations"]:
         for day, paths in _days(source.files).items():
             by_day[day] = run_suite(daily, paths, result_format=_FORM)

@@ -10,9 +10,10 @@ from typing import Any
 
 from windtunnel.beam_jobs import job
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.payload import JsonObject
 
 
-def run(spec: dict[str, Any], _progress: job.Progress) -> dict[str, Any]:
+def run(spec: JsonObject, _progress: job.Progress) -> JsonObject:
     """Fit and write, or apply and write."""
     from windtunnel.beam_jobs.features.applying.transforming import fit_transform, transform
 

@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.statistics.counting import COLUMN_BYTES
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["Options"]
 
@@ -85,11 +88,11 @@ class Options:
             values["columns"] = tuple(values["columns"])
         return cls(**values)
 
-    def sample_for(self, estimator: Any) -> int | None:
+    def sample_for(self, estimator: "BaseEstimator") -> int | None:
         """The sample that was declared for exactly this class, which then has precedence over any other way."""
         return self.sample.get(type(estimator).__name__) if isinstance(self.sample, Mapping) else None
 
-    def sample_of(self, estimator: Any) -> int | None:
+    def sample_of(self, estimator: "BaseEstimator") -> int | None:
         """The declared sample for an estimator's class, if any."""
         if isinstance(self.sample, Mapping):
             return self.sample.get(type(estimator).__name__)
@@ -101,6 +104,6 @@ class Options:
         return self.distinct_limit or self.distinct_bytes // 16
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """Where pipelines run, as `job.pipeline` takes it."""
         return {"runner": self.runner, "runner_options": self.runner_options, "workers": self.workers}

@@ -5,18 +5,20 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from windtunnel.lifecycle.learning import scikit
 from windtunnel.lifecycle.pages import page
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["features_page"]
 
 _HEAD = 30
 
 
-def features_page(title: str, fitted: Any, manifest: dict[str, Any]) -> str:
+def features_page(title: str, fitted: BaseEstimator, manifest: JsonObject) -> str:
     """One self-contained HTML page."""
     splits = manifest["splits"]
     tiles: list[tuple[str, object]] = [("features", manifest["width"]), ("layout", f"{manifest['layout']} {manifest['dtype']}")]
@@ -39,7 +41,7 @@ def features_page(title: str, fitted: Any, manifest: dict[str, Any]) -> str:
     return page.render(title, body, "fitted on the training rows only; the same object trains, serves and scores")
 
 
-def _steps(fitted: Any, where: str, columns: list[str] | None = None) -> Iterator[tuple[str, list[str], Any]]:
+def _steps(fitted: BaseEstimator, where: str, columns: list[str] | None = None) -> Iterator[tuple[str, list[str], object]]:
     """The leaves, with the columns that they were given."""
     if isinstance(fitted, ColumnTransformer):
         for name, part, _ in fitted.transformers_:
@@ -66,7 +68,7 @@ def _width(step: Any) -> int | None:
         return None
 
 
-def _learnt(step: Any) -> str:
+def _learnt(step: object) -> str:
     """The figures that the step keeps, shortened."""
     parts = []
     for name in ("statistics_", "mean_", "scale_", "center_", "data_min_", "data_max_", "n_bins_", "target_mean_", "lambdas_"):

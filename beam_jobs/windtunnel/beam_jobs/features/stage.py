@@ -1,7 +1,7 @@
 """`preprocess`: the stage of a retraining run that fits a problem's features on its training rows and writes shards of both splits."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.beam_jobs import job
 from windtunnel.beam_jobs.features.applying.applying import layout_of, names_of, write_split
@@ -20,7 +20,11 @@ from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.artifacts import Stage
 from windtunnel.lifecycle.learning import shards
 from windtunnel.lifecycle.learning.transformers import transformer_of
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.record import freshness
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["preprocess", "preprocess_files"]
 
@@ -68,7 +72,7 @@ def preprocess_files(
     return FeaturesRef(uri=stage.uri, fingerprint=key, rows=found["rows"], width=found["width"])
 
 
-def _write(folder: Any, problem: Problem, fitted: Fitted, train: Data, test: Data, options: Options, who: dict[str, Any]) -> dict[str, Any]:
+def _write(folder: Any, problem: Problem, fitted: Fitted, train: Data, test: Data, options: Options, who: dict[str, object]) -> JsonObject:
     made = fitted.context.peek(fitted.out)
     layout, names = layout_of(made, options), names_of(fitted.transformer, made.shape[1])
     dump(fitted.transformer, folder)
@@ -84,6 +88,6 @@ def _write(folder: Any, problem: Problem, fitted: Fitted, train: Data, test: Dat
     return {"rows": {name: entry["rows"] for name, entry in splits.items()}, "width": manifest["width"], "passes": fitted.passes}
 
 
-def recipe(transformer: Any) -> str:
+def recipe(transformer: "BaseEstimator") -> str:
     """The fingerprint of an unfitted transformer: classes, parameters and the code of functions."""
     return fingerprint(describe(transformer))

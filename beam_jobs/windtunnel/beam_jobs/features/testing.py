@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from windtunnel.beam_jobs.features.tallies.accumulator import Accumulator
 
@@ -33,7 +33,7 @@ _ADDRESSES = ("_stop_words_id", "_metadata_request")
 """Attributes that hold a place in memory, which is never the same, or the estimator itself."""
 
 
-def assert_same_fit(ours: Any, theirs: Any, *, tolerance: float = TOLERANCE, where: str = "fitted") -> None:  # noqa: PLR0912 - one branch a kind of value
+def assert_same_fit(ours: Any, theirs: object, *, tolerance: float = TOLERANCE, where: str = "fitted") -> None:  # noqa: PLR0912 - one branch a kind of value
     """Fail unless two fitted objects are of the same class with the same attributes, all the way down.
 
     Args:
@@ -127,13 +127,13 @@ def _close(a: float, b: float, tolerance: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b)) or abs(a - b) <= tolerance * max(1.0, abs(b))
 
 
-def _state(value: Any) -> dict[str, Any]:
+def _state(value: Any) -> dict[str, object]:
     if hasattr(value, "__dict__") and vars(value):
         return dict(vars(value))
     return {name: getattr(value, name) for name in getattr(value, "__slots__", ()) if hasattr(value, name)}
 
 
-def _check(met: bool, where: str, ours: Any, theirs: Any) -> None:
+def _check(met: bool, where: str, ours: object, theirs: object) -> None:
     if not met:
         raise AssertionError(f"{where}: {ours!r} is not {theirs!r}")
 
@@ -145,11 +145,11 @@ class AccumulatorConformance:
     accumulator without rows merges as nothing, and that the estimator that was given is not fitted on the way.
     """
 
-    def make_estimator(self) -> Any:
+    def make_estimator(self) -> BaseEstimator:
         """An unfitted estimator."""
         raise AssertionError("answer make_estimator")
 
-    def make_accumulator(self, estimator: Any) -> Accumulator:
+    def make_accumulator(self, estimator: BaseEstimator) -> Accumulator:
         """An accumulator for a clone of it."""
         raise AssertionError("answer make_accumulator")
 
@@ -165,7 +165,7 @@ class AccumulatorConformance:
     tolerance = TOLERANCE
     """Of floats, relative and absolute."""
 
-    def _fitted(self, cuts: list[int], *, shuffle: bool = False, pickled: bool = False) -> Any:
+    def _fitted(self, cuts: list[int], *, shuffle: bool = False, pickled: bool = False) -> BaseEstimator:
         x, y = self.make_data()
         bounds = [0, *cuts, len(y)]
         parts = []

@@ -12,9 +12,10 @@ A and B are files, tables (any snapshot and window of them), or statistics that 
 import argparse
 import copy
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from windtunnel.cli.data import reading
+from windtunnel.lifecycle.payload import JsonObject
 
 if TYPE_CHECKING:
     from windtunnel.lifecycle.statistics import TableStatistics
@@ -107,7 +108,7 @@ def _classes(side: "TableStatistics", column: str) -> dict[str, int]:
     return dict(zip(map(str, found.values.to_pylist()), found.counts.tolist(), strict=True))
 
 
-def _print(drift: dict[str, Any]) -> None:
+def _print(drift: JsonObject) -> None:
     print(f"{drift['rows'][0]:,} and {drift['rows'][1]:,} rows; drifted: {', '.join(drift['drifted']) or 'none'}")
     for name, entry in drift["columns"].items():
         if entry["drifted"]:

@@ -3,9 +3,10 @@
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from windtunnel.cli.data import reading
+from windtunnel.lifecycle.payload import JsonObject
 
 if TYPE_CHECKING:
     from windtunnel.lifecycle.contract.problem import Problem
@@ -73,7 +74,7 @@ def _readiness(found: reading.Loaded, problem: "Problem | None", arguments: argp
     return assess(subject)
 
 
-def _print(described: dict[str, Any]) -> None:
+def _print(described: JsonObject) -> None:
     print(f"{described['rows']:,} rows")
     heads = ("column", "dtype", "null", "distinct", "min", "mean", "median", "max")
     rows = [
@@ -94,7 +95,7 @@ def _print(described: dict[str, Any]) -> None:
         print(f"! {warning['column']}: {warning['what']}: {warning['text']}")
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)[:24]

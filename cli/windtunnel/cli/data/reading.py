@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.cli.terminal import count, counting, progress_of
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError, UnavailableError
 from windtunnel.lifecycle.data.sources.files import border
+from windtunnel.lifecycle.payload import JsonObject
 
 if TYPE_CHECKING:
     from windtunnel.lifecycle.contract.problem import Problem
@@ -66,7 +67,7 @@ def _listed(text: str) -> list[str]:
     return text.split(",")
 
 
-def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+def options_of(arguments: argparse.Namespace) -> JsonObject:
     """How CSV is written: the options of the problem file, and over them those of the command line.
 
     Raises:
@@ -188,7 +189,7 @@ def _first_test_day(arguments: argparse.Namespace) -> str:
     return first_test_day(problem, arguments.end).isoformat()
 
 
-def _untyped(path: str, options: dict[str, Any], empty: "Profiled", reading: "Reading") -> "Profiled":
+def _untyped(path: str, options: dict[str, object], empty: "Profiled", reading: "Reading") -> "Profiled":
     from windtunnel.lifecycle.data.sources.untyped import read_untyped
 
     whole, offset = copy.deepcopy(empty), 0
@@ -331,7 +332,7 @@ def part_of(found: "Profiled", name: str | None, split: str | None = None) -> "T
     raise ConfigurationError(f"there is no slice {name!r}", hint=f"there are: {', '.join(list(found.slices)[:20]) or 'none'}")
 
 
-def describe(found: Loaded, label: str | None = None, sensitive: Sequence[str] = ()) -> dict[str, Any]:
+def describe(found: Loaded, label: str | None = None, sensitive: Sequence[str] = ()) -> JsonObject:
     """Everything that is known, as one object.
 
     Raises:
@@ -348,7 +349,7 @@ def describe(found: Loaded, label: str | None = None, sensitive: Sequence[str] =
     sample = found.profiled.table.sample.table
     association = associations(sample, list(summary["columns"]), label) if label else {}
     proxies = {name: associations(sample, list(summary["columns"]), name) for name in sensitive}
-    described: dict[str, Any] = {**summary, "warnings": warnings_of(summary, association, proxies)}
+    described: dict[str, object] = {**summary, "warnings": warnings_of(summary, association, proxies)}
     if label:
         described |= {"label": label, "association": association, "association_rows": sample.num_rows}
     if proxies:

@@ -18,6 +18,9 @@ from windtunnel.cli.data import reading
 from windtunnel.lifecycle.contract.problem import Problem, json_schema
 from windtunnel.lifecycle.contract.problem.parts import Registered
 
+if typing.TYPE_CHECKING:
+    from windtunnel.lifecycle.payload import JsonObject
+
 __all__ = ["add_arguments", "reference", "run"]
 
 _INTRODUCTION = """# The problem file
@@ -66,7 +69,7 @@ def _inferred(arguments: argparse.Namespace) -> str:
     notes = [f"left out: {name}, {statistics.columns[name].type}" for name, kind in kinds.items() if kind is None]
     notes += [f"no value in: {name}" for name in columns if not statistics.columns[name].count]
     options = reading.options_of(arguments) | loaded.reading.options
-    parts: dict[str, Any] = {"source": {"options": options}} if options else {}
+    parts: JsonObject = {"source": {"options": options}} if options else {}
     title = f"found in {', '.join(arguments.infer)}, {statistics.rows:,} rows"
     comments = _comments([title, *notes, *reading.told(loaded.reading)])
     return comments + yaml.safe_dump({**parts, "columns": columns}, sort_keys=False, allow_unicode=True)

@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from typing import Any
+
+from windtunnel.lifecycle.payload import JsonObject
 
 from windtunnel.cli.terminal import paint
 
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     return int(any(failure.severity == "critical" for failure in failures_of(result)))
 
 
-def _print(result: dict[str, Any], *, quiet: bool) -> None:
+def _print(result: JsonObject, *, quiet: bool) -> None:
     from windtunnel.beam_jobs.expectations.run import failures_of
     from windtunnel.lifecycle.quality.suites import describe
 

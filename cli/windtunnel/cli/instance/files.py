@@ -4,12 +4,13 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["read_json", "write_json"]
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """The file's object; empty where the file is absent or is not JSON (a machine that lost power leaves such)."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -18,7 +19,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: JsonObject) -> None:
     """Replace the file at once; only its owner can read it."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -25,6 +25,7 @@ from windtunnel.cli.instance.services import AIRFLOW, SERVICES, Service, airflow
 from windtunnel.cli.instance.waiting import Startup
 from windtunnel.lifecycle.contract import calls
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError, WindtunnelError
+from windtunnel.lifecycle.payload import JsonObject
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -73,7 +74,7 @@ class Instance:
         return self.layout.state.exists()
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """What an earlier ``up`` decided.
 
         Raises:
@@ -123,7 +124,7 @@ class Instance:
         state = self.state
         return settings_of(self.layout, state["ports"], self._database(state), self.credentials.token)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """``{"services": {name: {"url", "healthy", "pid"}}}`` for airflow, mlflow, server and postgres."""
         state = self.state
         ports, url = state["ports"], self._database(state)
@@ -136,7 +137,7 @@ class Instance:
         parts = {name: {"healthy": well and pids[name] is not None, "pid": pids[name]} for name, well in health.result().items()}
         embedded = not state.get("database")
 
-        def service(port: str, *, healthy: bool, pid: int | None) -> dict[str, Any]:
+        def service(port: str, *, healthy: bool, pid: int | None) -> JsonObject:
             return {"url": f"http://{LOOPBACK}:{ports[port]}", "healthy": healthy, "pid": pid}
 
         return {
@@ -161,7 +162,7 @@ class Instance:
 
     # Starting and stopping
 
-    def up(self) -> dict[str, Any]:
+    def up(self) -> JsonObject:
         """Start what does not run, replace what is not well, and wait until all is.
 
         Returns:
@@ -217,7 +218,7 @@ class Instance:
             stop([postgres], grace=20, how=signal.SIGINT)
         return ran
 
-    def _decide(self, credentials: Credentials) -> dict[str, Any]:
+    def _decide(self, credentials: Credentials) -> JsonObject:
         """Take over earlier choices, choose what is missing, and remember it."""
         state = read_json(self.layout.state)
         # What a killed service left behind still holds its port.
@@ -258,12 +259,12 @@ class Instance:
                 self._say(f"port {before} is taken by another program: {name} moves to {ports[name]}")
         return ports
 
-    def _database(self, state: dict[str, Any]) -> "URL":
+    def _database(self, state: JsonObject) -> "URL":
         if state.get("database"):
             return database.external_url(str(state["database"]))
         return database.Embedded(self.layout, self.credentials.database).url
 
-    def _start_database(self, state: dict[str, Any], credentials: Credentials) -> float | None:
+    def _start_database(self, state: JsonObject, credentials: Credentials) -> float | None:
         """Make PostgreSQL answer; gives the time of its start if it had to be started."""
         url = self._database(state)
         if state.get("database"):
@@ -286,7 +287,7 @@ class Instance:
     def _mlflow_uri(self, url: "URL") -> str:
         return url.set(database="mlflow").render_as_string(hide_password=False)
 
-    def _start_others(self, state: dict[str, Any], services: dict[str, Service], fresh: list[str]) -> None:
+    def _start_others(self, state: JsonObject, services: dict[str, Service], fresh: list[str]) -> None:
         version = metadata.version("mlflow")
         if state.get("mlflow") not in {None, version} and "mlflow" not in fresh:
             stop([self.daemon("mlflow")], grace=5)
@@ -300,7 +301,7 @@ class Instance:
         self._ensure(services["mlflow"])
         self._ensure(services["server"])
 
-    def _migrate_airflow(self, state: dict[str, Any], fresh: list[str]) -> None:
+    def _migrate_airflow(self, state: JsonObject, fresh: list[str]) -> None:
         version = metadata.version("apache-airflow-core")
         if state.get("airflow") == version and "airflow" not in fresh:
             return
@@ -346,7 +347,7 @@ class Instance:
         """Since when a heartbeat of each part counts."""
         return {name: max(since, self.daemon(name).started) for name in AIRFLOW}
 
-    def _check_port(self, state: dict[str, Any], name: str) -> None:
+    def _check_port(self, state: JsonObject, name: str) -> None:
         """Raise where a service ended because its port belongs to somebody else."""
         for port, service in _PORT_OF.items():
             number = int(state["ports"][port])

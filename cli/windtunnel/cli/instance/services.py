@@ -9,7 +9,7 @@ from datetime import datetime
 from http import HTTPStatus
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from windtunnel.cli.instance.environment import KNOBS, SHELL
 from windtunnel.cli.instance.layout import Layout
@@ -17,6 +17,9 @@ from windtunnel.cli.instance.ports import LOOPBACK
 from windtunnel.lifecycle.contract import calls
 from windtunnel.lifecycle.contract.errors import WindtunnelError
 from windtunnel.lifecycle.contract.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["AIRFLOW", "SERVICES", "Service", "airflow_health", "answers", "definitions"]
 
@@ -97,7 +100,7 @@ def airflow_health(port: int, started: Mapping[str, float], timeout: float = 5.0
     """
     try:
         answer = calls.call(_url(port, "/api/v2/monitor/health"), patience=timeout)
-        report: dict[str, Any] = {} if answer.is_error else answer.json()
+        report: JsonObject = {} if answer.is_error else answer.json()
     except (WindtunnelError, ValueError):
         return dict.fromkeys(AIRFLOW, False)
     well = {"api-server": report.get("metadatabase", {}).get("status") == "healthy"}

@@ -4,6 +4,8 @@ import argparse
 import json
 from typing import Any
 
+from windtunnel.lifecycle.payload import JsonObject
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -52,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _route(arguments: argparse.Namespace) -> dict[str, Any]:
+def _route(arguments: argparse.Namespace) -> dict[str, object]:
     from windtunnel.lifecycle.contract.errors import ConfigurationError
 
     arms: dict[str, float] = {}
@@ -62,7 +64,7 @@ def _route(arguments: argparse.Namespace) -> dict[str, Any]:
             arms[name] = float(weight if mark else 1)
         except ValueError as error:
             raise ConfigurationError(f"--arm must be LABEL=WEIGHT but got {entry!r}", hint="for example --arm canary=0.1") from error
-    route: dict[str, Any] = {"arms": arms}
+    route: dict[str, object] = {"arms": arms}
     if arguments.sticky:
         route["sticky"] = arguments.sticky
     if arguments.shadow:
@@ -72,7 +74,7 @@ def _route(arguments: argparse.Namespace) -> dict[str, Any]:
     return route
 
 
-def _text(found: dict[str, Any]) -> str:
+def _text(found: JsonObject) -> str:
     from windtunnel.lifecycle.release.targets import ARM_COLUMNS
 
     rows = [ARM_COLUMNS, *(tuple(_shown(arm.get(name)) for name in ARM_COLUMNS) for arm in found["arms"])]

@@ -3,7 +3,7 @@
 import argparse
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from windtunnel.lifecycle.contract.settings import Settings
@@ -95,5 +95,5 @@ def _row(arguments: argparse.Namespace, settings: "Settings") -> int:
     return 0
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)

@@ -21,6 +21,7 @@ from windtunnel.lifecycle.contract.stages import STAGES, Stage
 if TYPE_CHECKING:
     from windtunnel.lifecycle.contract.references import Reference
     from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.payload import JsonObject
     from windtunnel.lifecycle.record.comparing import StageComparison
     from windtunnel.lifecycle.record.manifest import Manifest, StageRecord
 
@@ -135,7 +136,7 @@ class _Again:
 
         run = Run(dag_id="windtunnel replay", run_id=self.manifest.run_id)
         inputs = self.inputs(row, record)
-        values: dict[str, Any] = {
+        values: JsonObject = {
             name: of_kind(kind).from_dict(inputs[name]) for name, kind in row.takes.items() if inputs.get(name) is not None
         }
         if row.replayed == row.name:

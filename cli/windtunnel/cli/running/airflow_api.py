@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from windtunnel.lifecycle.contract import calls
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["AirflowApi", "call"]
 
@@ -68,19 +69,19 @@ class AirflowApi:
                 raise UnavailableError(f"Airflow does not know DAG {dag_id!r}: {' '.join(errors) or 'no import error'}")
             time.sleep(0.5)
 
-    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+    def trigger(self, dag_id: str, conf: Mapping[str, object] | None = None) -> str:
         """Start a run as the UI does; answers its id."""
         self.call(f"dags/{dag_id}", {"is_paused": False}, method="PATCH")
         return str(self.call(f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": dict(conf or {})})["dag_run_id"])
 
-    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+    def run(self, dag_id: str, run_id: str) -> JsonObject:
         """The state of a run."""
-        found: dict[str, Any] = self.call(f"dags/{dag_id}/dagRuns/{_quote(run_id)}")
+        found: JsonObject = self.call(f"dags/{dag_id}/dagRuns/{_quote(run_id)}")
         return found
 
-    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+    def tasks(self, dag_id: str, run_id: str) -> list[JsonObject]:
         """The task instances of a run."""
-        found: list[dict[str, Any]] = self.call(f"dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances?limit=100")["task_instances"]
+        found: list[JsonObject] = self.call(f"dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances?limit=100")["task_instances"]
         return found
 
     def result(self, dag_id: str, run_id: str, task_id: str) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.payload import JsonObject
 
 if TYPE_CHECKING:
     import httpx
@@ -52,7 +53,7 @@ class Traffic:
             stop.set()
             asking.join(timeout=30)
 
-    def summary(self, version: str) -> dict[str, Any]:
+    def summary(self, version: str) -> JsonObject:
         """Requests, failures, and the share that a version took while it was a canary."""
         total = self.answered.total()
         arms = sum(count for (_, route), count in self.answered.items() if route in {"champion", "canary"})
@@ -91,7 +92,7 @@ class Traffic:
         else:
             self.answered[str(said["version"]), str(said["route"])] += 1
 
-    def _row(self, flight: Mapping[str, str]) -> dict[str, Any]:
+    def _row(self, flight: Mapping[str, str]) -> JsonObject:
         row: dict[str, Any] = {}
         for name, kind in self._problem.columns.items():
             value = flight.get(name, "")

@@ -73,11 +73,11 @@ class WindtunnelError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\nHint: {self.hint}" if self.hint else self.message
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.hint, self.details)
 
 
-def _rebuild(kind: type[WindtunnelError], message: str, hint: str, details: dict[str, Any]) -> WindtunnelError:
+def _rebuild(kind: type[WindtunnelError], message: str, hint: str, details: dict[str, object]) -> WindtunnelError:
     return kind(message, hint=hint, **details)
 
 

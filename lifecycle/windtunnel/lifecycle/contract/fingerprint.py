@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from windtunnel.lifecycle.payload import JsonObject
+
 __all__ = ["canonical", "code_version", "fingerprint", "fingerprint_bytes", "fingerprint_file"]
 
 _LENGTH = 32  # hex digits: 128 bits, beyond accident
@@ -37,7 +39,7 @@ def canonical(value: Any) -> str:
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def fingerprint(*values: Any) -> str:
+def fingerprint(*values: object) -> str:
     """The fingerprint of values: 32 hex digits of a SHA-256 over their canonical text.
 
     Example:
@@ -64,7 +66,7 @@ def code_version() -> str:
     return metadata.version("windtunnel")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     for forms in (_SCALARS, _RECORDS, _COLLECTIONS):
         for applies, form in forms:
             if applies(value):
@@ -79,7 +81,7 @@ def _of(*kinds: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kinds)
 
 
-def _fields(value: Any) -> dict[str, Any]:
+def _fields(value: Any) -> JsonObject:
     return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
 
 

@@ -5,9 +5,10 @@ Each one turns into plain data for XCom and back: ``Reference.from_dict(referenc
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = [
     "BalanceRef",
@@ -35,12 +36,12 @@ class Reference:
 
     kind: ClassVar[str] = "reference"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain data, with the kind."""
         return {"kind": self.kind, **dataclasses.asdict(self)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: JsonMapping) -> Self:
         """The reference that `to_dict` wrote.
 
         Raises:
@@ -117,7 +118,7 @@ class ValidationRef(Reference):
     fingerprint: str
     remedy: str = "none"
     labels: dict[str, int] = dataclasses.field(default_factory=dict)
-    snapshot: dict[str, Any] = dataclasses.field(default_factory=dict)
+    snapshot: JsonObject = dataclasses.field(default_factory=dict)
     warnings: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -147,7 +148,7 @@ class TrialsRef(Reference):
     """A search: the parameters that won."""
 
     kind: ClassVar[str] = "trials"
-    best: dict[str, Any]
+    best: JsonObject
     metric: str
     value: float
     trials: int

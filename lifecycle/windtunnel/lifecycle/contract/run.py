@@ -3,9 +3,10 @@
 import dataclasses
 import difflib
 from collections.abc import Collection, Mapping
-from typing import Any, Self
+from typing import Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["ASKED", "PROMOTIONS", "Run", "check_asked", "stricter"]
 
@@ -18,7 +19,7 @@ ASKED = ("window_start", "window_end", "data_version", "trials", "promotion", "c
 _ALIKE = 0.8
 
 
-def check_asked(conf: Mapping[str, Any], declared: Collection[str], rule: str) -> None:
+def check_asked(conf: Mapping[str, object], declared: Collection[str], rule: str) -> None:
     """Refuse a conf that asks for what nobody knows, or for less than the problem's file demands.
 
     In a DAG that has none of our fields as Params a key of its own is nobody's mistake, unless it looks like a mistyped one of ours.
@@ -97,11 +98,11 @@ class Run:
         """Whether this run may touch production at all."""
         return self.run_type != "backfill" and self.promotion != "never" and not self.counterfactual
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain data."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: JsonMapping) -> Self:
         """The run that `to_dict` wrote."""
         return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})

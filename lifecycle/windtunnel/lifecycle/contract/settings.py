@@ -8,9 +8,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["PREFIX", "Settings"]
 
@@ -50,7 +51,7 @@ class Settings:
     workers: int = 1
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+    def from_mapping(cls, values: JsonMapping) -> Self:
         """Settings from names and values; unknown names are refused."""
         known = {field.name: field for field in fields(cls)}
         unknown = sorted(set(values) - set(known))
@@ -89,7 +90,7 @@ class Settings:
             )
         return value
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The settings as plain data, for a job's spec."""
         return asdict(self)
 

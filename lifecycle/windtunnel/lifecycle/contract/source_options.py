@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.naming import did_you_mean
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["QueryOptions", "TextOptions", "checked"]
 
@@ -42,7 +43,7 @@ class TextOptions:
     timestamp_formats: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], where: str) -> Self:
+    def of(cls, values: JsonMapping, where: str) -> Self:
         """Options from a problem file.
 
         Raises:
@@ -109,7 +110,7 @@ class QueryOptions:
     driver: str | None = None
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], where: str) -> Self:
+    def of(cls, values: Mapping[str, object], where: str) -> Self:
         """Options from a problem file.
 
         Raises:
@@ -132,7 +133,7 @@ def _listed(name: str, value: Any) -> Any:
     return (str(value),) if isinstance(value, str) else tuple(str(entry) for entry in value or ())
 
 
-def checked(values: Mapping[str, Any], allowed: set[str], where: str) -> dict[str, Any]:
+def checked(values: JsonMapping, allowed: set[str], where: str) -> JsonObject:
     """Options whose names are all known.
 
     Raises:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.problem import Windows
+from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["Window", "resolve_window"]
 
@@ -52,7 +53,7 @@ class Window:
         return {"start": self.start.isoformat(), "end": self.end.isoformat(), "origin": self.origin}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
         """The window that `to_dict` wrote."""
         return cls(_date(values["start"], "start"), _date(values["end"], "end"), str(values.get("origin", "conf")))
 
@@ -114,7 +115,7 @@ def resolve_window(context: Mapping[str, Any], windows: Windows, timezone: str =
     return Window(start, end, origin)
 
 
-def _cutoff(context: Mapping[str, Any], run: Any, asked: Mapping[str, Any], windows: Windows, zone: ZoneInfo) -> tuple[dt.date, str]:
+def _cutoff(context: Mapping[str, object], run: Any, asked: JsonMapping, windows: Windows, zone: ZoneInfo) -> tuple[dt.date, str]:
     if asked.get("window_end"):
         return _date(asked["window_end"], "window_end"), "conf"
     partition = _partition(context, run, windows, zone)
@@ -137,7 +138,7 @@ def _partition(context: Mapping[str, Any], run: Any, windows: Windows, zone: Zon
     return day if hour else day + _DAY  # the day of a partition of hours is not over
 
 
-def _moment(context: Mapping[str, Any], run: Any) -> tuple[Any, str]:
+def _moment(context: Mapping[str, object], run: Any) -> tuple[Any, str]:
     """The moment, or the day, up to which a run without a partition may know; and where it is from."""
     start, end = (_of(context, run, name) for name in ("data_interval_start", "data_interval_end"))
     wide = end if start and end and start < end else None
@@ -150,7 +151,7 @@ def _moment(context: Mapping[str, Any], run: Any) -> tuple[Any, str]:
     return next(((moment, origin) for origin, moment in moments.items() if moment), (dt.datetime.now(dt.UTC), "now"))
 
 
-def _of(context: Mapping[str, Any], run: Any, name: str) -> Any:
+def _of(context: Mapping[str, Any], run: object, name: str) -> Any:
     """What a task's context says, or its run does."""
     return context.get(name) or getattr(run, name, None)
 
@@ -166,7 +167,7 @@ def _monday(day: dt.date) -> dt.date:
     return day - _DAY * day.weekday()
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _mapping(value: object) -> dict[str, object]:
     return dict(value) if isinstance(value, Mapping) else dict(value.dump()) if hasattr(value, "dump") else {}
 
 
@@ -174,7 +175,7 @@ def _aware(moment: dt.datetime) -> dt.datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
 
 
-def _date(value: Any, name: str, zone: dt.tzinfo = dt.UTC) -> dt.date:
+def _date(value: object, name: str, zone: dt.tzinfo = dt.UTC) -> dt.date:
     """A date from a date, a text that begins with one, or a moment, which falls on a day of a time zone."""
     if isinstance(value, dt.datetime):
         return (value if value.tzinfo is None else value.astimezone(zone)).date()

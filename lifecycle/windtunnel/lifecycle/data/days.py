@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestFile
     from pyiceberg.table import Table
 
+    from windtunnel.lifecycle.payload import JsonObject
+
 from windtunnel.lifecycle.data.catalog import ATTEMPTS, catalog, pause, reaching
 
 __all__ = ["UNKNOWN_DAY", "DayFile", "content_fingerprint", "day_files", "day_of", "day_path", "replace_days"]
@@ -214,7 +216,7 @@ def _newest(table: "Table") -> int | None:
     return snapshot.snapshot_id if snapshot else None
 
 
-def _statistics_plan(table: "Table") -> tuple[Any, Any]:
+def _statistics_plan(table: "Table") -> tuple[object, object]:
     """Which figures of which columns to note: the same for all files of a commit."""
     from pyiceberg.io.pyarrow import compute_statistics_plan, parquet_path_to_id_mapping
 
@@ -231,7 +233,7 @@ def _data_file(table: "Table", day: str, path: str, how: tuple[Any, Any]) -> "Da
     source = table.io.new_input(path)
     with source.open() as stream:
         metadata = pq.read_metadata(stream)
-    figures: dict[str, Any] = {"record_count": 0}
+    figures: JsonObject = {"record_count": 0}
     if metadata.num_rows:
         figures = data_file_statistics_from_parquet_metadata(metadata, *how).to_serialized_dict()
     return DataFile.from_args(

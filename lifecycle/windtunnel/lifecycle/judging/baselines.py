@@ -17,7 +17,7 @@ They are fitted on a bounded sample of training rows, or for ``previous`` on the
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,9 @@ from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.judging.slices import Cuts, encode
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.bundle import Bundle
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = [
     "CLOSED",
@@ -101,7 +104,7 @@ class SingleFeature:
 class Fitted:
     """A linear model over all columns."""
 
-    pipeline: Any
+    pipeline: "BaseEstimator"
     task: str
     dtypes: Mapping[str, str]
     columns: tuple[int, ...]

@@ -9,13 +9,13 @@ Such runs come in any order and side by side. A candidate that was judged before
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef, VersionRef
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.record.champion import Champion
 from windtunnel.lifecycle.record.ledger import DECISIVE, Entry, Ledger
 
@@ -66,7 +66,7 @@ class Day:
         )
 
 
-def _append_news(context: RunContext, payload: Mapping[str, Any]) -> None:
+def _append_news(context: RunContext, payload: JsonMapping) -> None:
     """Append a judgement, unless the last one of the same data cut-off says the same."""
     ledger = Ledger(context.settings)
     with ledger.lock(f"{KIND}:{context.problem.name}"):
@@ -133,7 +133,7 @@ def note(
         a reference that names no version: there is none.
     """
     against = judged_against.fingerprint if judged_against else ""
-    payload: dict[str, Any] = {
+    payload: JsonObject = {
         **{name: getattr(candidate, name) for name in ("cutoff", "uri", "digest", "fingerprint", "run_id")},
         "metric": evaluation.metric,
         "value": evaluation.value,
@@ -173,7 +173,7 @@ def stale(settings: Settings, problem: Problem) -> tuple[Day, Champion | None] |
     return None
 
 
-def answer(settings: Settings, problem: str) -> list[dict[str, Any]]:
+def answer(settings: Settings, problem: str) -> list[JsonObject]:
     """For each data cut-off, oldest first: what was judged, and who would have been champion from then on.
 
     Returns:

@@ -38,6 +38,7 @@ from windtunnel.lifecycle.judging.slices import Slicing
 from windtunnel.lifecycle.judging.tallies import MAIN, Binary, Regression, Spread, Tally
 from windtunnel.lifecycle.judging.weak import Weak, given_up, weak_spots
 from windtunnel.lifecycle.model.bundle import Bundle
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["approval_body", "conclude", "load", "unseen"]
 
@@ -47,7 +48,7 @@ class Counted(Protocol):
 
     rows: int
     labelled: int
-    training: dict[Any, float]
+    training: dict[object, float]
     heldout: dict[str, Tally]
     newest: dict[str, Tally]
     declared: dict[str, list[Slicing]]
@@ -93,9 +94,9 @@ def conclude(
     uses: int = 1,
     about: str = "",
     left_out: Sequence[str] = (),
-    explanations: Mapping[str, Any] | None = None,
+    explanations: JsonMapping | None = None,
     more: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The judgement, as plain data for evaluation.json.
 
     Args:
@@ -118,7 +119,7 @@ def conclude(
     for each in filter(None, (figures, baseline, theirs)):
         _objective(problem, each)
     spots, looked = weak_spots(count.searched)
-    body: dict[str, Any] = {
+    body: JsonObject = {
         "format": 1,
         "problem": problem.name,
         "task": problem.task,
@@ -147,7 +148,7 @@ def conclude(
     return body
 
 
-def _compared(count: Counted, figures: Mapping[str, float]) -> dict[str, Any]:
+def _compared(count: Counted, figures: Mapping[str, float]) -> JsonObject:
     """What chance may have done: the intervals of the candidate's metrics, and its differences to the others on the same rows."""
     spreads = {name: Spread.of(counted) for name, counted in count.heldout.items()}
     candidate = spreads["candidate"]
@@ -160,7 +161,7 @@ def _compared(count: Counted, figures: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _champion_figures(problem: Problem, count: Counted, groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float] | None:
+def _champion_figures(problem: Problem, count: Counted, groups: Mapping[str, Mapping[str, JsonMapping]]) -> dict[str, float] | None:
     """The champion's figures on the same rows; None if it did not answer them."""
     if "champion" not in count.heldout:
         return None
@@ -179,7 +180,7 @@ def _baseline_figures(problem: Problem, count: Counted, bundle: Bundle) -> dict[
     return figures
 
 
-def _fairness(compared: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _fairness(compared: Mapping[str, Mapping[str, object]], groups: Mapping[str, JsonMapping]) -> JsonObject:
     """What is written of each sensitive column: how its groups compare, and the groups themselves in brief."""
     written = {}
     for column, figures in compared.items():
@@ -188,14 +189,14 @@ def _fairness(compared: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Ma
     return written
 
 
-def load(evaluation: EvaluationRef) -> dict[str, Any]:
+def load(evaluation: EvaluationRef) -> JsonObject:
     """What evaluation.json holds.
 
     Raises:
         UnavailableError: it cannot be read.
     """
     try:
-        found: dict[str, Any] = json.loads(read_text(f"{evaluation.uri}/evaluation.json"))
+        found: JsonObject = json.loads(read_text(f"{evaluation.uri}/evaluation.json"))
     except (OSError, json.JSONDecodeError) as error:
         raise UnavailableError(f"the evaluation at {evaluation.uri} cannot be read: {error}") from error
     return found
@@ -219,7 +220,7 @@ def approval_body(evaluation: EvaluationRef, report_url: str = "") -> str:
     return "\n".join(lines)
 
 
-def _approval_table(found: Mapping[str, Any], others: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+def _approval_table(found: JsonMapping, others: Sequence[tuple[str, JsonMapping]]) -> list[str]:
     """The main metric and those that people ask for first, beside the baseline and the champion."""
     lines = [
         f"| metric | candidate | 95 % interval | {' | '.join(name for name, _ in others)} |",
@@ -290,8 +291,8 @@ def _figures(
     problem: Problem,
     count: Counted,
     name: str,
-    groups: Mapping[str, Mapping[str, Mapping[str, Any]]],
-    fairness: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, Mapping[str, JsonMapping]],
+    fairness: Mapping[str, Mapping[str, object]],
 ) -> dict[str, float]:
     """A model's metrics with what fairness, costs and the KPI add to them."""
     counted = count.heldout[name]
@@ -309,7 +310,7 @@ def _figures(
     return found | {row.name: float(row.part("compute")(truth, prediction)) for row in computed(problem)}
 
 
-def _worst_columns(fairness: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def _worst_columns(fairness: Mapping[str, JsonMapping]) -> dict[str, float]:
     """Each fairness figure of the sensitive column where it is worst: the smallest ratio, the largest difference."""
     worst: dict[str, float] = {}
     for compared in fairness.values():
@@ -340,7 +341,7 @@ def _objective(problem: Problem, figures: dict[str, float]) -> None:
         )
 
 
-def _groups(problem: Problem, slicings: Sequence[Slicing]) -> dict[str, dict[str, dict[str, Any]]]:
+def _groups(problem: Problem, slicings: Sequence[Slicing]) -> dict[str, dict[str, JsonObject]]:
     """Sensitive column -> value -> figures."""
     return {
         slicing.columns[0]: {key[0]: figures for key, figures in slicing.cells().items()}
@@ -349,14 +350,14 @@ def _groups(problem: Problem, slicings: Sequence[Slicing]) -> dict[str, dict[str
     }
 
 
-def _brief(cell: Mapping[str, Any]) -> dict[str, Any]:
+def _brief(cell: JsonMapping) -> JsonObject:
     return {name: cell[name] for name in ("rows", *_GROUP) if name in cell}
 
 
 _GROUP = ("selection_rate", "recall", "false_positive_rate", "accuracy", "auc", "log_loss", "rmse", "bias")
 
 
-def _spot(problem: Problem, spot: Weak) -> dict[str, Any]:
+def _spot(problem: Problem, spot: Weak) -> JsonObject:
     name = " and ".join(f"{column} {_is(value)}" for column, value in zip(spot.columns, spot.values, strict=True))
     what = {"regression": "mean squared error", "anomaly": "share of mistakes"}.get(problem.task, "log loss")
     return {
@@ -376,11 +377,11 @@ def _p_value(value: float) -> str:
     return f"{value:.2g}" if value > 1e-15 else "below 1e-15"  # as far as a float's tail reaches
 
 
-def _pictures(problem: Problem, counted: Tally) -> dict[str, Any]:
+def _pictures(problem: Problem, counted: Tally) -> JsonObject:
     """Points of the curves that the report draws."""
     if isinstance(counted, Binary):
         curve = counted.scores.curve()
-        found: dict[str, Any] = {
+        found: JsonObject = {
             "curve": curve.thinned(),
             "auc_error": counted.scores.auc_error,
             "confusion": counted.confusion.sum(axis=0).tolist(),
@@ -404,7 +405,7 @@ def _differences(spreads: Mapping[str, Spread], figures: Sequence[str], other: s
     return found
 
 
-def _declared(count: Counted) -> list[dict[str, Any]]:
+def _declared(count: Counted) -> list[dict[str, object]]:
     found = []
     others = {
         name: {slicing.columns: slicing.cells() for slicing in count.declared[name]}
@@ -430,7 +431,9 @@ def _is(value: str) -> str:
     return value if value.startswith(("<", ">=")) or " to < " in value else f"= {value}"
 
 
-def unseen(domains: Mapping[str, Mapping[str, Sequence[int]]], live: Mapping[str, Mapping[str, int]] | None = None) -> list[dict[str, Any]]:
+def unseen(
+    domains: Mapping[str, Mapping[str, Sequence[int]]], live: Mapping[str, Mapping[str, int]] | None = None
+) -> list[dict[str, object]]:
     """Values without a judged row, by column, the most frequent first.
 
     Args:

@@ -56,7 +56,7 @@ def importance(
     return sorted(found, key=lambda entry: -entry.mean)
 
 
-def partial_dependence(answer: Answer, frame: pd.DataFrame, column: str) -> list[tuple[Any, float]]:
+def partial_dependence(answer: Answer, frame: pd.DataFrame, column: str) -> list[tuple[object, float]]:
     """The mean answer when every row has the same value in a column, for its frequent values or quantiles."""
     values = _values(frame[column])
     if not values:
@@ -148,7 +148,7 @@ def shapley(answer: Answer, row: pd.DataFrame, reference: pd.DataFrame, *, sampl
     return dict(sorted(values.items(), key=lambda entry: -abs(entry[1])))
 
 
-def _values(column: pd.Series) -> list[Any]:
+def _values(column: pd.Series) -> list[object]:
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         held = column.dropna()
         return sorted(set(held.quantile(np.linspace(0.02, 0.98, _GRID), interpolation="nearest").tolist()))
@@ -173,7 +173,7 @@ def _changed(row: pd.DataFrame, moves: Sequence[Sequence[tuple[str, Any, float]]
     return pd.DataFrame(values, columns=list(row.columns)).astype(dict(row.dtypes))
 
 
-def _scores(answer: Answer, row: pd.DataFrame, moves: Sequence[Sequence[tuple[str, Any, float]]]) -> np.ndarray:
+def _scores(answer: Answer, row: pd.DataFrame, moves: Sequence[Sequence[tuple[str, object, float]]]) -> np.ndarray:
     return answer(_changed(row, moves)) if moves else np.empty(0)
 
 

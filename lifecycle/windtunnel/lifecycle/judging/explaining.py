@@ -2,7 +2,7 @@
 
 import logging
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,10 @@ from windtunnel.lifecycle.judging.explain import Answer, importance, partial_dep
 from windtunnel.lifecycle.judging.shap_values import shap_values
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.bundle import Bundle
+from windtunnel.lifecycle.payload import JsonObject
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["TRUTH", "explain"]
 
@@ -27,7 +31,7 @@ _CURVES = 4
 _EXAMPLES = 3
 
 
-def explain(problem: Problem, bundle: Bundle, pipeline: Any, sample: pa.Table) -> dict[str, Any]:
+def explain(problem: Problem, bundle: Bundle, pipeline: "BaseEstimator", sample: pa.Table) -> JsonObject:
     """Explanations of a model, as plain data.
 
     Args:
@@ -38,7 +42,7 @@ def explain(problem: Problem, bundle: Bundle, pipeline: Any, sample: pa.Table) -
     """
     frame = to_frame(sample, bundle.dtypes)
     truth = np.array(sample.column(TRUTH).to_pylist(), dtype=object)
-    found: dict[str, Any] = {"rows": len(frame)}
+    found: JsonObject = {"rows": len(frame)}
 
     def score(rows: pd.DataFrame) -> np.ndarray:
         return answers.scores(pipeline, problem.task, rows)
@@ -66,7 +70,7 @@ def explain(problem: Problem, bundle: Bundle, pipeline: Any, sample: pa.Table) -
     return found
 
 
-def _shap(problem: Problem, bundle: Bundle, pipeline: Any, frame: pd.DataFrame) -> dict[str, Any]:
+def _shap(problem: Problem, bundle: Bundle, pipeline: "BaseEstimator", frame: pd.DataFrame) -> JsonObject:
     """SHAP values, or under ``missing`` why there are none; values of sensitive columns are not shown one by one."""
     try:
         found = shap_values(bundle, pipeline, frame.head(problem.explanations.rows))
@@ -81,7 +85,7 @@ def _shap(problem: Problem, bundle: Bundle, pipeline: Any, frame: pd.DataFrame) 
 
 def _examples(
     problem: Problem, bundle: Bundle, answer: Answer, frame: pd.DataFrame, truth: np.ndarray, score: np.ndarray
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Examples that the model got wrong, the surest first, each with what would flip it."""
     wrong = (score >= bundle.threshold) != (truth == 1)
     sure = np.where(wrong, np.abs(score - bundle.threshold), -1.0)
@@ -121,7 +125,7 @@ def _loss(problem: Problem, bundle: Bundle, truth: np.ndarray, answer: np.ndarra
     return float(-np.log(np.clip(chosen, 1e-15, 1)).mean())
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, float) and not math.isfinite(value):
         return None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["ENOUGH", "compare_groups", "worst_groups"]
 
@@ -20,7 +21,7 @@ _Z = 1.959963984540054
 _WORST = ("auc", "accuracy", "precision", "recall", "f1", "log_loss", "rmse", "mae", "macro_f1")
 
 
-def compare_groups(task: str, groups: Mapping[str, Mapping[str, Any]], *, enough: int = ENOUGH) -> dict[str, Any]:
+def compare_groups(task: str, groups: Mapping[str, JsonMapping], *, enough: int = ENOUGH) -> JsonObject:
     """The fairness figures of one sensitive column.
 
     Args:
@@ -44,7 +45,7 @@ def compare_groups(task: str, groups: Mapping[str, Mapping[str, Any]], *, enough
     return {"figures": figures, "intervals": intervals, "left_out": left_out}
 
 
-def _binary(groups: Mapping[str, Mapping[str, Any]], figures: dict[str, float], intervals: dict[str, list[float]]) -> None:
+def _binary(groups: Mapping[str, JsonMapping], figures: dict[str, float], intervals: dict[str, list[float]]) -> None:
     """Each rate with the number of rows that it is a share of: all, those that are positive, those that are not."""
     selected = {name: (f["selection_rate"], float(f["rows"])) for name, f in groups.items()}
     recalled = {name: (f["recall"], float(sum(f["confusion"][1]))) for name, f in groups.items()}
@@ -72,7 +73,7 @@ def _equalized_odds(kind: str, worse: Callable[..., str], figures: dict[str, flo
         intervals[f"equalized_odds_{kind}"] = intervals[chosen]
 
 
-def _regression(groups: Mapping[str, Mapping[str, Any]], figures: dict[str, float], intervals: dict[str, list[float]]) -> None:
+def _regression(groups: Mapping[str, JsonMapping], figures: dict[str, float], intervals: dict[str, list[float]]) -> None:
     for metric in ("rmse", "mae", "bias"):
         errors = [(f[metric], _error(metric, f)) for f in groups.values()]
         (low, low_error), (high, high_error) = min(errors), max(errors)
@@ -98,7 +99,7 @@ def worst_groups(columns: Sequence[Mapping[str, Mapping[str, Any]]], *, enough: 
     return found
 
 
-def _error(metric: str, figures: Mapping[str, Any]) -> float:
+def _error(metric: str, figures: JsonMapping) -> float:
     """The standard error of a group's rmse, mae or bias, from its mean squared error and the error of that."""
     rows, squared = float(figures["rows"]), float(figures["mse"])
     if metric == "rmse":

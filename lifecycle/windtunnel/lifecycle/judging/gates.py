@@ -7,11 +7,11 @@ worse for its worst-off group.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from windtunnel.lifecycle.contract.problem import Gate, Problem
 from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
+from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["ENOUGH", "Verdict", "judge"]
 
@@ -33,7 +33,7 @@ class Verdict:
     hard: bool = False
 
 
-def judge(problem: Problem, evaluation: Mapping[str, Any]) -> list[Verdict]:
+def judge(problem: Problem, evaluation: JsonMapping) -> list[Verdict]:
     """The verdict of each gate of a problem, and of its serving limits where the file states them.
 
     Args:
@@ -46,7 +46,7 @@ def judge(problem: Problem, evaluation: Mapping[str, Any]) -> list[Verdict]:
     return found
 
 
-def _judged(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
+def _judged(gate: Gate, evaluation: JsonMapping) -> Verdict:
     if gate.metric.startswith("latency_"):
         return _at_deployment(gate)
     return _slices(gate, evaluation) if gate.slices else _one(gate, evaluation)
@@ -77,7 +77,7 @@ def describe(gate: Gate) -> str:
     return f"{gate.metric} better than the champion by {gate.above_champion_by or 0:g}{where}"
 
 
-def _one(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
+def _one(gate: Gate, evaluation: JsonMapping) -> Verdict:
     value = evaluation["candidate"].get(gate.metric)
     if value is None:
         known = ", ".join(sorted(name for name, figure in evaluation["candidate"].items() if figure is not None))
@@ -99,7 +99,7 @@ def _gain(metric: str, value: float, against: float) -> float:
     return float(against - value if lower_is_better(metric) else value - against)
 
 
-def _relative(gate: Gate, evaluation: Mapping[str, Any], value: float) -> Verdict:
+def _relative(gate: Gate, evaluation: JsonMapping, value: float) -> Verdict:
     other, by = _rival(gate)
     if other == "champion" and evaluation.get("champion") is None:
         return Verdict(describe(gate), True, f"there is no champion yet; {gate.metric} is {value:.4g}", value, None)
@@ -122,7 +122,7 @@ def _absolute(gate: Gate, value: float, where: str = "") -> Verdict:
     )
 
 
-def _slices(gate: Gate, evaluation: Mapping[str, Any]) -> Verdict:
+def _slices(gate: Gate, evaluation: JsonMapping) -> Verdict:
     """A slice falls short if its figure does, and the figure's 95 % interval as well: small slices must not block by chance."""
     held = [entry for entry in evaluation["slices"] if _is_judged(gate, entry)]
     if not held:
@@ -143,27 +143,27 @@ def _holding(slices: int, unsure: Sequence[str]) -> str:
     return f"all {slices} slices of at least {ENOUGH} rows hold it"
 
 
-def _is_judged(gate: Gate, entry: Mapping[str, Any]) -> bool:
+def _is_judged(gate: Gate, entry: JsonMapping) -> bool:
     return entry["rows"] >= ENOUGH and entry["figures"].get(gate.metric) is not None
 
 
-def _failed(gate: Gate, short: Sequence[Mapping[str, Any]]) -> list[tuple[float, str]]:
+def _failed(gate: Gate, short: Sequence[JsonMapping]) -> list[tuple[float, str]]:
     """Figure and name of the slices that fall short beyond chance."""
     return [(entry["figures"][gate.metric], entry["name"]) for entry in short if not _may_hold(gate, entry)]
 
 
-def _falls_short(gate: Gate, entry: Mapping[str, Any]) -> bool:
+def _falls_short(gate: Gate, entry: JsonMapping) -> bool:
     slack = _slack(gate, entry, entry["figures"][gate.metric])
     return slack is not None and slack < -_ROUNDING
 
 
-def _may_hold(gate: Gate, entry: Mapping[str, Any]) -> bool:
+def _may_hold(gate: Gate, entry: JsonMapping) -> bool:
     """Whether an end of the slice's 95 % interval passes: its figure may fall short by chance."""
     ends = [end for end in entry["figures"].get(f"{gate.metric}_interval") or [] if end is not None]
     return any((_slack(gate, entry, end) or 0.0) >= 0 for end in ends)
 
 
-def _slack(gate: Gate, entry: Mapping[str, Any], value: float) -> float | None:
+def _slack(gate: Gate, entry: JsonMapping, value: float) -> float | None:
     """By how much a value in a slice is better than the gate asks; None where there is nothing to compare with."""
     if gate.at_least is not None:
         return value - gate.at_least
@@ -174,7 +174,7 @@ def _slack(gate: Gate, entry: Mapping[str, Any], value: float) -> float | None:
     return None if against is None else _gain(gate.metric, value, against) - by
 
 
-def _margin(evaluation: Mapping[str, Any], metric: str) -> float:
+def _margin(evaluation: JsonMapping, metric: str) -> float:
     """How much more is asked because the same rows were used before.
 
     It is the standard error of the difference times the growth of the Bonferroni-corrected normal quantile: nothing at the first use.

@@ -5,20 +5,24 @@ values of all features that one column became, such as the columns of a one-hot 
 """
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from windtunnel.lifecycle.contract.errors import UnsupportedError
 from windtunnel.lifecycle.model.bundle import Bundle
+from windtunnel.lifecycle.payload import JsonObject
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["shap_values"]
 
 _BACKGROUND = 100
 
 
-def shap_values(bundle: Bundle, pipeline: Any, frame: pd.DataFrame) -> dict[str, Any]:
+def shap_values(bundle: Bundle, pipeline: "BaseEstimator", frame: pd.DataFrame) -> JsonObject:
     """Mean SHAP values of each raw column, the largest first.
 
     Args:
@@ -74,7 +78,7 @@ def _points(column: pd.Series, effects: np.ndarray) -> list[list[float]]:
     return np.column_stack([numbers[finite], effects[finite]]).tolist()
 
 
-def _explained(shap: Any, model: Any, matrix: np.ndarray) -> tuple[str, np.ndarray]:
+def _explained(shap: Any, model: "BaseEstimator", matrix: np.ndarray) -> tuple[str, np.ndarray]:
     """How it was explained, and the values."""
     background = matrix[:_BACKGROUND]
     try:

@@ -9,7 +9,6 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 
 from windtunnel.lifecycle.judging.curves import Curve, bin_of
 from windtunnel.lifecycle.judging.tallies import confusion_figures
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["LIMIT", "Codes", "Cuts", "Slicing", "cell_stats", "encode", "wilson"]
 
@@ -157,7 +157,7 @@ class Slicing:
             return
         self._join(list(other.place), other.sums, other.hist if self.histogram else None)
 
-    def cells(self) -> dict[tuple[str, ...], dict[str, Any]]:
+    def cells(self) -> dict[tuple[str, ...], JsonObject]:
         """Each cell's figures, with intervals for some of them under ``NAME_interval``."""
         return {
             key: _figures(self.task, self.sums[row], self.hist[row] if self.histogram else None)
@@ -204,11 +204,11 @@ def _dense(cell: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     return held, place[cell]
 
 
-def _figures(task: str, sums: np.ndarray, hist: np.ndarray | None) -> dict[str, Any]:
+def _figures(task: str, sums: np.ndarray, hist: np.ndarray | None) -> JsonObject:
     rows, loss, loss2 = sums[:3].tolist()
     mean = loss / rows
     error = math.sqrt(max(loss2 / rows - mean**2, 0) / rows)
-    found: dict[str, Any] = {"rows": int(rows), "loss": mean, "loss_error": error}
+    found: JsonObject = {"rows": int(rows), "loss": mean, "loss_error": error}
     if task == "regression":
         found |= {"rmse": math.sqrt(mean), "mse": mean, "bias": sums[3] / rows, "mae": sums[4] / rows}
         found["rmse_interval"] = [math.sqrt(max(mean - _Z * error, 0)), math.sqrt(mean + _Z * error)]

@@ -8,9 +8,9 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any
 
 from windtunnel.lifecycle.judging.slices import Slicing
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["ENOUGH", "Weak", "given_up", "weak_spots"]
 
@@ -42,7 +42,7 @@ class Weak:
     loss: float
     rest: float
     p_value: float
-    figures: dict[str, Any]
+    figures: JsonObject
 
 
 def weak_spots(slicings: Sequence[Slicing], *, most: int = 20) -> tuple[list[Weak], int]:
@@ -93,9 +93,7 @@ def given_up(slicings: Sequence[Slicing]) -> list[str]:
     return [" and ".join(slicing.columns) for slicing in slicings if slicing.over]
 
 
-def _total(
-    cells: Sequence[tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]], columns: tuple[str, ...]
-) -> tuple[float, float, float]:
+def _total(cells: Sequence[tuple[tuple[str, ...], tuple[str, ...], JsonObject]], columns: tuple[str, ...]) -> tuple[float, float, float]:
     rows = loss = square = 0.0
     for named, _, figures in cells:
         if named == columns:

@@ -18,6 +18,7 @@ from typing import Any
 
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.record import manifest
 from windtunnel.lifecycle.record.champion import aliases
 from windtunnel.lifecycle.record.ledger import DECISIVE, Entry, Ledger
@@ -110,7 +111,7 @@ def _about(ledger: Ledger, problem: Problem, versions: Iterable[str]) -> list[En
     return [entry for entry in entries if str(entry.payload.get("version")) in set(versions)]
 
 
-def _nested(values: Any) -> Iterator[dict[str, Any]]:
+def _nested(values: Any) -> Iterator[JsonObject]:
     if isinstance(values, dict):
         yield values
         for value in values.values():

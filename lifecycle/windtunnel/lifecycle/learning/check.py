@@ -6,7 +6,6 @@ here: by ``windtunnel check``, and in the first seconds of ingest, before anythi
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, ProblemError, WindtunnelError
 from windtunnel.lifecycle.contract.naming import imported
@@ -81,7 +80,7 @@ def _estimator(problem: Problem) -> Iterator[Fault]:
                 break
 
 
-def _made(problem: Problem, parameters: dict[str, Any]) -> None:
+def _made(problem: Problem, parameters: dict[str, object]) -> None:
     """An estimator, whose values scikit-learn's own rules allow.
 
     Raises:
@@ -135,7 +134,7 @@ def _first_rows(problem: Problem, window: Window, settings: Settings) -> None:
         raise ConfigurationError(f"none of the first {chunk.rows:,} rows of {path} fits: {why}")
 
 
-def _refusals(field: str, tried: Callable[[], Any]) -> Iterator[Fault]:
+def _refusals(field: str, tried: Callable[[], object]) -> Iterator[Fault]:
     try:
         tried()
     except WindtunnelError as error:

@@ -1,7 +1,7 @@
 """What learns: scikit-learn estimators by a problem's ``model`` section."""
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,12 +9,16 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.naming import imported, unknown
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.seams.learners import LEARNERS, LearnerRow
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.quality.balance import downsample, sample_weights
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["dense_only", "estimator", "evened", "one_thread", "weighted"]
 
 
-def estimator(problem: Problem, parameters: dict[str, Any]) -> Any:
+def estimator(problem: Problem, parameters: dict[str, object]) -> "BaseEstimator":
     """A fresh estimator for a problem, with these parameters over the problem's own.
 
     Raises:
@@ -40,14 +44,14 @@ def estimator(problem: Problem, parameters: dict[str, Any]) -> Any:
     return kind(**wanted)
 
 
-def _defaults(problem: Problem, learner: LearnerRow) -> dict[str, Any]:
+def _defaults(problem: Problem, learner: LearnerRow) -> JsonObject:
     values = {**learner.defaults.get(problem.task, {}), "random_state": problem.model.seed}
     if problem.model.class_balance == "weights" and problem.task in {"binary", "multiclass"}:
         values["class_weight"] = "balanced"
     return values
 
 
-def _own_estimator(problem: Problem, parameters: dict[str, Any]) -> Any:
+def _own_estimator(problem: Problem, parameters: dict[str, object]) -> "BaseEstimator":
     name = str(problem.model.estimator)
     make = imported(name, "model.estimator", problem.directory)
     try:
@@ -64,7 +68,7 @@ def _own_estimator(problem: Problem, parameters: dict[str, Any]) -> Any:
     return own
 
 
-def dense_only(model: Any) -> bool:
+def dense_only(model: "BaseEstimator") -> bool:
     """Whether an estimator refuses sparse input."""
     from sklearn.utils import get_tags
 
@@ -79,7 +83,7 @@ def evened(problem: Problem, x: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
     return x[keep], y[keep]
 
 
-def weighted(problem: Problem, model: Any, y: np.ndarray) -> dict[str, Any]:
+def weighted(problem: Problem, model: "BaseEstimator", y: np.ndarray) -> JsonObject:
     """What to pass to ``fit`` where the remedy is ``weights`` and the estimator has no ``class_weight`` of its own.
 
     Raises:

@@ -15,7 +15,7 @@ dictionary-encoded classes):
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,26 +24,30 @@ import pyarrow.ipc
 from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError
 from windtunnel.lifecycle.data import artifacts
 from windtunnel.lifecycle.model import bundle
+from windtunnel.lifecycle.payload import JsonObject
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["iterate", "load_manifest", "load_shards", "load_transformer"]
 
 _MANIFEST = "manifest.json"
 
 
-def load_manifest(uri: str) -> dict[str, Any]:
+def load_manifest(uri: str) -> JsonObject:
     """What a folder of features says of itself.
 
     Raises:
         ConfigurationError: it is no such folder.
     """
     try:
-        found: dict[str, Any] = json.loads(artifacts.read_text(f"{uri.rstrip('/')}/{_MANIFEST}"))
+        found: JsonObject = json.loads(artifacts.read_text(f"{uri.rstrip('/')}/{_MANIFEST}"))
     except FileNotFoundError as error:
         raise ConfigurationError(f"{uri}: has no {_MANIFEST}", hint="PreprocessOperator and features.transform write one") from error
     return found
 
 
-def load_transformer(uri: str) -> Any:
+def load_transformer(uri: str) -> "BaseEstimator":
     """The fitted scikit-learn transformer, rebuilt from types of the allow-list only."""
     import skops.io
 
@@ -77,7 +81,7 @@ def load_shards(uri: str, split: str | None = None) -> tuple[Any, np.ndarray]:
     return _stack([x for x, _ in parts], manifest), y
 
 
-def iterate(uri: str, split: str | None = None, rows: int = 131_072) -> Iterator[tuple[Any, np.ndarray | None]]:
+def iterate(uri: str, split: str | None = None, rows: int = 131_072) -> Iterator[tuple[object, np.ndarray | None]]:
     """A split bit by bit, as (features, labels) of at most so many rows, without a copy where the layout is dense."""
     manifest = load_manifest(uri)
     for batch in _batches(uri, manifest, _split(manifest, split)):
@@ -85,7 +89,7 @@ def iterate(uri: str, split: str | None = None, rows: int = 131_072) -> Iterator
             yield _decoded(batch.slice(start, rows), manifest)
 
 
-def _batches(uri: str, manifest: dict[str, Any], split: str) -> Iterator[pa.RecordBatch]:
+def _batches(uri: str, manifest: JsonObject, split: str) -> Iterator[pa.RecordBatch]:
     with artifacts.local_copy(uri) as folder:
         for name in manifest["splits"][split]["files"]:
             try:
@@ -97,11 +101,11 @@ def _batches(uri: str, manifest: dict[str, Any], split: str) -> Iterator[pa.Reco
             yield from batches
 
 
-def _split(manifest: dict[str, Any], split: str | None) -> str:
+def _split(manifest: JsonObject, split: str | None) -> str:
     return split or ("train" if "train" in manifest["splits"] else next(iter(manifest["splits"])))
 
 
-def _decoded(batch: pa.RecordBatch, manifest: dict[str, Any]) -> tuple[Any, np.ndarray | None]:
+def _decoded(batch: pa.RecordBatch, manifest: dict[str, object]) -> tuple[object, np.ndarray | None]:
     y = batch.column("y") if "y" in batch.schema.names else None
     if y is not None and pa.types.is_dictionary(y.type):
         labels: np.ndarray | None = y.dictionary.to_numpy(zero_copy_only=False)[y.indices.to_numpy(zero_copy_only=False)]
@@ -110,7 +114,7 @@ def _decoded(batch: pa.RecordBatch, manifest: dict[str, Any]) -> tuple[Any, np.n
     return _features(batch, manifest), labels
 
 
-def _features(batch: pa.RecordBatch, manifest: dict[str, Any]) -> Any:
+def _features(batch: pa.RecordBatch, manifest: JsonObject) -> object:
     width = int(manifest["width"])
     if manifest["layout"] == "dense":
         column = batch.column("x")
@@ -134,7 +138,7 @@ def _features(batch: pa.RecordBatch, manifest: dict[str, Any]) -> Any:
     return batch.select([name for name in batch.schema.names if name != "y"]).to_pandas()
 
 
-def _stack(parts: list[Any], manifest: dict[str, Any]) -> Any:
+def _stack(parts: list[Any], manifest: JsonObject) -> Any:
     if manifest["layout"] == "dense":
         return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty((0, manifest["width"]), np.float32)
     if manifest["layout"] == "sparse":
@@ -152,6 +156,6 @@ def _height(x: Any) -> int:
     return int(x.shape[0])
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+def write_manifest(folder: Path, manifest: JsonObject) -> None:
     """Put a manifest beside its shards."""
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")

@@ -13,7 +13,7 @@ import time
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +29,11 @@ from windtunnel.lifecycle.data.rows import class_type
 from windtunnel.lifecycle.learning.estimators import dense_only, estimator, evened, one_thread, weighted
 from windtunnel.lifecycle.learning.shards import load_shards, load_transformer
 from windtunnel.lifecycle.model import answers, bundle
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.record import tracking
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["train"]
 
@@ -129,7 +133,7 @@ def train(
     return CandidateRef.from_dict(stage.result() or found.to_dict())
 
 
-def _fit(problem: Problem, model: Any, x: Any, y: np.ndarray) -> tuple[list[str], Any, int]:
+def _fit(problem: Problem, model: "BaseEstimator", x: Any, y: np.ndarray) -> tuple[list[str], Any, int]:
     """Fit within the memory budget; answers class names, the fitted estimator and how many rows it saw."""
     classification = problem.task in {"binary", "multiclass"}
     _refuse_too_little(problem, y, classification=classification)
@@ -185,7 +189,7 @@ def _within(problem: Problem, size: int) -> None:
         )
 
 
-def _pipeline(features: FeaturesRef, model: Any) -> Any:
+def _pipeline(features: FeaturesRef, model: "BaseEstimator") -> object:
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
 
@@ -196,7 +200,7 @@ def _pipeline(features: FeaturesRef, model: Any) -> Any:
     return Pipeline([("features", transformer), ("model", model)])
 
 
-def _samples(described: bundle.Bundle, pipeline: Any, snapshot: SnapshotRef, settings: Settings) -> dict[str, Any]:
+def _samples(described: bundle.Bundle, pipeline: "BaseEstimator", snapshot: SnapshotRef, settings: Settings) -> JsonObject:
     """A few real rows, and what this environment answers for them: every later environment must answer the same."""
     from windtunnel.lifecycle.data.frames import to_frame
     from windtunnel.lifecycle.data.pins import files
@@ -216,7 +220,7 @@ def _samples(described: bundle.Bundle, pipeline: Any, snapshot: SnapshotRef, set
     return {"inputs": json.loads(json.dumps(first.to_pylist(), default=str)), "outputs": rows}
 
 
-def _typical(described: bundle.Bundle, snapshot: SnapshotRef, settings: Settings) -> dict[str, Any]:
+def _typical(described: bundle.Bundle, snapshot: SnapshotRef, settings: Settings) -> JsonObject:
     """The row that explanations compare with: the median of each number and the most frequent text among the first rows."""
     import pyarrow.compute as pc
 
@@ -224,7 +228,7 @@ def _typical(described: bundle.Bundle, snapshot: SnapshotRef, settings: Settings
 
     names = [column.name for column in described.inputs]
     first = parquet.head(files(settings, snapshot), _TYPICAL, names)
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for column in described.inputs:
         values = first[column.name].drop_null()
         if not len(values):
@@ -243,7 +247,7 @@ def _record(
     folder: Path,
     sealed: bundle.Bundle,
     figures: dict[str, float],
-    pipeline: Any,
+    pipeline: "BaseEstimator",
     balance: BalanceRef | None,
 ) -> str:
     """A run in MLflow with parameters, lineage, the bundle, and the model as MLflow knows models; found again by a retry."""
@@ -299,7 +303,7 @@ def _record(
     return run_id
 
 
-def _log_model(mlflow: Any, run_id: str, folder: Path, sealed: bundle.Bundle, pipeline: Any) -> None:
+def _log_model(mlflow: Any, run_id: str, folder: Path, sealed: bundle.Bundle, pipeline: "BaseEstimator") -> None:
     """The same pipeline in MLflow's own layout, so that its UI and loaders know it; the bundle stays what is deployed."""
     import mlflow.sklearn as flavor
     from mlflow.models import infer_signature
@@ -321,7 +325,7 @@ def _log_model(mlflow: Any, run_id: str, folder: Path, sealed: bundle.Bundle, pi
         mlflow.log_artifacts(run_id, str(target), "model")
 
 
-def _frame(sealed: bundle.Bundle, rows: list[dict[str, Any]]) -> Any:
+def _frame(sealed: bundle.Bundle, rows: list[dict[str, object]]) -> Any:
     import pandas as pd
 
     return pd.DataFrame(rows, columns=[column.name for column in sealed.inputs]).astype(sealed.dtypes)

@@ -4,17 +4,20 @@ The answer is an ordinary, unfitted scikit-learn transformer; `windtunnel.beam_j
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.naming import imported
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.problem.features import Features
 
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
 __all__ = ["builtin", "transformer_of"]
 
 
-def transformer_of(problem: Problem) -> Any:
+def transformer_of(problem: Problem) -> "BaseEstimator":
     """The unfitted transformer of a problem: its own function's, or the built-in one.
 
     Raises:
@@ -47,7 +50,7 @@ def transformer_of(problem: Problem) -> Any:
     return made
 
 
-def builtin(problem: Problem) -> Any:
+def builtin(problem: Problem) -> "BaseEstimator":
     """A ColumnTransformer by column type.
 
     Numeric columns are imputed as ``features.impute`` says and standardised if ``features.scale``; categorical ones are one-hot encoded,
@@ -109,7 +112,7 @@ def _words(name: str) -> tuple[str, Any, list[str]]:
     return f"text_{name}", Pipeline(steps), [name]
 
 
-def _flattener() -> Any:
+def _flattener() -> object:
     import numpy as np
     from sklearn.preprocessing import FunctionTransformer
 

@@ -7,7 +7,7 @@ that the same search gives the same answer.
 
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,10 @@ from windtunnel.lifecycle.data.artifacts import Stage
 from windtunnel.lifecycle.learning.estimators import dense_only, estimator, evened, one_thread, weighted
 from windtunnel.lifecycle.learning.shards import load_shards
 from windtunnel.lifecycle.pages import page
+from windtunnel.lifecycle.payload import JsonObject
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["score_of", "tune"]
 
@@ -60,7 +64,7 @@ def tune(problem: Problem, features: FeaturesRef, settings: Settings, trials: in
     return found
 
 
-def _search(problem: Problem, features: FeaturesRef, space: dict[str, Any], limit: int) -> list[dict[str, Any]]:
+def _search(problem: Problem, features: FeaturesRef, space: JsonObject, limit: int) -> list[JsonObject]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -76,9 +80,9 @@ def _search(problem: Problem, features: FeaturesRef, space: dict[str, Any], limi
     seed = problem.model.seed
     sampler = optuna.samplers.GridSampler(choices, seed=seed) if whole else optuna.samplers.TPESampler(seed=seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    history: list[dict[str, Any]] = []
+    history: list[JsonObject] = []
 
-    def objective(trial: Any) -> float:
+    def objective(trial: object) -> float:
         parameters = {key: _suggest(trial, key, values) for key, values in space.items()}
         model = estimator(problem, parameters)
         began = time.perf_counter()
@@ -92,7 +96,7 @@ def _search(problem: Problem, features: FeaturesRef, space: dict[str, Any], limi
     return history
 
 
-def score_of(problem: Problem, model: Any, x: Any, y: np.ndarray) -> float:
+def score_of(problem: Problem, model: "BaseEstimator", x: object, y: np.ndarray) -> float:
     """The figure that a search maximises: AUC (binary, anomaly), accuracy (multiclass), minus RMSE (regression)."""
     from sklearn import metrics
 
@@ -108,7 +112,7 @@ def _metric(problem: Problem) -> str:
     return {"regression": "negative_rmse", "multiclass": "accuracy"}.get(problem.task, "auc")
 
 
-def _suggest(trial: Any, name: str, values: Any) -> Any:
+def _suggest(trial: Any, name: str, values: Any) -> object:
     if isinstance(values, list):
         return trial.suggest_categorical(name, values)
     try:
@@ -122,11 +126,11 @@ def _suggest(trial: Any, name: str, values: Any) -> Any:
     return trial.suggest_float(name, float(low), float(high), log=bool(values.get("log", False)))
 
 
-def _dense(x: Any, model: Any) -> Any:
+def _dense(x: object, model: "BaseEstimator") -> Any:
     return x.toarray() if hasattr(x, "toarray") and dense_only(model) else x
 
 
-def _report(problem: Problem, found: TrialsRef, history: list[dict[str, Any]]) -> str:
+def _report(problem: Problem, found: TrialsRef, history: list[JsonObject]) -> str:
     names = sorted({name for trial in history for name in trial["parameters"]})
     rows = [
         [*(trial["parameters"].get(name) for name in names), trial["value"], trial["seconds"]]

@@ -74,7 +74,7 @@ def _inputs_one_by_one(schema: pa.Schema, texts: Sequence[str]) -> pa.Table:
     return pa.table({name: pa.array(values, schema.field(name).type) for name, values in columns.items()}, schema=schema)
 
 
-def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
+def _reader(kind: pa.DataType) -> Callable[[object], object]:
     def whole(value: Any) -> int:
         number = int(value)
         pa.scalar(number, kind)
@@ -82,7 +82,7 @@ def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
             raise ValueError(value)
         return number
 
-    def moment(value: Any) -> dt.datetime:
+    def moment(value: object) -> dt.datetime:
         found = dt.datetime.fromisoformat(str(value))
         return found.astimezone(dt.UTC).replace(tzinfo=None) if found.tzinfo else found
 
@@ -96,7 +96,7 @@ def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
     ]
     convert = next((found for fits, found in converters if fits(kind)), str)
 
-    def read(value: Any) -> Any:
+    def read(value: Any) -> object:
         try:
             return None if value is None else convert(value)
         except (ValueError, TypeError, ArithmeticError, pa.ArrowException):

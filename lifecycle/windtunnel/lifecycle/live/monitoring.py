@@ -9,7 +9,6 @@ import datetime as dt
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from windtunnel.lifecycle.contract.problem import Gate, Problem
 from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.live.outcomes import Outcome
+from windtunnel.lifecycle.payload import JsonMapping
 from windtunnel.lifecycle.record.champion import Champion
 
 __all__ = [
@@ -266,7 +266,7 @@ def check_staleness(problem: Problem, present: Champion, newest: dt.date | None,
     return alerts, figures
 
 
-def check_drift(problem: Problem, drift: Mapping[str, Any], what: str, name: str) -> tuple[list[Alert], dict[str, float]]:
+def check_drift(problem: Problem, drift: JsonMapping, what: str, name: str) -> tuple[list[Alert], dict[str, float]]:
     """Whether features drifted from what the champion learned from.
 
     Args:

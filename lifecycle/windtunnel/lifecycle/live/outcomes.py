@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.judging.sample import Sample
 from windtunnel.lifecycle.judging.tallies import GROUPS, MAIN, Spread, Tally, tally
+from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["COLUMNS", "Arm", "Live", "Outcome"]
 
@@ -171,7 +171,7 @@ class Live:
         return {name: count / self.compared for name, count in self.differs.most_common()} if self.compared else {}
 
 
-def _equal(table: pa.Table, values: Mapping[str, Any]) -> pa.Array:
+def _equal(table: pa.Table, values: JsonMapping) -> pa.Array:
     """Which rows have these values; null is a value."""
     mask = np.ones(table.num_rows, dtype=bool)
     for name, value in values.items():

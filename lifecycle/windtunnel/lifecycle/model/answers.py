@@ -16,11 +16,15 @@ Classes have names, which are text: tables, metrics and comparisons know them by
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnsupportedError
+from windtunnel.lifecycle.payload import JsonMapping
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["PERSON", "columns", "confidence", "one", "scores", "typed"]
 
@@ -30,7 +34,7 @@ PERSON = "person"
 _ANOMALY_CLASSES = ("0", "1")
 
 
-def scores(pipeline: Any, task: str, frame: Any) -> np.ndarray:
+def scores(pipeline: "BaseEstimator", task: str, frame: Any) -> np.ndarray:
     """The answers of a fitted scikit-learn pipeline as a float64 matrix, one row each.
 
     An anomaly detector's ``score_samples`` is turned round, so that larger means more unusual; a classifier that was trained on
@@ -69,7 +73,7 @@ def _one_a_row(found: np.ndarray, count: int, method: str) -> np.ndarray:
     return found.reshape(-1, 1)
 
 
-def outputs_of(pipeline: Any) -> int:
+def outputs_of(pipeline: "BaseEstimator") -> int:
     """How many things a fitted pipeline answers for each row, as far as its last step says.
 
     Example:
@@ -146,7 +150,7 @@ def columns(task: str, classes: Sequence[Any], threshold: float, found: np.ndarr
     return {"prediction": [yes if positive else no for positive in (score >= threshold).tolist()], "score": score}
 
 
-def one(task: str, classes: Sequence[Any], threshold: float, found: list[float]) -> dict[str, Any]:
+def one(task: str, classes: Sequence[Any], threshold: float, found: list[float]) -> dict[str, object]:
     """What `columns` says of a single row, given and answered as plain Python values: a server's most frequent case.
 
     Example:
@@ -168,7 +172,7 @@ def confidence(task: str, found: np.ndarray) -> np.ndarray | None:
     return found.max(axis=1) if task in {"binary", "multiclass"} else None
 
 
-def agreement(ours: Mapping[str, Any], theirs: Mapping[str, Any], tolerance: float = 1e-9) -> np.ndarray:
+def agreement(ours: JsonMapping, theirs: Mapping[str, object], tolerance: float = 1e-9) -> np.ndarray:
     """Which rows two answers, given by column, agree in: numbers within a tolerance, class names exactly.
 
     Example:
@@ -181,7 +185,7 @@ def agreement(ours: Mapping[str, Any], theirs: Mapping[str, Any], tolerance: flo
     return one.astype(str) == other.astype(str)
 
 
-def same(ours: Mapping[str, Any], theirs: Mapping[str, Any], tolerance: float = 1e-9) -> bool:
+def same(ours: Mapping[str, object], theirs: Mapping[str, object], tolerance: float = 1e-9) -> bool:
     """Whether two answers of one row agree in every field that both have: numbers within a tolerance, the rest exactly."""
     shared = set(ours) & set(theirs)
     return bool(shared) and all(_close(ours[name], theirs[name], tolerance) for name in shared)

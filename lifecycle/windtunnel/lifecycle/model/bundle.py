@@ -17,11 +17,15 @@ import json
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError, UnsupportedError
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.trusted import TRUSTED, trusted
+from windtunnel.lifecycle.payload import JsonObject
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["TRUSTED", "Bundle", "Input", "read", "read_pipeline", "read_samples", "seal", "settle", "trusted", "write"]
 
@@ -75,7 +79,7 @@ class Bundle:
     inputs: list[Input]
     label: str
     cutoff: str
-    lineage: dict[str, Any] = dataclasses.field(default_factory=dict)
+    lineage: JsonObject = dataclasses.field(default_factory=dict)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     label_type: str = ""
@@ -91,7 +95,7 @@ class Bundle:
         return {column.name: column.dtype for column in self.inputs}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls, values: JsonObject) -> Self:
         """What model.json held."""
         if values.get("format") != FORMAT:
             raise ConfigurationError(f"a bundle of format {values.get('format')!r} cannot be read; this version reads format {FORMAT}")
@@ -102,7 +106,7 @@ class Bundle:
             raise ConfigurationError(f"model.json is not a bundle's: {error}") from error
 
 
-def write(folder: Path, bundle: Bundle, pipeline: Any, samples: dict[str, Any]) -> Bundle:
+def write(folder: Path, bundle: Bundle, pipeline: "BaseEstimator", samples: dict[str, Any]) -> Bundle:
     """Write a bundle's files into a folder; answers the manifest with their digests.
 
     Args:
@@ -133,7 +137,7 @@ def write(folder: Path, bundle: Bundle, pipeline: Any, samples: dict[str, Any]) 
     return seal(folder, bundle)
 
 
-def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
+def _nodes(schema: Any) -> Iterator[JsonObject]:
     """The nodes of a skops schema in the order in which they stand; a vocabulary that has the word "file" is none."""
     waiting = [schema]
     while waiting:  # not recursion: trees nest deeply
@@ -204,16 +208,16 @@ def read(folder: Path, digest: str | None = None, names: Iterable[str] | None = 
     return bundle
 
 
-def read_pipeline(folder: Path) -> Any:
+def read_pipeline(folder: Path) -> "BaseEstimator":
     """The fitted pipeline, from allowed types only; call `read` first, which checks the digests."""
     import skops.io
 
     return skops.io.load(folder / _PIPELINE, trusted=trusted())
 
 
-def read_samples(folder: Path) -> dict[str, Any]:
+def read_samples(folder: Path) -> JsonObject:
     """The sample rows and their answers."""
-    found: dict[str, Any] = json.loads((folder / _SAMPLES).read_text(encoding="utf-8"))
+    found: JsonObject = json.loads((folder / _SAMPLES).read_text(encoding="utf-8"))
     return found
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from windtunnel.lifecycle.pages import page
+from windtunnel.lifecycle.payload import JsonMapping
 from windtunnel.lifecycle.statistics import TableStatistics
 from windtunnel.lifecycle.statistics.stratification import Balance, unbalanced
 from windtunnel.lifecycle.statistics.summary import bin_shares, summarize
@@ -24,7 +25,7 @@ _CELL = 24
 
 
 def warnings_of(
-    summary: Mapping[str, Any], association: Mapping[str, float], proxies: Mapping[str, Mapping[str, float]], drifted: Sequence[str] = ()
+    summary: JsonMapping, association: Mapping[str, float], proxies: Mapping[str, Mapping[str, float]], drifted: Sequence[str] = ()
 ) -> list[dict[str, str]]:
     """What a person should look at, the gravest first: ``{"column", "what", "tone", "text"}``.
 
@@ -60,7 +61,7 @@ def _warning(column: str, what: str, tone: str, text: str) -> dict[str, str]:
     return {"column": column, "what": what, "tone": tone, "text": text}
 
 
-def _column_warnings(name: str, column: Mapping[str, Any]) -> list[dict[str, str]]:
+def _column_warnings(name: str, column: JsonMapping) -> list[dict[str, str]]:
     """What a person should know of a column before using it."""
     distinct, count = column["distinct"], column["count"]
     nulls = _null_warning(name, column["null_share"])
@@ -83,7 +84,7 @@ def _null_warning(name: str, share: float) -> dict[str, str] | None:
     return _warning(name, "mostly null", "warn", f"{share:.1%} of its rows are null") if share >= _MOSTLY_NULL else None
 
 
-def profile_page(title: str, subtitle: str, profile: Mapping[str, Any]) -> str:
+def profile_page(title: str, subtitle: str, profile: JsonMapping) -> str:
     """The report of one table, from what `profile` says (see docs/data.md)."""
     summary = profile
     warnings = profile.get("warnings", [])
@@ -137,7 +138,7 @@ def profile_page(title: str, subtitle: str, profile: Mapping[str, Any]) -> str:
     return page.render(title, body, subtitle)
 
 
-def comparison_page(title: str, subtitle: str, drift: Mapping[str, Any], reference: TableStatistics, current: TableStatistics) -> str:
+def comparison_page(title: str, subtitle: str, drift: JsonMapping, reference: TableStatistics, current: TableStatistics) -> str:
     """The report of two tables side by side."""
     before, after = summarize(reference), summarize(current)
     order = sorted(drift["columns"].items(), key=lambda entry: (not entry[1]["drifted"], -(entry[1]["psi"] or 0)))
@@ -153,7 +154,7 @@ def comparison_page(title: str, subtitle: str, drift: Mapping[str, Any], referen
     return page.render(title, body, subtitle)
 
 
-def _compared(name: str, entry: Mapping[str, Any], left: Mapping[str, Any], right: Mapping[str, Any], picture: Markup) -> list[object]:
+def _compared(name: str, entry: JsonMapping, left: JsonMapping, right: JsonMapping, picture: Markup) -> list[object]:
     return [
         page.named(name, left["dtype"]),
         picture,
@@ -168,7 +169,7 @@ def _compared(name: str, entry: Mapping[str, Any], left: Mapping[str, Any], righ
     ]
 
 
-def _comparison_notes(drift: Mapping[str, Any]) -> Markup:
+def _comparison_notes(drift: JsonMapping) -> Markup:
     """Columns that came and went, and whether the label's classes changed their shares."""
     gone = [*(f"new: {name}" for name in drift["new_columns"]), *(f"lost: {name}" for name in drift["lost_columns"])]
     notes = page.paragraph("; ".join(gone)) if gone else Markup("")
@@ -179,7 +180,7 @@ def _comparison_notes(drift: Mapping[str, Any]) -> Markup:
     return notes
 
 
-def _shown(column: Mapping[str, Any], value: Any) -> Any:
+def _shown(column: JsonMapping, value: object) -> Any:
     """A value in a narrow cell: texts cut, times without what nobody reads."""
     if not isinstance(value, str):
         return value
@@ -188,7 +189,7 @@ def _shown(column: Mapping[str, Any], value: Any) -> Any:
     return value if len(value) <= _CELL else f"{value[:_CELL]}…"
 
 
-def _spread(column: Mapping[str, Any]) -> Any:
+def _spread(column: JsonMapping) -> Any:
     """The standard deviation; of times, which are counted in seconds, in days where those are the better measure."""
     if column["std"] is None or not column["dtype"].startswith(("timestamp", "date")):
         return column["std"]
@@ -208,7 +209,7 @@ def _warnings(warnings: Sequence[Mapping[str, str]]) -> Markup:
     return page.section("Warnings", page.table(["", "column", ""], rows))
 
 
-def _readiness(readiness: Mapping[str, Any]) -> Markup:
+def _readiness(readiness: JsonMapping) -> Markup:
     """Is the data ready to be learned from, why not, and what to do."""
     tones = {"stop": "bad", "care": "warn", "unknown": "info", "fine": "good"}
     words = {"stop": "mend it first", "care": "look at it", "unknown": "nobody can say", "fine": "fine"}
@@ -227,7 +228,7 @@ def _readiness(readiness: Mapping[str, Any]) -> Markup:
     return page.section("Ready to be learned from?", head, page.table(["", "question", "column", "what was seen", "what to do"], rows))
 
 
-def _labels(labels: Mapping[str, Mapping[str, int]], shift: Mapping[str, Any] | None, balances: Sequence[Mapping[str, Any]]) -> Markup:
+def _labels(labels: Mapping[str, Mapping[str, int]], shift: JsonMapping | None, balances: Sequence[JsonMapping]) -> Markup:
     classes = sorted({name for counts in labels.values() for name in counts})
     rows = [_class_shares(split, counts, classes) for split, counts in labels.items()]
     notes = Markup("")
@@ -245,7 +246,7 @@ def _class_shares(split: str, counts: Mapping[str, int], classes: Sequence[str])
     return [split, total, *(f"{counts.get(name, 0) / total:.2%}" if total else "" for name in classes)]
 
 
-def _balance_notes(balances: Sequence[Mapping[str, Any]]) -> Markup:
+def _balance_notes(balances: Sequence[JsonMapping]) -> Markup:
     """Whether training and test rows are alike, and every share that was compared."""
     worst = [entry for entry in balances if not entry["balanced"]]
     tone, text = ("bad", f"{len(worst)} of {len(balances)} shares differ too much") if worst else ("good", "stratified")
@@ -254,7 +255,7 @@ def _balance_notes(balances: Sequence[Mapping[str, Any]]) -> Markup:
     return verdict + page.details("splits compared", page.table(heads, [_balance(entry) for entry in balances]))
 
 
-def _balance(entry: Mapping[str, Any]) -> list[object]:
+def _balance(entry: JsonMapping) -> list[object]:
     return [
         f"class {entry['name']}" if entry["of"] == "labels" else "rows",
         entry["group"] or "all rows",
@@ -266,13 +267,13 @@ def _balance(entry: Mapping[str, Any]) -> list[object]:
     ]
 
 
-def _slices(slices: Mapping[str, Mapping[str, Any]]) -> Markup:
+def _slices(slices: Mapping[str, JsonMapping]) -> Markup:
     columns = list(dict.fromkeys(name for entry in slices.values() for name in entry["columns"]))[:8]
     rows = [[name, entry["rows"], *(entry["columns"].get(column, {}).get("mean") for column in columns)] for name, entry in slices.items()]
     return page.section("Slices", page.details("means by slice", page.table(["slice", "rows", *columns], rows)))
 
 
-def _drift(drift: Mapping[str, Any]) -> Markup:
+def _drift(drift: JsonMapping) -> Markup:
     order = sorted(drift["columns"].items(), key=lambda entry: -(entry[1]["psi"] or 0))
     rows = [
         [
@@ -298,12 +299,12 @@ def _missing(missing: Mapping[str, float]) -> Markup:
     return page.unbroken(before if before == after else f"{before} → {after}")
 
 
-def _news(entry: Mapping[str, Any]) -> str:
+def _news(entry: JsonMapping) -> str:
     told = {what: ", ".join(f"{value} ({share:.1%})" for value, share in entry[what][:3]) for what in ("new", "lost")}
     return "; ".join(f"{what}: {text}" for what, text in told.items() if text)
 
 
-def _picture(column: Mapping[str, Any]) -> Markup:
+def _picture(column: JsonMapping) -> Markup:
     histogram = column.get("histogram")
     if histogram and len(histogram["counts"]) > 1:
         return page.bars(histogram["counts"], title=f"{histogram['edges'][0]} to {histogram['edges'][-1]}")
@@ -312,7 +313,7 @@ def _picture(column: Mapping[str, Any]) -> Markup:
     return Markup("")
 
 
-def _pair(name: str, reference: TableStatistics, current: TableStatistics, left: Mapping[str, Any], right: Mapping[str, Any]) -> Markup:
+def _pair(name: str, reference: TableStatistics, current: TableStatistics, left: JsonMapping, right: JsonMapping) -> Markup:
     """Both distributions over the same bins or categories."""
     before, after = reference.columns[name], current.columns[name]
     if left.get("histogram") and right.get("histogram"):
@@ -330,13 +331,13 @@ def _hashable(entry: Sequence[Any]) -> tuple[str, int]:
     return str(entry[0]), int(entry[1])
 
 
-def _change(left: Mapping[str, Any], right: Mapping[str, Any], figure: str) -> str | None:
+def _change(left: Mapping[str, object], right: JsonMapping, figure: str) -> str | None:
     if left[figure] is None or right[figure] is None:
         return None
     return f"{page.number(left[figure])} → {page.number(right[figure])}"
 
 
-def _more(column: Mapping[str, Any]) -> Markup:
+def _more(column: JsonMapping) -> Markup:
     """What a reader opens: frequent values, quantiles, how exact the figures are."""
     pieces = []
     if column["top"]:
@@ -357,6 +358,6 @@ def _more(column: Mapping[str, Any]) -> Markup:
     return page.details("more", *pieces) if pieces else Markup("")
 
 
-def _errors(approximate: Mapping[str, Mapping[str, Any]]) -> str:
+def _errors(approximate: Mapping[str, Mapping[str, object]]) -> str:
     told = [f"{what}: {', '.join(f'{key} {value}' for key, value in error.items())}" for what, error in approximate.items()]
     return "Approximate: " + "; ".join(told)

@@ -1,12 +1,12 @@
 """The page that the feedback stage leaves: how predictions turned out, and what still waits for its truth."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.pages import page
+from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["WAITING", "render"]
 
@@ -21,7 +21,7 @@ WAITING = {
 """Why answers wait, and what to do."""
 
 
-def _by_arm(arms: Sequence[Mapping[str, Any]]) -> Markup:
+def _by_arm(arms: Sequence[JsonMapping]) -> Markup:
     """What each version was worth by each route."""
     names = list(dict.fromkeys(name for arm in arms for name in arm["figures"]))
     rows = []
@@ -38,7 +38,7 @@ def _waiting(waiting: Mapping[str, int]) -> Markup:
     return page.section("Waiting", page.table(["why", "answers", "what it means"], rows))
 
 
-def render(problem: Problem, body: Mapping[str, Any]) -> str:
+def render(problem: Problem, body: JsonMapping) -> str:
     """The page for what ``feedback.json`` holds."""
     shown, waiting = body["shown"], body["waiting"]
     tiles: list[tuple[str, object]] = [
@@ -63,7 +63,7 @@ def render(problem: Problem, body: Mapping[str, Any]) -> str:
     return page.render(f"{problem.title or problem.name}: feedback", sections, f"what is known by {window['end']}, table {body['table']}")
 
 
-def _note(problem: Problem, body: Mapping[str, Any]) -> list[Markup]:
+def _note(problem: Problem, body: JsonMapping) -> list[Markup]:
     if not body["answers"]:
         text = f"No predictions of {problem.name} were logged for this window, so there is nothing to join yet."
     elif not body["joined"]:
@@ -77,7 +77,7 @@ def _note(problem: Problem, body: Mapping[str, Any]) -> list[Markup]:
     return [page.note(text)]
 
 
-def _skew(body: Mapping[str, Any]) -> Markup:
+def _skew(body: JsonMapping) -> Markup:
     rows = [(name, f"{share:.2%}") for name, share in body["differs"].items()]
     text = f"Features that were sent with another value than the ingested row has, of {body['compared']:,} answers that could be compared."
     content = page.table(["feature", "differs in"], rows) if rows else page.badge("none", "good")

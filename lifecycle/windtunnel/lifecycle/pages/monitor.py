@@ -1,12 +1,12 @@
 """The page that the monitor leaves: what is wrong and what to do first, then every figure."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from markupsafe import Markup
 
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.pages import page
+from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["render"]
 
@@ -27,7 +27,7 @@ def _leading_figures(figures: Mapping[str, float]) -> list[tuple[str, object]]:
     return [*tiles, *((name.replace(".", " "), figures[name]) for name in metrics)]
 
 
-def render(problem: Problem, body: Mapping[str, Any]) -> str:
+def render(problem: Problem, body: JsonMapping) -> str:
     """The page for what ``monitor.json`` holds."""
     figures, champion, sections = body["figures"], body["champion"], body["sections"]
     content = [page.section("Alerts", _verdict(body), _alerts(problem, body), *_notes(body))]
@@ -44,7 +44,7 @@ def render(problem: Problem, body: Mapping[str, Any]) -> str:
     return page.render(f"{problem.title or problem.name}: monitor", content, f"{who}, looked at as of {body['window']['end']}")
 
 
-def _verdict(body: Mapping[str, Any]) -> Markup:
+def _verdict(body: JsonMapping) -> Markup:
     if not body["alerts"]:
         return page.badge("fit: no alert", "good")
     reasons = sum(alert["retrain"] for alert in body["alerts"])
@@ -52,7 +52,7 @@ def _verdict(body: Mapping[str, Any]) -> Markup:
     return badges + page.badge(f"{reasons} reasons to retrain", "warn") if reasons else badges
 
 
-def _alerts(problem: Problem, body: Mapping[str, Any]) -> Markup:
+def _alerts(problem: Problem, body: JsonMapping) -> Markup:
     if not body["alerts"]:
         return Markup("")
     rows = [(alert["check"], alert["text"], page.badge("retrain", "warn") if alert["retrain"] else "") for alert in body["alerts"]]
@@ -60,11 +60,11 @@ def _alerts(problem: Problem, body: Mapping[str, Any]) -> Markup:
     return page.table(["check", "what is wrong, and what to do", by_itself if any(a["retrain"] for a in body["alerts"]) else ""], rows)
 
 
-def _notes(body: Mapping[str, Any]) -> list[Markup]:
+def _notes(body: JsonMapping) -> list[Markup]:
     return [page.note(note) for note in body["notes"]]
 
 
-def _drift(problem: Problem, section: Mapping[str, Any], name: str) -> Markup:
+def _drift(problem: Problem, section: JsonMapping, name: str) -> Markup:
     title = "Drift of the newest rows" if name == "drift" else "Drift of what the model was asked"
     watched = {*problem.features.columns, *problem.sensitive}
     columns = sorted(section["columns"].items(), key=lambda entry: (entry[0] not in watched, -(entry[1]["psi"] or 0.0)))
@@ -88,7 +88,7 @@ def _drift(problem: Problem, section: Mapping[str, Any], name: str) -> Markup:
     return page.section(title, page.note(intro), page.table(head, rows))
 
 
-def _quality(arms: list[Mapping[str, Any]]) -> Markup:
+def _quality(arms: list[JsonMapping]) -> Markup:
     names = list(dict.fromkeys(name for arm in arms for name in arm["figures"]))
     rows = [
         (
@@ -103,14 +103,14 @@ def _quality(arms: list[Mapping[str, Any]]) -> Markup:
     return page.section("Quality on answers whose truth is known", page.table(["version", "route", "", "rows", *names], rows))
 
 
-def _skew(section: Mapping[str, Any]) -> Markup:
+def _skew(section: JsonMapping) -> Markup:
     intro = f"The same row as it was sent and as it was ingested, in {section['compared']:,} answers."
     rows = [(feature, f"{share:.2%}") for feature, share in section["shares"].items()]
     table = page.table(["feature", "differs in"], rows) if rows else page.badge("no difference", "good")
     return page.section("Training-serving skew", page.note(intro), table)
 
 
-def _server(server: Mapping[str, Any]) -> Markup:
+def _server(server: JsonMapping) -> Markup:
     if not server["url"]:
         return page.section("Model server", page.badge("none over HTTP"))
     state = page.badge(f"does not answer: {server['error']}", "bad") if server["error"] else page.badge("up", "good")

@@ -12,11 +12,12 @@ from markupsafe import Markup
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
 from windtunnel.lifecycle.pages import page
+from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["render"]
 
 
-def render(problem: Problem, evaluation: Mapping[str, Any]) -> str:
+def render(problem: Problem, evaluation: JsonMapping) -> str:
     """The page for an evaluation (what ``evaluation.json`` holds)."""
     body = [
         *_leader(problem, evaluation),
@@ -32,7 +33,7 @@ def render(problem: Problem, evaluation: Mapping[str, Any]) -> str:
 # For who leads ----------------------------------------------------------------------------------------------------------------------
 
 
-def _leader(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
+def _leader(problem: Problem, evaluation: JsonMapping) -> list[Markup]:
     """What the one who decides reads first."""
     gates = [(gate["gate"], _passed(gate["passed"]), gate["reason"]) for gate in evaluation["gates"]]
     passed = all(gate["passed"] for gate in evaluation["gates"])
@@ -46,7 +47,7 @@ def _passed(passed: bool) -> Markup:
     return page.badge("passed", "good") if passed else page.badge("failed", "bad")
 
 
-def _leading_figures(problem: Problem, evaluation: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _leading_figures(problem: Problem, evaluation: JsonMapping) -> list[tuple[str, Any]]:
     """The main metric of all three, on how many rows, and what it is worth in the business' own figures."""
     metric, candidate = evaluation["metric"], evaluation["candidate"]
     champion = evaluation["champion_figures"] or {}
@@ -63,7 +64,7 @@ def _leading_figures(problem: Problem, evaluation: Mapping[str, Any]) -> list[tu
     return tiles
 
 
-def _summary(problem: Problem, evaluation: Mapping[str, Any]) -> str:
+def _summary(problem: Problem, evaluation: JsonMapping) -> str:
     """The evaluation in a few sentences."""
     metric = evaluation["metric"]
     bounds = evaluation["intervals"].get(metric)
@@ -80,7 +81,7 @@ def _summary(problem: Problem, evaluation: Mapping[str, Any]) -> str:
     return " ".join(filter(None, sentences))
 
 
-def _beside_champion(evaluation: Mapping[str, Any]) -> str:
+def _beside_champion(evaluation: JsonMapping) -> str:
     """How the candidate stands to the champion on the same rows."""
     metric = evaluation["metric"]
     difference = evaluation["differences"].get(metric)
@@ -92,7 +93,7 @@ def _beside_champion(evaluation: Mapping[str, Any]) -> str:
     return f"Against the champion, version {evaluation['champion']['version']}, on the same rows it is {how} ({_difference(difference)})."
 
 
-def _beside_baseline(evaluation: Mapping[str, Any]) -> str:
+def _beside_baseline(evaluation: JsonMapping) -> str:
     """How the candidate stands to the simple baseline."""
     metric = evaluation["metric"]
     value = evaluation["baseline_figures"].get(metric)
@@ -107,7 +108,7 @@ def _difference(difference: Mapping[str, float]) -> str:
     return f"difference {difference['value']:+.4g}, {difference['low']:+.4g} to {difference['high']:+.4g}"
 
 
-def _alarms(problem: Problem, figures: Mapping[str, Any]) -> str:
+def _alarms(problem: Problem, figures: JsonMapping) -> str:
     """Precision and recall for those who do not know the words."""
     precision, recall = figures.get("precision"), figures.get("recall")
     if problem.task not in {"binary", "anomaly"} or precision is None or recall is None:
@@ -118,7 +119,7 @@ def _alarms(problem: Problem, figures: Mapping[str, Any]) -> str:
 # For who uses the answers -----------------------------------------------------------------------------------------------------------
 
 
-def _user(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
+def _user(problem: Problem, evaluation: JsonMapping) -> list[Markup]:
     sections = [page.section("To use: when to rely on it", *_reliance(problem, evaluation))]
     explained = evaluation["explanations"]
     if explained.get("importance"):
@@ -138,13 +139,13 @@ def _user(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
     return sections
 
 
-def _live(evaluation: Mapping[str, Any]) -> Iterable[Markup]:
+def _live(evaluation: JsonMapping) -> Iterable[Markup]:
     for entry in evaluation.get("unseen_live", []):
         shown = ", ".join(f"{value['value']} ({value['rows']:,} requests)" for value in entry["values"][:8])
         yield page.paragraph(f"Asked about live, but not judged: {entry['count']} values of {entry['column']}: {shown}.")
 
 
-def _shap(found: Mapping[str, Any]) -> Iterable[Markup]:
+def _shap(found: JsonMapping) -> Iterable[Markup]:
     if "missing" in found:
         yield page.paragraph(f"There are none: {found['missing']}")
         return
@@ -162,7 +163,7 @@ def _shap(found: Mapping[str, Any]) -> Iterable[Markup]:
     )
 
 
-def _reliance(problem: Problem, evaluation: Mapping[str, Any]) -> Iterable[Markup]:
+def _reliance(problem: Problem, evaluation: JsonMapping) -> Iterable[Markup]:
     yield page.paragraph(problem.description or "The problem file has no description.")
     spots = evaluation["found"]
     if spots:
@@ -178,7 +179,7 @@ def _reliance(problem: Problem, evaluation: Mapping[str, Any]) -> Iterable[Marku
     yield from _live(evaluation)
 
 
-def _examples(examples: Sequence[Mapping[str, Any]]) -> Iterable[Markup]:
+def _examples(examples: Sequence[JsonMapping]) -> Iterable[Markup]:
     for example in examples:
         changes = [
             ", ".join(f"{column}: {a} to {b}" for column, (a, b) in change["columns"].items()) + f" (score {change['score']:.3f})"
@@ -200,7 +201,7 @@ def _examples(examples: Sequence[Mapping[str, Any]]) -> Iterable[Markup]:
 # For who develops -------------------------------------------------------------------------------------------------------------------
 
 
-def _developer(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
+def _developer(problem: Problem, evaluation: JsonMapping) -> list[Markup]:
     sections = [_metrics(evaluation), *_pictures(problem, evaluation)]
     if evaluation["slices"]:
         sections.append(_slices(evaluation))
@@ -219,7 +220,7 @@ def _developer(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
     return sections
 
 
-def _metrics(evaluation: Mapping[str, Any]) -> Markup:
+def _metrics(evaluation: JsonMapping) -> Markup:
     newest = evaluation["newest"].get("candidate", {})
     last = f"newest days ({newest['rows']:,} rows)" if newest.get("rows") else "newest days"
     others = [
@@ -241,7 +242,7 @@ def _metrics(evaluation: Mapping[str, Any]) -> Markup:
     return page.section("To develop: every metric", page.table(headers, rows))
 
 
-def _pictures(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
+def _pictures(problem: Problem, evaluation: JsonMapping) -> list[Markup]:
     """A section a picture that the evaluation has."""
     pictures = evaluation["pictures"]
     sections: list[Markup] = []
@@ -258,7 +259,7 @@ def _pictures(problem: Problem, evaluation: Mapping[str, Any]) -> list[Markup]:
     return sections
 
 
-def _curve_charts(pictures: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+def _curve_charts(pictures: JsonMapping) -> list[tuple[str, Markup]]:
     """The charts of a score: ROC, precision, calibration and costs, each with its caption."""
     roc = [(0.0, 0.0), *[(fpr, tpr) for _, fpr, tpr, _ in reversed(pictures["curve"])], (1.0, 1.0)]
     recall = [(tpr, precision) for _, _, tpr, precision in reversed(pictures["curve"])]
@@ -273,7 +274,7 @@ def _curve_charts(pictures: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     return charts
 
 
-def _costs(evaluation: Mapping[str, Any], costs: Mapping[str, Any]) -> Markup:
+def _costs(evaluation: JsonMapping, costs: JsonMapping) -> Markup:
     """What the threshold in use costs, beside the best one and beside no model at all."""
     tiles = [
         ("threshold in use", evaluation["candidate_bundle"]["threshold"]),
@@ -286,7 +287,7 @@ def _costs(evaluation: Mapping[str, Any], costs: Mapping[str, Any]) -> Markup:
     return page.section("To develop: costs", page.tiles(tiles))
 
 
-def _confusion(problem: Problem, evaluation: Mapping[str, Any], pictures: Mapping[str, Any]) -> Markup:
+def _confusion(problem: Problem, evaluation: JsonMapping, pictures: JsonMapping) -> Markup:
     """What was said of the rows of each class."""
     names = pictures.get("classes") or ["no", "yes"]
     rows = [(f"truly {name}", *row) for name, row in zip(names, pictures["confusion"], strict=True)]
@@ -295,7 +296,7 @@ def _confusion(problem: Problem, evaluation: Mapping[str, Any], pictures: Mappin
     return page.section(f"To develop: confusion{at}", page.table(["", *(f"said {name}" for name in names)], rows))
 
 
-def _slices(evaluation: Mapping[str, Any]) -> Markup:
+def _slices(evaluation: JsonMapping) -> Markup:
     slices = evaluation["slices"]
     metric = evaluation["metric"]
     metric = metric if any(entry["figures"].get(metric) is not None for entry in slices) else "loss"
@@ -306,7 +307,7 @@ def _slices(evaluation: Mapping[str, Any]) -> Markup:
     return page.section("To develop: declared slices", page.table(headers, rows))
 
 
-def _slice(entry: Mapping[str, Any], metric: str, others: Sequence[str]) -> tuple[object, ...]:
+def _slice(entry: JsonMapping, metric: str, others: Sequence[str]) -> tuple[object, ...]:
     figures = entry["figures"]
     return (
         entry["name"],
@@ -319,7 +320,7 @@ def _slice(entry: Mapping[str, Any], metric: str, others: Sequence[str]) -> tupl
     )
 
 
-def _fairness(column: str, found: Mapping[str, Any]) -> Markup:
+def _fairness(column: str, found: JsonMapping) -> Markup:
     figures = [(name, value, _between(found["intervals"].get(name))) for name, value in found["figures"].items()]
     names = sorted({name for group in found["groups"].values() for name in group} - {"rows"})
     groups = [(name, group["rows"], *(group.get(figure) for figure in names)) for name, group in found["groups"].items()]
@@ -329,7 +330,7 @@ def _fairness(column: str, found: Mapping[str, Any]) -> Markup:
     return page.section(f"To develop: fairness over {column}", *parts)
 
 
-def _dependence(explained: Mapping[str, Any]) -> Markup:
+def _dependence(explained: JsonMapping) -> Markup:
     charts = []
     for entry in explained["dependence"]:
         points = entry["points"]
@@ -342,7 +343,7 @@ def _dependence(explained: Mapping[str, Any]) -> Markup:
     return page.section("To develop: partial dependence", page.paragraph(text), page.side_by_side(charts))
 
 
-def _card(problem: Problem, evaluation: Mapping[str, Any]) -> Markup:
+def _card(problem: Problem, evaluation: JsonMapping) -> Markup:
     lineage = evaluation["candidate_bundle"]["lineage"]
     rows: list[tuple[str, Any]] = [
         ("problem", problem.name),

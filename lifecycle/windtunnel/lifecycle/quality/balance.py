@@ -6,7 +6,6 @@ there are and what each would do with these classes.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,13 +88,13 @@ def class_weights(counts: Mapping[str, int]) -> dict[str, float]:
     return {name: total / (len(present) * count) for name, count in present.items()}
 
 
-def sample_weights(labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def sample_weights(labels: np.ndarray) -> npt.NDArray[np.float64]:
     """A weight for each row, by `class_weights`."""
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     return (len(labels) / (len(classes) * counts))[codes]
 
 
-def downsample(labels: npt.NDArray[Any], seed: int = 0) -> npt.NDArray[np.intp]:
+def downsample(labels: np.ndarray, seed: int = 0) -> npt.NDArray[np.intp]:
     """The places of rows to keep so that every class has as many as the rarest: in order, the same for the same seed.
 
     Raises:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.quality.balance import shares, shift
 from windtunnel.lifecycle.statistics.stratification import stratified
 
@@ -35,7 +36,7 @@ class Finding:
     got: str
     column: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain data."""
         return dataclasses.asdict(self)
 
@@ -75,7 +76,7 @@ class Figures:
     reference_is: str = ""
     purity: dict[str, float] = dataclasses.field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain data."""
         return dataclasses.asdict(self)
 

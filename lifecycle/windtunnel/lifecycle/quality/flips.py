@@ -87,9 +87,9 @@ def _strata(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
 def _compared(
     name: str,
     mine: npt.NDArray[np.intp],
-    wrong: npt.NDArray[np.float64],
+    wrong: np.ndarray,
     rows: npt.NDArray[np.intp],
-    errors: npt.NDArray[np.float64],
+    errors: np.ndarray,
 ) -> Flipped:
     others = rows - mine
     usual = (errors + 0.5) / (rows + 1)
@@ -112,7 +112,7 @@ def _drawn(
     seen: float,
     mine: npt.NDArray[np.intp],
     rows: npt.NDArray[np.intp],
-    errors: npt.NDArray[np.float64],
+    errors: np.ndarray,
 ) -> float:
     """How often chance alone gives a source at least so much: errors of each stratum are dealt out anew to its rows."""
     random, total = np.random.default_rng(0), np.zeros(_DRAWS)

@@ -15,8 +15,8 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.quality.history import Measures
 
 __all__ = ["Blame", "DayScore", "Trend", "scores", "trend"]
@@ -77,7 +77,7 @@ class DayScore:
     compared: int
     blame: tuple[Blame, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain data; ``reasons`` says the blame in words."""
         return {**dataclasses.asdict(self), "reasons": [str(entry) for entry in self.blame]}
 

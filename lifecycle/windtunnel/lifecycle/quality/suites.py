@@ -12,6 +12,7 @@ from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["Column", "changes", "describe", "load_suite", "normal", "of_problem", "propose", "quarantine_share", "split_by_day"]
 
@@ -97,7 +98,7 @@ def split_by_day(suite: Suite) -> tuple[Suite, Suite]:
     return {**suite, "expectations": whole}, {**suite, "expectations": daily}
 
 
-def _normal_entry(entry: Any, where: str) -> dict[str, Any]:
+def _normal_entry(entry: Any, where: str) -> JsonObject:
     """An expectation in today's form."""
     if not isinstance(entry, Mapping):
         raise ConfigurationError(f"{where} must be an object but got {entry!r}")
@@ -108,7 +109,7 @@ def _normal_entry(entry: Any, where: str) -> dict[str, Any]:
     return {"type": kind, "kwargs": dict(entry.get("kwargs") or {}), "meta": dict(entry.get("meta") or {}), **rest}
 
 
-def describe(entry: Mapping[str, Any]) -> str:
+def describe(entry: JsonMapping) -> str:
     """An expectation as one line.
 
     Example:
@@ -180,7 +181,7 @@ def changes(reviewed: Suite, proposal: Suite) -> list[str]:
     return lines
 
 
-def quarantine_share(entry: Mapping[str, Any]) -> float | None:
+def quarantine_share(entry: JsonMapping) -> float | None:
     """Up to which share of rows an expectation puts the rows that it does not like into quarantine; None if it is not marked so.
 
     Example:
@@ -200,7 +201,7 @@ def quarantine_share(entry: Mapping[str, Any]) -> float | None:
     return float(share)
 
 
-def _of_column(column: Column, problem: Problem | None) -> list[dict[str, Any]]:
+def _of_column(column: Column, problem: Problem | None) -> list[JsonObject]:
     """What a column's values so far let expect of later ones."""
     optional = problem is not None and column.name in problem.optional_columns
     proposed = [_null_share(column, optional=optional)]
@@ -215,7 +216,7 @@ def _of_column(column: Column, problem: Problem | None) -> list[dict[str, Any]]:
     return [entry for entry in proposed if entry is not None]
 
 
-def _null_share(column: Column, *, optional: bool) -> dict[str, Any] | None:
+def _null_share(column: Column, *, optional: bool) -> JsonObject | None:
     """How many nulls may come; nothing is said of a column that may lack, or that was all null."""
     if column.rows and column.nulls == 0:
         return _entry("expect_column_values_to_not_be_null", {"column": column.name}, "no null was seen")
@@ -227,7 +228,7 @@ def _null_share(column: Column, *, optional: bool) -> dict[str, Any] | None:
     return _entry("expect_column_values_to_not_be_null", {"column": column.name, "mostly": mostly}, reason)
 
 
-def _range(column: Column) -> dict[str, Any] | None:
+def _range(column: Column) -> JsonObject | None:
     """Between which values a column of numbers stays."""
     if column.low is None or column.high is None:
         return None
@@ -236,7 +237,7 @@ def _range(column: Column) -> dict[str, Any] | None:
     return _entry("expect_column_values_to_be_between", {"column": column.name, "min_value": low, "max_value": high}, reason)
 
 
-def _shares(column: Column) -> dict[str, Any]:
+def _shares(column: Column) -> JsonObject:
     """The shares of a few values: a range of 0 to 1 holds whether 50 or 70 percent are 1."""
     assert column.values is not None  # only asked where there are few
     total = sum(column.values.values())
@@ -269,22 +270,22 @@ def _with_slack(low: float, high: float, *, whole: bool) -> tuple[float, float]:
     return (math.floor(new_low), math.ceil(new_high)) if whole else (float(f"{new_low:.6g}"), float(f"{new_high:.6g}"))
 
 
-def _entry(kind: str, kwargs: dict[str, Any], reason: str) -> dict[str, Any]:
+def _entry(kind: str, kwargs: dict[str, Any], reason: str) -> JsonObject:
     return {"type": kind, "kwargs": kwargs, "meta": {"notes": {"format": "markdown", "content": [reason]}}}
 
 
-def _key(entry: Mapping[str, Any]) -> tuple[str, str]:
+def _key(entry: JsonMapping) -> tuple[str, str]:
     kwargs = entry["kwargs"]
     return entry["type"], json.dumps(
         [kwargs.get(k) for k in ("column", "column_A", "column_B", "column_list", "row_condition")], default=str
     )
 
 
-def _notes(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+def _notes(entry: JsonMapping) -> Mapping[str, object]:
     found = (entry.get("meta") or {}).get("windtunnel")
     return found if isinstance(found, Mapping) else {}
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:97]}..."

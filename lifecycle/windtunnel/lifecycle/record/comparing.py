@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.record.manifest import Manifest, StageRecord
 
 __all__ = ["Difference", "StageComparison", "compare", "differences"]
@@ -109,11 +110,11 @@ def _input_differences(name: str, a: Any, b: Any, upstream: frozenset[str]) -> l
     return [Difference(kind, name, a.get("fingerprint"), b.get("fingerprint"))]
 
 
-def _content(reference: Mapping[str, Any]) -> dict[str, Any]:
+def _content(reference: Mapping[str, object]) -> JsonObject:
     return {key: value for key, value in reference.items() if key not in _PLACES}
 
 
-def _fields(one: Mapping[str, Any], other: Mapping[str, Any], kind: str, where: str = "") -> list[Difference]:
+def _fields(one: Mapping[str, object], other: Mapping[str, object], kind: str, where: str = "") -> list[Difference]:
     found: list[Difference] = []
     for name in sorted(set(one) | set(other)):
         path = f"{where}.{name}" if where else name
@@ -125,6 +126,6 @@ def _fields(one: Mapping[str, Any], other: Mapping[str, Any], kind: str, where: 
     return found
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."  # a line's worth

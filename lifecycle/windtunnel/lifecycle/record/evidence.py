@@ -1,11 +1,11 @@
 """What an evaluation says that decisions rest on, read from where it was left."""
 
 import json
-from typing import Any
 
 from windtunnel.lifecycle.contract.errors import UnavailableError
 from windtunnel.lifecycle.contract.references import EvaluationRef
 from windtunnel.lifecycle.data.artifacts import read_text
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["hard_failures", "judged_against"]
 
@@ -29,7 +29,7 @@ def judged_against(evaluation: EvaluationRef) -> str:
     return str((_read(evaluation).get("champion") or {}).get("entry") or "")
 
 
-def _read(evaluation: EvaluationRef) -> dict[str, Any]:
+def _read(evaluation: EvaluationRef) -> JsonObject:
     try:
         return dict(json.loads(read_text(f"{evaluation.uri}/evaluation.json")))
     except (OSError, json.JSONDecodeError) as error:

@@ -7,11 +7,11 @@ compares the champion's with the newest (`stale`).
 
 import json
 from importlib import metadata
-from typing import Any
 
 from windtunnel.lifecycle.contract.fingerprint import code_version
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.artifacts import read_text, replace_file
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["libraries", "note", "stale"]
 
@@ -35,7 +35,7 @@ def libraries() -> dict[str, str]:
     return {name: metadata.version(name) for name in _LIBRARIES}
 
 
-def note(settings: Settings, problem: str, made_of: dict[str, Any]) -> None:
+def note(settings: Settings, problem: str, made_of: JsonObject) -> None:
     """Remember what a problem's newest features are made of; those of an older window (a backfill's) do not count."""
     known = _current(settings, problem)
     if known is not None and str(known.get("end", "")) > str(made_of["end"]):
@@ -66,11 +66,11 @@ def stale(settings: Settings, problem: str, bundle_uri: str) -> list[str]:
     return found
 
 
-def _current(settings: Settings, problem: str) -> dict[str, Any] | None:
+def _current(settings: Settings, problem: str) -> JsonObject | None:
     return _read(settings.artifact_path(problem, "preprocess", _CURRENT))
 
 
-def _of_model(settings: Settings, problem: str, bundle_uri: str) -> dict[str, Any] | None:
+def _of_model(settings: Settings, problem: str, bundle_uri: str) -> JsonObject | None:
     described = _read(f"{bundle_uri.rstrip('/')}/model.json")
     features = str((described or {}).get("lineage", {}).get("features", ""))
     if not features:
@@ -79,9 +79,9 @@ def _of_model(settings: Settings, problem: str, bundle_uri: str) -> dict[str, An
     return (manifest or {}).get("made_of")
 
 
-def _read(uri: str) -> dict[str, Any] | None:
+def _read(uri: str) -> JsonObject | None:
     try:
-        found: dict[str, Any] = json.loads(read_text(uri))
+        found: JsonObject = json.loads(read_text(uri))
     except (OSError, ValueError):  # gone, or not there yet
         return None
     return found

@@ -14,7 +14,7 @@ import datetime as dt
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from windtunnel.lifecycle.contract.fingerprint import canonical
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["DECISIVE", "GENESIS", "Entry", "InProduction", "Ledger", "Verified"]
 
@@ -64,8 +65,8 @@ class Entry:
     kind: str
     at: str
     key: str
-    payload: dict[str, Any]
-    run: dict[str, Any]
+    payload: JsonObject
+    run: JsonObject
     previous: str
     hash: str
 
@@ -138,7 +139,7 @@ class Ledger:
         self,
         problem: Problem | str,
         kind: str,
-        payload: Mapping[str, Any],
+        payload: JsonMapping,
         run: Run | None = None,
         *,
         expect: str | None = None,

@@ -10,6 +10,7 @@ from typing import Any
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.expiry import expired
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.record import manifest
 from windtunnel.lifecycle.record.ledger import DECISIVE, Entry, Ledger
 from windtunnel.lifecycle.record.manifest import StageRecord
@@ -41,12 +42,12 @@ class Lineage:
     version: str
     semantic: str
     cutoff: str
-    data: dict[str, Any]
-    code: dict[str, Any]
-    run: dict[str, Any]
+    data: JsonObject
+    code: JsonObject
+    run: dict[str, object]
     people: dict[str, str]
-    sources: dict[str, Any]
-    suite: dict[str, Any]
+    sources: JsonObject
+    suite: JsonObject
     evidence: list[Entry]
     periods: list[tuple[str, str | None]]
     expired: list[str] = dataclasses.field(default_factory=list)
@@ -103,7 +104,7 @@ def _first_registration(problem: str, entries: Sequence[Entry], version: str) ->
     )
 
 
-def models_of(settings: Settings, problem: str = "", *, snapshot: str = "", day: str = "") -> list[dict[str, Any]]:
+def models_of(settings: Settings, problem: str = "", *, snapshot: str = "", day: str = "") -> list[JsonObject]:
     """The versions that a snapshot, or the rows of a day, went into.
 
     Args:
@@ -126,11 +127,11 @@ def models_of(settings: Settings, problem: str = "", *, snapshot: str = "", day:
     return found
 
 
-def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _without(values: JsonMapping, names: Sequence[str]) -> JsonObject:
     return {name: value for name, value in values.items() if name not in names}
 
 
-def _expired(settings: Settings, problem: str, payload: Mapping[str, Any]) -> list[str]:
+def _expired(settings: Settings, problem: str, payload: JsonMapping) -> list[str]:
     if not settings.artifacts:
         return []
     number = (payload.get("lineage") or {}).get("snapshot_id")
@@ -150,7 +151,7 @@ def _stages(settings: Settings, problem: str, run_id: str) -> Mapping[str, Stage
         return {}
 
 
-def _before_training(stages: Mapping[str, StageRecord]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _before_training(stages: Mapping[str, StageRecord]) -> tuple[str, JsonObject, JsonObject]:
     """Owner, sources and suite, as the version's own run recorded them."""
     owner, sources, suite = "", dict[str, Any](), dict[str, Any]()
     if "ingest" in stages:

@@ -15,6 +15,7 @@ from windtunnel.lifecycle.data.days import day_files
 from windtunnel.lifecycle.data.parquet import open_parquet
 from windtunnel.lifecycle.data.rows import DAY, label_of, split_of
 from windtunnel.lifecycle.data.tables import load_table, table_name
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.record import manifest
 from windtunnel.lifecycle.record.ledger import Entry, Ledger
 
@@ -102,7 +103,7 @@ def _holding(table: "Table", snapshots: Iterable[int], wanted: Mapping[str, pa.S
     return holding
 
 
-def _shown(tables: Iterable[pa.Table], columns: Sequence[str]) -> list[dict[str, Any]]:
+def _shown(tables: Iterable[pa.Table], columns: Sequence[str]) -> list[JsonObject]:
     """The first rows as people read them: their day, and the columns that name them."""
     rows = [row for table in tables for row in table.to_pylist()][:_MOST]
     return [{"day": _text(row.get(DAY)), "row": {name: _text(row[name]) for name in columns if name in row}} for row in rows]
@@ -143,12 +144,12 @@ def _matching(path: str, wanted: Mapping[str, pa.Scalar]) -> pa.Table:
 
 def _roles(
     settings: Settings, problem: str, version: str, entry: Entry, holding: Mapping[int, Mapping[str, pa.Table]]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """What the rows were for one version."""
     lineage = entry.payload.get("lineage") or {}
     identity = lineage.get("snapshot_id")
     described = _problem_then(settings, problem, entry)
-    found: list[dict[str, Any]] = []
+    found: list[JsonObject] = []
     for rows in holding.get(int(identity) if identity else 0, {}).values():
         for day, role in _days_and_roles(described, rows, lineage):
             row = {
@@ -164,7 +165,7 @@ def _roles(
     return found
 
 
-def _days_and_roles(described: Problem | None, rows: pa.Table, lineage: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _days_and_roles(described: Problem | None, rows: pa.Table, lineage: JsonMapping) -> list[tuple[str, str]]:
     """Day and role of each row that is in the version's window; without the problem as it was then, the role cannot be told closer."""
     days = [day.isoformat() for day in rows.column(DAY).to_pylist()] if DAY in rows.column_names else [""] * rows.num_rows
     roles = _role(described, rows, str(lineage["end"])) if described else ["in its window"] * rows.num_rows

@@ -27,6 +27,7 @@ from windtunnel.lifecycle.contract.fingerprint import canonical, code_version, f
 from windtunnel.lifecycle.contract.references import Reference
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.stages import LOOP
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["STAGES", "Manifest", "StageRecord", "environment", "find", "folder", "load", "record", "runs"]
 
@@ -53,11 +54,11 @@ class StageRecord:
 
     stage: str
     inputs: dict[str, Any]
-    output: dict[str, Any]
+    output: JsonObject
     environment: dict[str, str]
-    run: dict[str, Any]
+    run: JsonObject
     at: str
-    problem: dict[str, Any]
+    problem: JsonObject
     kind: str = ""
 
     @property
@@ -192,7 +193,7 @@ def environment() -> dict[str, str]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if hasattr(value, "to_dict"):
         return value.to_dict()
     return json.loads(canonical(value))

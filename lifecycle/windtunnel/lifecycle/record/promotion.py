@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError, ConflictError
@@ -40,7 +39,7 @@ _IDENTITY = ("version", "semantic", "cutoff", "uri", "digest", "fingerprint", "r
 def promote(
     context: RunContext,
     version: VersionRef,
-    evidence: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, object] | None = None,
     *,
     expect: str | None = None,
 ) -> Promotion:
@@ -79,7 +78,7 @@ def promote(
     return Promotion(promoted=True, reason="it passed and has the newest data", entry=made, previous=present)
 
 
-def _promotion(entry: Entry, present: Champion | None, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _promotion(entry: Entry, present: Champion | None, facts: Mapping[str, object]) -> dict[str, object]:
     """What the ledger says of a promotion: who the version is, whom it follows, and on which evidence."""
     return {
         **{name: entry.payload[name] for name in _IDENTITY},

@@ -4,11 +4,12 @@ import functools
 import json
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from windtunnel.lifecycle.contract.errors import UnavailableError
 from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.payload import JsonObject
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,6 +120,6 @@ def version_url(settings: Settings, model: str, version: str) -> str:
     return f"{settings.tracking_uri.rstrip('/')}/#/models/{model}/versions/{version}"
 
 
-def tags_of(values: dict[str, Any]) -> dict[str, str]:
+def tags_of(values: JsonObject) -> dict[str, str]:
     """Tags of ours, under one prefix."""
     return {f"{TAG}{name}": str(value) for name, value in values.items() if value not in (None, "")}

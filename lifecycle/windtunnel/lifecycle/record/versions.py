@@ -10,12 +10,13 @@ or a late run gets a number that does not look newer than the champion's: ``1.2.
 
 import dataclasses
 from collections.abc import Container, Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.bundle import Bundle
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.record.ledger import Entry
 
 __all__ = ["Semantic", "differences", "next_version", "number", "recipe_of", "signature_of", "without_searched"]
@@ -75,7 +76,7 @@ class Semantic:
         return found
 
 
-def signature_of(problem: Problem, bundle: Bundle) -> dict[str, Any]:
+def signature_of(problem: Problem, bundle: Bundle) -> dict[str, object]:
     """What callers of a model rely on: inputs, task, classes, and what the answer means."""
     positive = problem.label.positive
     return {
@@ -88,7 +89,7 @@ def signature_of(problem: Problem, bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def recipe_of(problem: Problem, bundle: Bundle) -> dict[str, Any]:
+def recipe_of(problem: Problem, bundle: Bundle) -> JsonObject:
     """How a model is made, apart from the data: features, family, hyperparameters, splits, threshold."""
     return {
         "features": problem.features.model_dump(mode="json", exclude_none=True),
@@ -101,14 +102,14 @@ def recipe_of(problem: Problem, bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def without_searched(recipe: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
+def without_searched(recipe: JsonMapping, problem: Problem) -> JsonObject:
     """A recipe without what a search chose; releases before wrote that down as part of it."""
     chosen = recipe.get("hyperparameters") or {}
     return {**recipe, "hyperparameters": {name: value for name, value in chosen.items() if name not in problem.model.search}}
 
 
 def number(
-    history: Sequence[Entry], cutoff: str, now: tuple[Mapping[str, Any], Mapping[str, Any]], problem: Problem, *, bound: str | None
+    history: Sequence[Entry], cutoff: str, now: tuple[JsonMapping, JsonMapping], problem: Problem, *, bound: str | None
 ) -> tuple[Semantic, str]:
     """The number of a new version, and why it is that.
 
@@ -140,8 +141,8 @@ def _nearest(history: Sequence[Entry], cutoff: str) -> Entry | None:
 
 def next_version(
     latest: str | None,
-    before: tuple[Mapping[str, Any], Mapping[str, Any]] | None,
-    now: tuple[Mapping[str, Any], Mapping[str, Any]],
+    before: tuple[Mapping[str, object], Mapping[str, object]] | None,
+    now: tuple[Mapping[str, object], Mapping[str, object]],
 ) -> tuple[Semantic, str]:
     """The next version and why it is that.
 
@@ -169,7 +170,7 @@ def next_version(
     return Semantic(base.major, base.minor, base.patch + 1), "patch: the same recipe on other data"
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> list[str]:
+def differences(before: JsonMapping, now: JsonMapping, where: str = "") -> list[str]:
     """What was added, removed or changed between two nested mappings, in words."""
     found = []
     for name in sorted(set(before) | set(now)):

@@ -9,10 +9,10 @@ may be looked at as often as one likes (`windtunnel.lifecycle.release.experiment
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from windtunnel.lifecycle.contract.errors import GateError
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.release.targets import Router
 from windtunnel.lifecycle.statistics.drift import answer_drift
 
@@ -31,7 +31,7 @@ _KPI_ERRORS = 3.5
 """Standard errors that the canary's KPI may lie below the champion's; it is looked at again and again, so more than the usual two."""
 
 
-def bake(problem: Problem, target: Router, version: str, note: Callable[..., None]) -> dict[str, Any]:
+def bake(problem: Problem, target: Router, version: str, note: Callable[..., None]) -> JsonObject:
     """Let a version take a share of the traffic for the bake time; answers its figures.
 
     Args:
@@ -48,7 +48,7 @@ def bake(problem: Problem, target: Router, version: str, note: Callable[..., Non
     labels = target.route(model)["labels"]
     if "champion" not in labels:
         return {"skipped": "there is no champion to compare with"}
-    route: dict[str, Any] = {
+    route: JsonObject = {
         "arms": {"champion": 1.0 - serving.canary_share, "canary": serving.canary_share},
         "experiment": {"reference": "champion", "bandit": serving.bandit},
     }
@@ -78,7 +78,7 @@ def bake(problem: Problem, target: Router, version: str, note: Callable[..., Non
         time.sleep(min(every, left))
 
 
-def _concluded(problem: Problem, figures: dict[str, float], note: Callable[..., None]) -> dict[str, Any]:
+def _concluded(problem: Problem, figures: dict[str, float], note: Callable[..., None]) -> JsonObject:
     """The end of the bake time: what was seen must be enough to say something, or the problem must allow that it is not.
 
     Raises:
@@ -99,11 +99,11 @@ def _concluded(problem: Problem, figures: dict[str, float], note: Callable[..., 
     return {**figures, "without_evidence": text}
 
 
-def _since(problem: Problem, now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, float]:
+def _since(problem: Problem, now: JsonMapping, before: JsonMapping) -> dict[str, float]:
     """Requests that were answered, that failed, that were refused and that were slow, of an arm since the canary began."""
     limit = problem.serving.latency_p99_ms / 1000
 
-    def slow(figures: Mapping[str, Any]) -> float:
+    def slow(figures: JsonMapping) -> float:
         # The next bucket from the limit on: what is slower than that is slow beyond doubt.
         within = [count for bound, count in sorted((float(b), c) for b, c in figures.get("within", {}).items()) if bound >= limit]
         return float(figures.get("requests", 0.0) - within[0]) if within else 0.0
@@ -112,7 +112,7 @@ def _since(problem: Problem, now: Mapping[str, Any], before: Mapping[str, Any]) 
     return found | {"slow": slow(now) - slow(before)}
 
 
-def _drift(now: Mapping[str, Any], before: Mapping[str, Any], mine: str, theirs: str, limit: float) -> dict[str, float]:
+def _drift(now: JsonMapping, before: JsonMapping, mine: str, theirs: str, limit: float) -> dict[str, float]:
     """How far the canary's answers are from the champion's to the same traffic; nothing while there are few."""
 
     def answers(arm: str) -> dict[str, float]:
@@ -126,7 +126,7 @@ def _drift(now: Mapping[str, Any], before: Mapping[str, Any], mine: str, theirs:
     return {"drift": float(found["psi"]), "drifted": float(found["drifted"]), "compared": sum(current.values())}
 
 
-def _worth(experiment: Mapping[str, Any]) -> dict[str, float]:
+def _worth(experiment: JsonMapping) -> dict[str, float]:
     """What both arms turned out to be worth; nothing while no truth is known."""
     arms = experiment.get("arms") or {}
     if not arms.get("canary", {}).get("count") or not arms.get("champion", {}).get("count"):

@@ -1,12 +1,10 @@
 """What is new about a candidate, beside the champion: data, recipe, parameters."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.references import CandidateRef
 from windtunnel.lifecycle.data.artifacts import local_copy
 from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.record import versions
 from windtunnel.lifecycle.record.champion import champion, registered
 
@@ -41,5 +39,5 @@ def changes_of(context: RunContext, candidate: CandidateRef) -> list[str]:
     return list(dict.fromkeys(found)) or [f"nothing differs from version {present.version}: the same rows and the same recipe"]
 
 
-def _parameters(lineage: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(lineage: JsonMapping) -> JsonObject:
     return dict(lineage.get("parameters") or {})

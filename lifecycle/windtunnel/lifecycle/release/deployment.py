@@ -15,7 +15,6 @@ A failure after the push takes the version out again; the champion keeps serving
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from windtunnel.lifecycle.contract.context import RunContext
 from windtunnel.lifecycle.contract.errors import ConfigurationError, GateError, IntegrityError, UnavailableError, WindtunnelError
@@ -115,7 +114,7 @@ class _Steps:
         self._ledger, self._problem, self._version, self._run = ledger, problem, version, run
         self._candidate = candidate
 
-    def note(self, step: str, **facts: Any) -> None:
+    def note(self, step: str, **facts: object) -> None:
         """One step, with what is known of it; the same step of the same version and run is noted once."""
         payload = {"step": step, "version": self._version.version, "cutoff": self._version.cutoff, "candidate": self._candidate.fingerprint}
         key = f"deploy:{self._version.version}:{self._run.run_id}:{step}:{fingerprint(facts.get('reason', ''))}" if self._run.run_id else ""
@@ -159,7 +158,7 @@ def _push(context: RunContext, version: VersionRef, ready: Package, target: Targ
     except UnavailableError as error:
         steps.note("out of reach", reason=error.message)
         raise
-    facts: dict[str, Any] = {"package": ready.uri, "digest": ready.digest, "report": ready.report}
+    facts: dict[str, object] = {"package": ready.uri, "digest": ready.digest, "report": ready.report}
     with _taken_out_on_failure(target, model, version.version, steps, already=already):
         if routing is not None:
             _answers_as_trained(routing, model, version.version, ready)

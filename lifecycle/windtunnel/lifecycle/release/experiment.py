@@ -29,9 +29,10 @@ Thompson sampling with rewards between 0 and 1: Agrawal, Goyal (2012, arXiv:1111
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["ALPHA", "Rewards", "Verdict", "evidence", "interval", "shares", "verdict"]
 
@@ -161,7 +162,7 @@ class Verdict:
     decided: bool
     winner: str
     text: str
-    arms: dict[str, dict[str, Any]]
+    arms: dict[str, JsonObject]
 
 
 def verdict(arms: Mapping[str, Rewards], reference: str, alpha: float = ALPHA, *, adaptive: bool = False) -> Verdict:
@@ -180,7 +181,7 @@ def verdict(arms: Mapping[str, Rewards], reference: str, alpha: float = ALPHA, *
     base = arms.get(reference, Rewards())
     others = [arm for arm in arms if arm != reference]
     level = alpha / max(len(others), 1)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, JsonObject] = {}
     better: list[str] = []
     worse: list[str] = []
     for arm, rewards in arms.items():

@@ -4,13 +4,13 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import yaml
 
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["kserve_manifest", "label_value", "plain_manifests", "resource_name", "sagemaker_manifest", "write_manifests"]
 
@@ -41,14 +41,14 @@ def write_manifests(problem: Problem, version: str, uri: str, settings: Settings
     return written
 
 
-def _yaml(parts: list[dict[str, Any]]) -> str:
+def _yaml(parts: list[dict[str, object]]) -> str:
     """Resources as documents of one file, without references from one part to another."""
     return yaml.safe_dump_all(json.loads(json.dumps(parts)), sort_keys=False)
 
 
 def kserve_manifest(
     model: str, version: str, uri: str, image: str, *, namespace: str = "default", canary_percent: int | None = None
-) -> dict[str, Any]:
+) -> JsonObject:
     """An InferenceService that serves a bundle by our server's image; to be applied by the team, not by us.
 
     KServe's storage initializer puts the bundle under ``/mnt/models``; its standard deployment mode lets a container have a second port,
@@ -60,7 +60,7 @@ def kserve_manifest(
     """
     container = _container("kserve-container", model, version, "/mnt/models", image)
     container["env"].append({"name": "STORAGE_URI", "value": uri})
-    predictor: dict[str, Any] = {"containers": [container], "securityContext": _POD, "volumes": _VOLUMES, **_ENDING}
+    predictor: dict[str, object] = {"containers": [container], "securityContext": _POD, "volumes": _VOLUMES, **_ENDING}
     if canary_percent is not None:
         predictor["canaryTrafficPercent"] = canary_percent
     metadata = _metadata(model, version, namespace) | {"annotations": {"serving.kserve.io/deploymentMode": "Standard"}}
@@ -69,7 +69,7 @@ def kserve_manifest(
 
 def plain_manifests(
     model: str, version: str, uri: str, image: str, *, namespace: str = "default", replicas: tuple[int, int] = (2, 10)
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """A Deployment, a Service and a HorizontalPodAutoscaler that serve a bundle on any Kubernetes.
 
     The server fetches the bundle itself; a path is taken from the volume claim ``NAME-models``. The token is made once, by
@@ -144,13 +144,13 @@ _LONGEST_NAME = 50  # what is put behind it must fit into 63, too
 _LONGEST_LABEL = 63
 
 
-def _container(name: str, model: str, version: str, place: str, image: str) -> dict[str, Any]:
+def _container(name: str, model: str, version: str, place: str, image: str) -> JsonObject:
     """The server's container: its home and /tmp are all that it may write to."""
     http, grpc = (port["containerPort"] for port in _PORTS)
     options = ["--host", "0.0.0.0", "--port", str(http), "--grpc-port", str(grpc), "--drain", str(_DRAIN)]  # noqa: S104 - within a pod
     key = {"secretKeyRef": {"name": f"{resource_name(model)}-token", "key": "token"}}
 
-    def probe(path: str, **more: int) -> dict[str, Any]:
+    def probe(path: str, **more: int) -> dict[str, object]:
         return {"httpGet": {"path": f"/v2/health/{path}", "port": "http"}, **more}
 
     return {
@@ -172,7 +172,7 @@ def _container(name: str, model: str, version: str, place: str, image: str) -> d
     }
 
 
-def _metadata(model: str, version: str, namespace: str) -> dict[str, Any]:
+def _metadata(model: str, version: str, namespace: str) -> dict[str, object]:
     labels = {
         "app.kubernetes.io/name": resource_name(model),
         "app.kubernetes.io/managed-by": "windtunnel",
@@ -205,7 +205,7 @@ def label_value(text: str) -> str:
     return re.sub("[^A-Za-z0-9._-]", "_", text)[:_LONGEST_LABEL].strip("._-")
 
 
-def sagemaker_manifest(model: str, version: str, uri: str, image: str, role: str, *, instance: str = "ml.c6i.large") -> dict[str, Any]:
+def sagemaker_manifest(model: str, version: str, uri: str, image: str, role: str, *, instance: str = "ml.c6i.large") -> dict[str, object]:
     """The three requests that create a SageMaker endpoint (``create_model``, ``create_endpoint_config``, ``create_endpoint``).
 
     Our server's image, started with ``serve``, answers as SageMaker wants it: ``/ping`` and ``/invocations`` on port 8080, with the bundle

@@ -6,9 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, GateError, IntegrityError, JobError, WindtunnelError
 from windtunnel.lifecycle.contract.fingerprint import code_version, fingerprint
@@ -17,6 +15,7 @@ from windtunnel.lifecycle.contract.references import CandidateRef
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.artifacts import Stage, local_copy
 from windtunnel.lifecycle.model import bundle
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["Package", "package"]
 
@@ -41,7 +40,7 @@ class Package:
 
     uri: str
     digest: str
-    report: dict[str, Any]
+    report: JsonObject
 
 
 def package(problem: Problem, candidate: CandidateRef, settings: Settings) -> Package:
@@ -72,7 +71,7 @@ def package(problem: Problem, candidate: CandidateRef, settings: Settings) -> Pa
     return Package(uri=stage.uri, digest=known["digest"], report=known["report"] | timed)
 
 
-def _measured(problem: Problem, ready: Package, first: dict[str, Any] | None) -> dict[str, Any]:
+def _measured(problem: Problem, ready: Package, first: JsonObject | None) -> JsonObject:
     """The figures of the moment, of the first attempt in which no limit was exceeded.
 
     Raises:
@@ -91,7 +90,7 @@ def _measured(problem: Problem, ready: Package, first: dict[str, Any] | None) ->
     raise GateError(f"{problem.name}: {too_slow}, in each of {_ATTEMPTS} attempts", hint="a smaller model, or a larger limit")
 
 
-def _smoke(folder: Path, digest: str, limit_ms: float, *, compiling: bool = False) -> dict[str, Any]:
+def _smoke(folder: Path, digest: str, limit_ms: float, *, compiling: bool = False) -> JsonObject:
     """Check and measure a bundle in a process of its own, which cannot import the training environment; compile it first if asked to."""
     command = [sys.executable, "-m", "windtunnel.serving.front.smoke", str(folder), "--digest", digest, "--load-p99-ms", str(limit_ms)]
     command += ["--compile"] if compiling else []
@@ -99,7 +98,7 @@ def _smoke(folder: Path, digest: str, limit_ms: float, *, compiling: bool = Fals
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment)
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        found: JsonObject = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired as error:
         raise GateError(f"the smoke test did not end within {_TIMEOUT:g} s") from error
     except (ValueError, IndexError) as error:
@@ -109,7 +108,7 @@ def _smoke(folder: Path, digest: str, limit_ms: float, *, compiling: bool = Fals
     return found
 
 
-def _too_slow(problem: Problem, figures: Mapping[str, Any]) -> str:
+def _too_slow(problem: Problem, figures: JsonMapping) -> str:
     """Which limit is exceeded by more than this machine was slowed down, in words; empty if none is."""
     slowdown = max(float(figures.get("slowdown") or 1.0), 1.0)
     limits = [("p99", problem.serving.latency_p99_ms, "serving.latency_p99_ms")]
@@ -129,7 +128,7 @@ def _too_slow(problem: Problem, figures: Mapping[str, Any]) -> str:
     return ""
 
 
-def _within_limits(problem: Problem, report: Mapping[str, Any]) -> None:
+def _within_limits(problem: Problem, report: JsonMapping) -> None:
     if report["size_mb"] > problem.serving.size_mb:
         raise GateError(f"{problem.name}: the bundle has {report['size_mb']:.1f} MB but serving.size_mb is {problem.serving.size_mb:g}")
     if report["foreign"]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.statistics.counting.budget import COLUMN_BYTES
 from windtunnel.lifecycle.statistics.counting.counter import Counted, Counter, Hashed
 from windtunnel.lifecycle.statistics.counting.hashing import hash_column
@@ -92,7 +93,7 @@ class ColumnStatistics:
         self.frequent: FrequentSketch | None = None
         self.quantile: QuantileSketch | None = None
         self.text_bounds: tuple[str, str] | None = None
-        self.exact_bounds: tuple[Any, Any] | None = None  # of whole numbers and decimals, which floats would round
+        self.exact_bounds: tuple[object, object] | None = None  # of whole numbers and decimals, which floats would round
         self._stepped = bool(pa.types.is_integer(self.type) or pa.types.is_decimal(self.type))
         self.words = words and self.family == "text"
         self._tokens: ColumnStatistics | None = None  # past the limit: of texts, unless each of them is a single token
@@ -362,11 +363,11 @@ class ColumnStatistics:
         else:  # an earlier version did not note them: of a column merged with such a one none are known
             self.exact_bounds = None
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def state(self) -> tuple[dict[str, object], dict[str, object]]:
         """Everything as plain data and as arrays, for `restore`."""
         exact = self.exact
-        plain: dict[str, Any] = {"rows": self.rows, "nulls": self.nulls, "bytes": self.limit, "exact": exact}
-        arrays: dict[str, Any] = {"values": self.values, "counts": self.counts}
+        plain: JsonObject = {"rows": self.rows, "nulls": self.nulls, "bytes": self.limit, "exact": exact}
+        arrays: JsonObject = {"values": self.values, "counts": self.counts}
         if not exact and self.distinct is not None and self.frequent is not None:
             plain |= {"moments": _finite(self.moments.to_dict()), "error": self.frequent.error, "bounds": self.text_bounds}
             plain |= {"hashes": self.distinct.most, "exact_bounds": [str(bound) for bound in self.exact_bounds or ()]}
@@ -381,7 +382,7 @@ class ColumnStatistics:
         return plain, arrays
 
     @classmethod
-    def restore(cls, kind: pa.DataType, plain: dict[str, Any], arrays: dict[str, Any]) -> "ColumnStatistics":
+    def restore(cls, kind: pa.DataType, plain: JsonObject, arrays: JsonObject) -> "ColumnStatistics":
         """The statistics that `state` told."""
         limit = plain.get("bytes", COLUMN_BYTES)  # an earlier version had a number of values as its limit
         found = cls(kind, limit)
@@ -408,7 +409,7 @@ class ColumnStatistics:
         return found
 
 
-def _wider(mine: tuple[Any, Any] | None, other: tuple[Any, Any], key: Callable[[Any], Any] | None = None) -> tuple[Any, Any]:
+def _wider(mine: tuple[Any, Any] | None, other: tuple[object, object], key: Callable[[Any], Any] | None = None) -> tuple[Any, Any]:
     """The bounds of two parts."""
     if mine is None:
         return other
@@ -425,10 +426,10 @@ def _empty(kind: pa.DataType) -> pa.Array:
     return pa.array([], kind)
 
 
-def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+def _numbers(values: dict[str, object]) -> JsonObject:
     return {name: float(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
+def _finite(values: dict[str, object]) -> dict[str, object]:
     """JSON knows no infinity: by name."""
     return {name: str(value) if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}

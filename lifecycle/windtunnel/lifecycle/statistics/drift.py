@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.statistics import ColumnStatistics, TableStatistics
 from windtunnel.lifecycle.statistics.summary import bin_shares, finite_counts, quantiles
 
@@ -67,19 +68,19 @@ class ColumnDrift:
     infinite: dict[str, float] = dataclasses.field(default_factory=dict)
     types: list[str] = dataclasses.field(default_factory=list)
     new: list[list[Any]] = dataclasses.field(default_factory=list)
-    lost: list[list[Any]] = dataclasses.field(default_factory=list)
+    lost: list[list[object]] = dataclasses.field(default_factory=list)
     drifted: bool = False
     reasons: list[str] = dataclasses.field(default_factory=list)
     approximate: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain data."""
         return dataclasses.asdict(self)
 
 
 def compare(
     reference: TableStatistics, current: TableStatistics, *, limit: float = 0.25, alpha: float = ALPHA, ignore: Collection[str] = ()
-) -> dict[str, Any]:
+) -> JsonObject:
     """How far `current` is from `reference`, column by column.
 
     Args:
@@ -128,7 +129,7 @@ def _adjust(drifts: Collection[ColumnDrift]) -> None:
         share["q_value"] = q
 
 
-def label_shift(reference: Mapping[str, int], current: Mapping[str, int], limit: float = 0.1, alpha: float = ALPHA) -> dict[str, Any]:
+def label_shift(reference: Mapping[str, int], current: Mapping[str, int], limit: float = 0.1, alpha: float = ALPHA) -> JsonObject:
     """Whether the shares of the classes changed, by more than the limit and more than chance.
 
     Example:
@@ -150,7 +151,7 @@ def label_shift(reference: Mapping[str, int], current: Mapping[str, int], limit:
     return {"shifted": bool(certain), "change": change, "p_value": p_value, "limit": limit, "shares": shares}
 
 
-def answer_drift(reference: Mapping[str, float], current: Mapping[str, float], limit: float = 0.25, alpha: float = 0.001) -> dict[str, Any]:
+def answer_drift(reference: Mapping[str, float], current: Mapping[str, float], limit: float = 0.25, alpha: float = 0.001) -> JsonObject:
     """Whether answers moved between classes or ranges, by more than the limit and more than chance.
 
     Neighbouring ranges are joined until each holds a twentieth of all, so that few answers make no large index.
@@ -401,5 +402,5 @@ def adjusted(p_values: list[float]) -> list[float]:
     return [float(value) for value in found]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return value if isinstance(value, str | int | float | bool) else str(value)

@@ -13,6 +13,7 @@ import pyarrow.ipc
 
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.statistics.column import ColumnStatistics
 from windtunnel.lifecycle.statistics.counting.budget import COLUMN_BYTES
 from windtunnel.lifecycle.statistics.counting.hashing import hash_rows
@@ -30,7 +31,7 @@ LabelCounts = dict[str, dict[str, int]]
 """Rows by split and label."""
 
 
-def slice_name(columns: Sequence[str], values: Sequence[Any]) -> str:
+def slice_name(columns: Sequence[str], values: Sequence[object]) -> str:
     """How a slice is called.
 
     Example:
@@ -89,7 +90,7 @@ class Profiled:
             keys = [name for name in (self._problem.keys if self._problem else []) if name in batch.schema.names]
             self.rows.add_batch(pa.record_batch({_ROW: hash_rows(batch.select(keys) if keys else batch)}))
 
-    def _has_place(self, kept: dict[str, Any], name: str, crossing: str) -> bool:
+    def _has_place(self, kept: JsonObject, name: str, crossing: str) -> bool:
         """Whether a slice belongs to those that are kept; the one that it displaces is forgotten."""
         if name in kept:
             return True

@@ -1,12 +1,13 @@
 """A uniform sample of rows that merges: the rows with the smallest hashes of their names."""
 
 import zlib
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.statistics.counting.hashing import mix
 
 __all__ = ["RowSample"]
@@ -74,7 +75,7 @@ class RowSample:
         table = pa.concat_tables(self._parts, promote_options="default")
         return table.take(pa.array(np.argsort(self._priorities, kind="stable")))
 
-    def state(self) -> tuple[dict[str, Any], pa.RecordBatch | None]:
+    def state(self) -> tuple[JsonObject, pa.RecordBatch | None]:
         """Plain data and the rows, for `restore`."""
         priorities = np.sort(self._priorities)
         table = self.table.combine_chunks()
@@ -82,7 +83,7 @@ class RowSample:
         return {"size": self.size, "width": self._width, "priorities": [int(value) for value in priorities]}, batch
 
     @classmethod
-    def restore(cls, plain: dict[str, Any], batch: pa.RecordBatch | None) -> Self:
+    def restore(cls, plain: JsonObject, batch: pa.RecordBatch | None) -> Self:
         """The sample that `state` told."""
         found = cls(plain["size"])
         found._width = plain.get("width", 0)

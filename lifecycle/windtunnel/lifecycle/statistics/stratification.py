@@ -6,8 +6,8 @@ A difference counts only if it is both larger than the limit and beyond chance (
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.statistics.drift import ALPHA, adjusted, label_shift
 
 __all__ = ["Balance", "stratified", "unbalanced"]
@@ -42,7 +42,7 @@ class Balance:
     q_value: float
     balanced: bool
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain data."""
         return dataclasses.asdict(self)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.statistics.column import ColumnStatistics, numbers_of
 from windtunnel.lifecycle.statistics.counting.moments import Moments
 from windtunnel.lifecycle.statistics.counting.quantiles import between
@@ -22,7 +23,7 @@ _BINS = 20
 _SECONDS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
-def summarize(statistics: TableStatistics) -> dict[str, Any]:
+def summarize(statistics: TableStatistics) -> JsonObject:
     """``{"rows": n, "columns": {name: {...}}}``.
 
     Every figure is exact unless its column has ``approximate``, which names the figures that are not and their error.
@@ -37,9 +38,9 @@ def summarize(statistics: TableStatistics) -> dict[str, Any]:
     return {"rows": statistics.rows, "columns": {name: summarize_column(column) for name, column in statistics.columns.items()}}
 
 
-def summarize_column(column: ColumnStatistics) -> dict[str, Any]:
+def summarize_column(column: ColumnStatistics) -> dict[str, object]:
     """The figures of one column."""
-    found: dict[str, Any] = {
+    found: JsonObject = {
         "dtype": str(column.type),
         "count": column.count,
         "nulls": column.nulls,
@@ -61,11 +62,11 @@ def summarize_column(column: ColumnStatistics) -> dict[str, Any]:
     return found
 
 
-def _errors(column: ColumnStatistics) -> dict[str, Any]:
+def _errors(column: ColumnStatistics) -> JsonObject:
     """How far the figures of a sketch may be from the truth."""
     if column.distinct is None or column.frequent is None:
         return {}
-    errors: dict[str, Any] = {
+    errors: JsonObject = {
         "distinct": {"relative_standard_error": column.distinct.error},
         "top": {"count_error": column.frequent.error, "note": "a count is at least this and at most so many rows more"},
     }
@@ -74,9 +75,9 @@ def _errors(column: ColumnStatistics) -> dict[str, Any]:
     return {"approximate": errors}
 
 
-def _number_figures(column: ColumnStatistics, moments: Moments) -> dict[str, Any]:
+def _number_figures(column: ColumnStatistics, moments: Moments) -> dict[str, object]:
     if not moments.count:
-        nothing: dict[str, Any] = {"min": None, "max": None, "mean": None, "std": None, "quantiles": {}, "histogram": None}
+        nothing: JsonObject = {"min": None, "max": None, "mean": None, "std": None, "quantiles": {}, "histogram": None}
         return nothing | {"nan": moments.nans, "infinite": moments.infinites}
     deviation = None if moments.variance is None else math.sqrt(max(moments.variance, 0.0))
     scale = 1.0
@@ -85,7 +86,7 @@ def _number_figures(column: ColumnStatistics, moments: Moments) -> dict[str, Any
     elif column.family == "date":
         scale = 1.0
     low, high = _edges(column, moments)
-    figures: dict[str, Any] = {
+    figures: JsonObject = {
         "min": low,
         "max": high,
         "mean": _shown(column, moments.mean),
@@ -117,7 +118,7 @@ def _edges(column: ColumnStatistics, moments: Moments) -> tuple[Any, Any]:
     return _shown(column, moments.low), _shown(column, moments.high)
 
 
-def _quantiles(column: ColumnStatistics) -> list[Any]:
+def _quantiles(column: ColumnStatistics) -> list[object]:
     """In the column's own terms; of whole numbers and decimals without rounding, as long as the column is exact."""
     stepped = pa.types.is_integer(column.type) or pa.types.is_decimal(column.type)
     if not (stepped and column.exact and len(column.values)):
@@ -135,7 +136,7 @@ def _between(column: ColumnStatistics, low: Any, high: Any, share: float) -> Any
     return float(exact) if exact.denominator > 1 or float(exact) == exact else exact.numerator
 
 
-def _text_figures(column: ColumnStatistics, moments: Moments) -> dict[str, Any]:
+def _text_figures(column: ColumnStatistics, moments: Moments) -> dict[str, object]:
     bounds: tuple[Any, Any] = column.text_bounds or (None, None)
     if column.exact and len(column.values):
         bounds = (column.values[0].as_py(), column.values[-1].as_py())
@@ -147,7 +148,7 @@ def _text_figures(column: ColumnStatistics, moments: Moments) -> dict[str, Any]:
     return {"min": low, "max": high, "mean": None, "std": None, "quantiles": {}, "lengths": lengths, "tokens": _tokens(column)}
 
 
-def _tokens(column: ColumnStatistics) -> dict[str, Any] | None:
+def _tokens(column: ColumnStatistics) -> JsonObject | None:
     """How many tokens texts have, and which are frequent."""
     counted = column.tokens()
     if counted is None:
@@ -200,7 +201,7 @@ def bin_shares(column: ColumnStatistics, edges: np.ndarray) -> np.ndarray:
     return np.asarray(shares)
 
 
-def _histogram(column: ColumnStatistics, moments: Moments) -> dict[str, Any] | None:
+def _histogram(column: ColumnStatistics, moments: Moments) -> dict[str, object] | None:
     if not moments.count or not math.isfinite(moments.high - moments.low):
         return None
     edges = np.linspace(moments.low, moments.high, _BINS + 1) if moments.high > moments.low else np.array([moments.low, moments.high])
@@ -216,7 +217,7 @@ def _top(column: ColumnStatistics) -> list[list[Any]]:
     return [[_plain(column, values[int(i)].as_py()), int(counts[i])] for i in order]
 
 
-def _plain(column: ColumnStatistics, value: Any) -> Any:
+def _plain(column: ColumnStatistics, value: Any) -> object:
     """A value as JSON has it."""
     if isinstance(value, float):
         return _number(value) if math.isfinite(value) else str(value)

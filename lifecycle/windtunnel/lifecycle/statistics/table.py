@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.statistics.column import ColumnStatistics
 from windtunnel.lifecycle.statistics.counting.budget import share
 from windtunnel.lifecycle.statistics.sampling import RowSample
@@ -89,7 +90,7 @@ class TableStatistics:
 
     def to_bytes(self) -> bytes:
         """Everything, to be merged later or elsewhere: an Arrow IPC file of named blobs, no code."""
-        plain: dict[str, Any] = {"protocol": _PROTOCOL, "rows": self.rows, "bytes": self.limit, "columns": {}}
+        plain: JsonObject = {"protocol": _PROTOCOL, "rows": self.rows, "bytes": self.limit, "columns": {}}
         blobs: dict[str, bytes] = {}
         for number, (name, statistics) in enumerate(self.columns.items()):
             described, arrays = statistics.state()
@@ -123,7 +124,7 @@ class TableStatistics:
         return found
 
 
-def _blobs(place: str, arrays: Mapping[str, Any]) -> dict[str, bytes]:
+def _blobs(place: str, arrays: JsonMapping) -> dict[str, bytes]:
     """A column's arrays as named bytes."""
     counted = pa.record_batch({"value": arrays["values"], "count": pa.array(arrays["counts"], pa.int64())})
     found = {f"{place}.values": _ipc(counted)}
@@ -134,10 +135,10 @@ def _blobs(place: str, arrays: Mapping[str, Any]) -> dict[str, bytes]:
     return found | (_blobs(f"{place}.tokens", arrays["tokens"]) if "tokens" in arrays else {})
 
 
-def _arrays(place: str, rows: Mapping[str, bytes]) -> dict[str, Any]:
+def _arrays(place: str, rows: Mapping[str, bytes]) -> JsonObject:
     """The arrays that `_blobs` wrote."""
     counted = _read(rows[f"{place}.values"])
-    found: dict[str, Any] = {"values": counted.column("value"), "counts": counted.column("count").to_numpy()}
+    found: JsonObject = {"values": counted.column("value"), "counts": counted.column("count").to_numpy()}
     if f"{place}.hashes" in rows:
         found["hashes"] = np.frombuffer(rows[f"{place}.hashes"], dtype="<u8")
     if f"{place}.kll" in rows:

@@ -25,7 +25,7 @@ log = logging.getLogger("windtunnel.problems")
 _ENDS = ("", *RESERVED)
 
 
-def register_problems(folder: str | Path, namespace: MutableMapping[str, Any], **defaults: Any) -> None:
+def register_problems(folder: str | Path, namespace: MutableMapping[str, object], **defaults: Any) -> None:
     """Turn every problem file of a folder into its DAGs, in a DAG file's globals.
 
     A file that is wrong is left out here, whatever is wrong with it, so that the other problems' DAGs stay; `check_problems`, called in a

@@ -1,12 +1,12 @@
 """Housekeeping: what nobody needs any more goes, by the rules of the problem file."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.payload import JsonMapping
 from windtunnel.operators.base import RETRY_POLICY, problem_of
 from windtunnel.operators.settings import airflow_settings
 
@@ -27,13 +27,13 @@ class HousekeepingOperator(BaseOperator):
         **kwargs: what `BaseOperator` takes.
     """
 
-    def __init__(self, *, problem: Problem | Mapping[str, Any] | str | Path, dry_run: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, problem: Problem | JsonMapping | str | Path, dry_run: bool = False, **kwargs: Any) -> None:
         kwargs.setdefault("retry_policy", RETRY_POLICY)
         super().__init__(**kwargs)
         self.problem = problem_of(problem)
         self.dry = dry_run
 
-    def execute(self, context: "Context") -> list[dict[str, Any]]:
+    def execute(self, context: "Context") -> list[dict[str, object]]:
         """Remove it, and say what was freed.
 
         Raises:

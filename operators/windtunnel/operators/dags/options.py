@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.naming import did_you_mean
 from windtunnel.lifecycle.contract.problem import AssetSchedule, DagOptions, Problem
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.operators.telling.events import asset
 from windtunnel.operators.timetable import ClosedHistoryTimetable
 
@@ -42,19 +43,19 @@ def check_defaults(defaults: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"register_problems: {error}", hint="the fields are those of a problem file's section dag") from error
 
 
-def with_options(problem: Problem, defaults: Mapping[str, Any]) -> Problem:
+def with_options(problem: Problem, defaults: Mapping[str, object]) -> Problem:
     """The problem with defaults for what its file does not say."""
     if not defaults:
         return problem
     said = {name: getattr(problem.dag, name) for name in problem.dag.model_fields_set}
     options = {name: value for name, value in defaults.items() if name != "timezone"}
-    update: dict[str, Any] = {"dag": DagOptions.model_validate({**options, **said})}
+    update: dict[str, object] = {"dag": DagOptions.model_validate({**options, **said})}
     if "timezone" in defaults and "timezone" not in problem.model_fields_set:
         update["timezone"] = defaults["timezone"]
     return problem.model_copy(update=update)
 
 
-def common_of(problem: Problem) -> dict[str, Any]:
+def common_of(problem: Problem) -> JsonObject:
     """What all three DAGs of a problem have."""
     start, options = problem.start_date, problem.dag
     waiting = problem.approval.timeout_hours * 2  # a remedy for unbalanced classes may be asked for, then an approval
@@ -80,10 +81,10 @@ def common_of(problem: Problem) -> dict[str, Any]:
     }
 
 
-def retraining_options(problem: Problem) -> dict[str, Any]:
+def retraining_options(problem: Problem) -> JsonObject:
     """What the retraining DAG has beside: how often and how it may be started, its deadline."""
     options = problem.dag
-    extra: dict[str, Any] = {}
+    extra: JsonObject = {}
     if options.allowed_run_types:
         extra["allowed_run_types"] = options.allowed_run_types
     if options.deadline and problem.alerts:

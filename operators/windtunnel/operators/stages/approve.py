@@ -9,6 +9,7 @@ from airflow.sdk import Param
 
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.operators.asking import AskingOperator
 from windtunnel.operators.base import problem_of
 from windtunnel.operators.telling.alerts import notifiers_of
@@ -40,7 +41,7 @@ class ApproveOperator(AskingOperator):
     stage = "approve"
     template_fields = ("subject", "body")
 
-    def __init__(self, *, problem: Problem | Mapping[str, Any] | str | Path, candidate: Any, evaluation: Any, **kwargs: Any) -> None:
+    def __init__(self, *, problem: Problem | Mapping[str, object] | str | Path, candidate: Any, evaluation: Any, **kwargs: object) -> None:
         problem = problem_of(problem)
         approval = problem.approval
         kwargs.setdefault("subject", f"May the new model for {problem.title or problem.name} go into production?")
@@ -68,7 +69,7 @@ class ApproveOperator(AskingOperator):
         reason = f"{verdict} ({_how(work)})"
         return self.record(context, work, approved=evaluation.passed, by="the problem's rule", reason=reason)
 
-    def execute_complete(self, context: "Context", event: dict[str, Any]) -> Any:
+    def execute_complete(self, context: "Context", event: JsonObject) -> object:
         """Take the answer; the ledger has it before anything follows from it. What does not decide yet is asked again."""
         if "error" in event:
             return super().execute_complete(context, event)
@@ -119,7 +120,7 @@ class ApproveOperator(AskingOperator):
         body = f"{approval_body(evaluation, self.link)}\n\n{decisions.explain(work, candidate, evaluation)}"
         return self.ask(context, body, again=again)
 
-    def _silence(self, context: "Context", event: dict[str, Any], work: "RunContext") -> Any:
+    def _silence(self, context: "Context", event: JsonObject, work: "RunContext") -> object:
         """Nobody answered: remind people while there is time, then take the default."""
         from windtunnel.lifecycle.release import decisions
 

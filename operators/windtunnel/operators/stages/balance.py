@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import ValidationRef
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.operators.asking import AskingOperator
 from windtunnel.operators.base import problem_of, run_of
 
@@ -36,7 +37,7 @@ class BalanceOperator(AskingOperator):
     stage = "balance"
     template_fields = ("subject", "body")
 
-    def __init__(self, *, problem: Problem | Mapping[str, Any] | str | Path, validation: Any, **kwargs: Any) -> None:
+    def __init__(self, *, problem: Problem | JsonMapping | str | Path, validation: Any, **kwargs: object) -> None:
         problem = problem_of(problem)
         kwargs.setdefault("subject", f"The classes of {problem.title or problem.name} are unbalanced: what shall be done?")
         kwargs.setdefault("options", list(_TITLES.values()))
@@ -54,7 +55,7 @@ class BalanceOperator(AskingOperator):
             return self.record(context, work, remedy=ruled[0], by="the problem's rule", reason=ruled[1])
         return self.ask(context, self._question(validation.labels))
 
-    def execute_complete(self, context: "Context", event: dict[str, Any]) -> Any:
+    def execute_complete(self, context: "Context", event: JsonObject) -> object:
         """Take the answer."""
         if "error" in event:
             return super().execute_complete(context, event)

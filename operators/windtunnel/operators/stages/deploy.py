@@ -1,12 +1,12 @@
 """Deploy: a version goes into production, or it is said why not."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowSkipException
 
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.operators.base import StageOperator, problem_of
 from windtunnel.operators.telling import events
 from windtunnel.operators.telling.links import page_url
@@ -36,7 +36,7 @@ class DeployOperator(StageOperator):
     stage = "deploy"
     server = True
 
-    def __init__(self, *, problem: Problem | Mapping[str, Any] | str | Path, candidate: Any, version: Any, **kwargs: Any) -> None:
+    def __init__(self, *, problem: Problem | JsonMapping | str | Path, candidate: object, version: object, **kwargs: object) -> None:
         problem = problem_of(problem)
         kwargs.setdefault("outlets", [events.outlet(problem)])
         super().__init__(problem=problem, **kwargs)
@@ -49,7 +49,7 @@ class DeployOperator(StageOperator):
         self.link = page_url("models", self.problem.name)
         return deployment
 
-    def finish(self, context: "Context", work: "RunContext", reference: "Reference") -> dict[str, Any]:
+    def finish(self, context: "Context", work: "RunContext", reference: "Reference") -> JsonObject:
         """Tell that there is a new champion; where there is none the task is shown as skipped, with the reason."""
         result = super().finish(context, work, reference)
         if not result["deployed"]:

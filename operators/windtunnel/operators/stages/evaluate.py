@@ -26,7 +26,7 @@ class EvaluateOperator(StageOperator):
 
     stage = "evaluate"
 
-    def __init__(self, *, snapshot: Any, candidate: Any, **kwargs: Any) -> None:
+    def __init__(self, *, snapshot: Any, candidate: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.snapshot = snapshot
         self.candidate = candidate

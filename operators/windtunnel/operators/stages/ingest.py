@@ -4,12 +4,13 @@ import datetime as dt
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.sdk import Connection
 from airflow.sdk.configuration import conf
 
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.operators.base import StageOperator, problem_of
 from windtunnel.operators.telling import events
 from windtunnel.operators.telling.links import page_url
@@ -43,10 +44,10 @@ class IngestOperator(StageOperator):
     def __init__(
         self,
         *,
-        problem: Problem | Mapping[str, Any] | str | Path,
+        problem: Problem | Mapping[str, object] | str | Path,
         data_version: str = "{{ params.get('data_version') or '' }}",
         deferrable: bool | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         problem = problem_of(problem)
         kwargs.setdefault("outlets", [events.outlet(problem)])
@@ -82,7 +83,7 @@ class IngestOperator(StageOperator):
             trigger = ArrivalTrigger(self.problem.model_dump(mode="json"), window.to_dict(), work.settings.landing, POLL_SECONDS)
             self.defer(trigger=trigger, method_name=self.execute_complete.__name__)
 
-    def execute_complete(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(self, context: "Context", event: JsonObject) -> JsonObject:
         """Go on where the files have come; where they have not, the job says which and when their time was over."""
         self.log.info("required days that lack files: %s", event["lacking"] or "none")
         return self.execute(context)
@@ -94,6 +95,6 @@ class IngestOperator(StageOperator):
         if name and variable not in os.environ:
             os.environ[variable] = Connection.get(name).get_uri()
 
-    def extra_inputs(self, context: "Context") -> dict[str, Any]:
+    def extra_inputs(self, context: "Context") -> JsonObject:
         """The window."""
         return {"window": self.window(context).to_dict()}

@@ -32,7 +32,7 @@ class PredictOperator(StageOperator):
     stage = "predict"
     server = True
 
-    def __init__(self, *, snapshot: Any, model: str = "", lookup: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, snapshot: object, model: str = "", lookup: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.snapshot = snapshot
         self.model = model

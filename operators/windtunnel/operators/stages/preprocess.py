@@ -25,7 +25,7 @@ class PreprocessOperator(StageOperator):
 
     stage = "preprocess"
 
-    def __init__(self, *, snapshot: Any, **kwargs: Any) -> None:
+    def __init__(self, *, snapshot: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.snapshot = snapshot
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.operators.base import StageOperator
 from windtunnel.operators.telling.links import artifact_url
 
@@ -28,7 +29,7 @@ class ProfileOperator(StageOperator):
     def __init__(self, *, snapshot: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.snapshot = snapshot
-        self.compared_with: dict[str, Any] | None = None
+        self.compared_with: dict[str, object] | None = None
 
     def run_stage(self, context: "Context", work: "RunContext") -> "Reference":
         """Profile, with the champion's statistics as the reference where there is one."""
@@ -41,6 +42,6 @@ class ProfileOperator(StageOperator):
         self.link = artifact_url(work.settings, statistics.to_dict()["report"])
         return statistics
 
-    def extra_inputs(self, context: "Context") -> dict[str, Any]:
+    def extra_inputs(self, context: "Context") -> JsonObject:
         """What it was compared with: a replay must compare with the same."""
         return {"reference": self.compared_with}

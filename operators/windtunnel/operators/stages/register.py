@@ -31,7 +31,7 @@ class RegisterOperator(StageOperator):
 
     stage = "register"
 
-    def __init__(self, *, candidate: Any, evaluation: Any, decision: Any, **kwargs: Any) -> None:
+    def __init__(self, *, candidate: object, evaluation: object, decision: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.candidate = candidate
         self.evaluation = evaluation

@@ -33,7 +33,7 @@ class TrainOperator(StageOperator):
     stage = "train"
 
     def __init__(
-        self, *, snapshot: Any, features: Any, trials: Any = None, balance: Any = None, parameters: Any = None, **kwargs: Any
+        self, *, snapshot: object, features: Any, trials: Any = None, balance: object = None, parameters: Any = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.snapshot = snapshot

@@ -30,7 +30,7 @@ class TuneOperator(StageOperator):
     def __init__(
         self,
         *,
-        features: Any,
+        features: object,
         balance: Any = None,
         trials: str | int = "{{ '' if params.get('trials') is none else params.get('trials') }}",
         **kwargs: Any,

@@ -33,7 +33,7 @@ class ValidateOperator(StageOperator):
 
     stage = "validate"
 
-    def __init__(self, *, snapshot: Any, statistics: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *, snapshot: object, statistics: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.snapshot = snapshot
         self.statistics = statistics

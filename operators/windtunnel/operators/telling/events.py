@@ -13,11 +13,12 @@ its task succeeds, also in a backfill.
 """
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.sdk import Asset, AssetAlias
 
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.payload import JsonObject
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -59,7 +60,7 @@ def examples_changed(context: "Context", work: "RunContext", snapshot: "Snapshot
     _tell(context, work, what, {**figures, "start": snapshot.start, "cutoff": snapshot.end})
 
 
-def model_promoted(context: "Context", work: "RunContext", deployment: dict[str, Any]) -> None:
+def model_promoted(context: "Context", work: "RunContext", deployment: JsonObject) -> None:
     """Tell that there is a new champion, if it became so by this run: a version that was champion before is no news."""
     from windtunnel.lifecycle.record.ledger import Ledger
 
@@ -72,7 +73,7 @@ def model_promoted(context: "Context", work: "RunContext", deployment: dict[str,
     _tell(context, work, "model", {**figures, "url": deployment["url"]})
 
 
-def _tell(context: "Context", work: "RunContext", what: str, extra: dict[str, Any]) -> None:
+def _tell(context: "Context", work: "RunContext", what: str, extra: JsonObject) -> None:
     events = context.get("outlet_events")
     alias = outlet(work.problem)
     if events is not None and alias in getattr(context.get("task"), "outlets", [alias]):  # a DAG may give its tasks other outlets

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.stages import Stage
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -41,7 +42,7 @@ NO_DATA_SETS = {
 
 
 def lineage_of(
-    row: Stage, problem: Problem, settings: "Settings", given: Iterable[Any], output: Mapping[str, Any] | None
+    row: Stage, problem: Problem, settings: "Settings", given: Iterable[Any], output: JsonMapping | None
 ) -> "OperatorLineage[Any, Any]":
     """The datasets of one stage.
 
@@ -67,7 +68,7 @@ def lineage_of(
     return OperatorLineage(inputs=inputs, outputs=outputs)
 
 
-def _beside(problem: Problem, settings: "Settings", name: str, *, output: bool) -> Any:
+def _beside(problem: Problem, settings: "Settings", name: str, *, output: bool) -> object:
     """A data set that no reference names: the problem's source, or one of its tables."""
     from openlineage.client.event_v2 import InputDataset, OutputDataset
 
@@ -76,13 +77,13 @@ def _beside(problem: Problem, settings: "Settings", name: str, *, output: bool) 
     return (OutputDataset if output else InputDataset)(_place(settings.catalog_uri)[0], f"{problem.name}.{name}")
 
 
-def _datasets(problem: Problem, settings: "Settings", value: Mapping[str, Any], *, output: bool) -> list[Any]:
+def _datasets(problem: Problem, settings: "Settings", value: JsonMapping, *, output: bool) -> list[Any]:
     from openlineage.client.event_v2 import InputDataset, OutputDataset
     from openlineage.client.facet_v2 import dataset_version_dataset, output_statistics_output_dataset, schema_dataset
 
     kind = value["kind"]
-    facets: dict[str, Any] = {}
-    statistics: dict[str, Any] = {}
+    facets: JsonObject = {}
+    statistics: JsonObject = {}
     if kind == "snapshot":
         namespace, name = _place(settings.catalog_uri)[0], str(value["table"])
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(str(value["snapshot_id"]))
@@ -131,14 +132,14 @@ def _source_name(problem: Problem, settings: "Settings") -> tuple[str, str]:
     return _place(source.path.replace("{landing}", settings.landing.rstrip("/")))
 
 
-def _columns(problem: Problem, settings: "Settings", given: list[Mapping[str, Any]], output: Mapping[str, Any]) -> dict[str, Any]:
+def _columns(problem: Problem, settings: "Settings", given: list[Mapping[str, object]], output: JsonMapping) -> JsonObject:
     """Which input columns each output column comes from: the source's for a snapshot, the snapshot's for features and models."""
     from openlineage.client.facet_v2 import column_lineage_dataset as facet
 
     def field(namespace: str, name: str, column: str, kind: str, what: str) -> Any:
         return facet.InputField(namespace, name, column, [facet.Transformation(kind, what)])
 
-    fields: dict[str, Any] = {}
+    fields: JsonObject = {}
     if output["kind"] == "snapshot":
         place = _source_name(problem, settings)
         fields = {column: facet.Fields([field(*place, column, "DIRECT", "IDENTITY")]) for column in problem.columns}

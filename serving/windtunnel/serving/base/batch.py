@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from windtunnel.lifecycle.model.bundle import Input
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.serving.base.values import (
     BOUNDS,
     EXACT,
@@ -73,7 +74,7 @@ class Batch(abc.ABC):
         """The rows as JSON objects."""
 
     @abc.abstractmethod
-    def logged(self, hidden: Collection[str] = ()) -> list[Mapping[str, Any]] | dict[str, Any]:
+    def logged(self, hidden: Collection[str] = ()) -> list[Mapping[str, object]] | dict[str, object]:
         """What the prediction log keeps, without some columns: a list of rows, or column name -> list of values."""
 
 
@@ -85,7 +86,7 @@ class Rows(Batch):
         array([1.5])
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: Sequence[Mapping[str, object]]) -> None:
         self._rows = rows
         self.count = len(rows)
 
@@ -127,7 +128,7 @@ class Rows(Batch):
         """The rows."""
         return self._rows
 
-    def logged(self, hidden: Collection[str] = ()) -> list[Mapping[str, Any]] | dict[str, Any]:
+    def logged(self, hidden: Collection[str] = ()) -> list[Mapping[str, object]] | dict[str, object]:
         """The rows, without some columns; many rows that have the same fields by column, which is less to write and to read."""
         if self.count > _FEW:
             names = list(dict.fromkeys(itertools.chain.from_iterable(self._rows)))
@@ -151,7 +152,7 @@ class Named(Batch):
         ({'a': 2, 'b': None}, 'x')
     """
 
-    def __init__(self, named: Mapping[str, Sequence[Any] | np.ndarray], *, strict: bool = False) -> None:
+    def __init__(self, named: Mapping[str, Sequence[object] | np.ndarray], *, strict: bool = False) -> None:
         self._named = named
         self._strict = strict
         self.count = len(next(iter(named.values()))) if named else 0
@@ -193,7 +194,7 @@ class Named(Batch):
         lists = self._lists()
         return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
-    def logged(self, hidden: Collection[str] = ()) -> list[Mapping[str, Any]] | dict[str, Any]:
+    def logged(self, hidden: Collection[str] = ()) -> list[JsonMapping] | JsonObject:
         """Name -> list of values; a single row as a row, which is how most of the log looks."""
         if self.count == 1:
             return [{name: values[0] for name, values in self._lists().items() if name not in hidden}]
@@ -209,13 +210,13 @@ def from_rows(schema: Schema | Sequence[Input], rows: Sequence[Mapping[str, Any]
     return Rows(rows).columns(schema if isinstance(schema, Schema) else Schema(schema))
 
 
-def from_tensors(tensors: Iterable[tuple[str, Sequence[Any] | np.ndarray]]) -> Named:
+def from_tensors(tensors: Iterable[tuple[str, Sequence[object] | np.ndarray]]) -> Named:
     """Named tensors of one value a row.
 
     Raises:
         InvalidInputError: a name is there twice, or a tensor has another number of rows than the first.
     """
-    named: dict[str, Sequence[Any] | np.ndarray] = {}
+    named: dict[str, Sequence[object] | np.ndarray] = {}
     count = -1
     for name, values in tensors:
         if name in named:
@@ -227,7 +228,7 @@ def from_tensors(tensors: Iterable[tuple[str, Sequence[Any] | np.ndarray]]) -> N
     return Named(named, strict=True)
 
 
-def from_matrix(schema: Schema, matrix: np.ndarray | Sequence[Sequence[Any]], field: str = "inputs") -> Named:
+def from_matrix(schema: Schema, matrix: np.ndarray | Sequence[Sequence[object]], field: str = "inputs") -> Named:
     """One matrix, a row a row and a column an input, in the model's order.
 
     Args:
@@ -302,7 +303,7 @@ def _lines(lines: Iterator[list[str]], width: int, most: int) -> Iterator[list[s
 _WORDS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
 
 
-def _typed(kind: str, values: Sequence[str]) -> list[Any]:
+def _typed(kind: str, values: Sequence[str]) -> list[object]:
     """The texts of a CSV column as JSON values; what is no number stays text, which `read_column` refuses by name and row."""
     reader = _OF_TEXT.get(kind, str)
     return [None if value == "" else reader(value) for value in values]
@@ -323,7 +324,7 @@ def _whole_number(value: str) -> int | float | str:
         return _number(value)
 
 
-_OF_TEXT: dict[str, Callable[[str], Any]] = {
+_OF_TEXT: dict[str, Callable[[str], object]] = {
     "bool": lambda value: _WORDS.get(value, value),
     "int32": _whole_number,
     "int64": _whole_number,
@@ -345,12 +346,12 @@ def read_column(column: Input, values: Sequence[Any] | np.ndarray, problems: Pro
         whole = None if is_text(column) else _of_array(column, values)
         if whole is not None:
             return whole
-    listed: Sequence[Any] = values.tolist() if isinstance(values, np.ndarray) else values
+    listed: Sequence[object] = values.tolist() if isinstance(values, np.ndarray) else values
     quick = _strings(column, listed) if column.type == "string" else None if is_text(column) else _of_list(column, listed)
     return _one_by_one(column, listed, problems) if quick is None else quick
 
 
-def _one_by_one(column: Input, values: Sequence[Any], problems: Problems) -> Column:
+def _one_by_one(column: Input, values: Sequence[object], problems: Problems) -> Column:
     found: list[Any] = []
     for row, value in enumerate(values):
         try:
@@ -385,7 +386,7 @@ _KINDS: dict[str, frozenset[type]] = {
 }
 
 
-def _of_list(column: Input, values: Sequence[Any]) -> np.ndarray | None:
+def _of_list(column: Input, values: Sequence[object]) -> np.ndarray | None:
     """A column of numbers or booleans; None where it is not only that."""
     kinds = set(map(type, values))
     wanted = _KINDS[column.type] if column.required else _KINDS[column.type] | {type(None)}
@@ -435,7 +436,7 @@ def _fits(column: Input, values: np.ndarray) -> bool:
     return column.type != "float32" or not len(values) or bool(np.nanmax(np.abs(values), initial=0.0) <= FLOAT32_MAX)
 
 
-def _meant(name: str, sent: Mapping[str, Any], schema: Schema) -> str:
+def _meant(name: str, sent: JsonMapping, schema: Schema) -> str:
     """What a missing column may have been mistyped as, or what to do."""
     others = [key for key in list(sent)[: _MOST_NEAR + len(schema.names)] if key not in schema.names][:_MOST_NEAR]
     near = difflib.get_close_matches(name, [key for key in others if len(key) <= 2 * len(name)], n=1, cutoff=0.7)

@@ -18,6 +18,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import Any
 
+from windtunnel.lifecycle.payload import JsonObject
+
 __all__ = ["Metrics", "range_of"]
 
 _BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -313,14 +315,14 @@ class Metrics:
         registry.register(_Shown({key: numbers for key, numbers in self._totals().items() if _model_of(key) is None or may(key[1])}))
         return generate_latest(registry)
 
-    def totals(self, model: str) -> dict[str, dict[str, Any]]:
+    def totals(self, model: str) -> dict[str, JsonObject]:
         """A model's figures by ``version/route``, over all workers.
 
         Returns:
             ``requests``, ``rows``, ``errors``, ``refused``, ``seconds`` in all; ``within``: seconds -> requests that took no longer;
             ``answers``: class or range of the answer (`range_of`) -> rows, counted while the route has several arms.
         """
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, JsonObject] = {}
         for key, numbers in self._totals().items():
             if _model_of(key) != model or key[0] not in _OF_ARMS:
                 continue
@@ -344,11 +346,11 @@ class Metrics:
 _OF_ARMS = {_SECONDS.name, _COMPARED.name, *_FIGURES}
 
 
-def _nothing() -> dict[str, Any]:
+def _nothing() -> dict[str, object]:
     return {"within": {}, "answers": {}, "requests": 0.0, "seconds": 0.0, "rows": 0.0, "errors": 0.0, "refused": 0.0}
 
 
-def _add_seconds(entry: dict[str, Any], numbers: Sequence[float]) -> None:
+def _add_seconds(entry: JsonObject, numbers: Sequence[float]) -> None:
     for bound, count in zip(_BOUNDS, itertools.accumulate(numbers[: len(_BOUNDS)]), strict=True):
         entry["within"][bound] = entry["within"].get(bound, 0.0) + count
     entry["requests"] += sum(numbers[: len(_BOUNDS)])

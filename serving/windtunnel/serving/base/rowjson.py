@@ -12,7 +12,7 @@ __all__ = ["array", "objects"]
 _NUMBERS = {float, int, bool, type(None)}
 
 
-def objects(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> list[bytes]:
+def objects(columns: Mapping[str, Sequence[object] | np.ndarray]) -> list[bytes]:
     """The rows as JSON objects.
 
     Args:

@@ -17,6 +17,7 @@ import numpy as np
 
 from windtunnel.lifecycle.contract.errors import DataError
 from windtunnel.lifecycle.model.bundle import Bundle, Input
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,12 +41,12 @@ class InvalidInputError(DataError):
         problems: one ``{"row": index, "field": name, "message": text}`` each.
     """
 
-    def __init__(self, message: str, *, hint: str = "", problems: Sequence[Mapping[str, Any]] = (), **details: Any) -> None:
+    def __init__(self, message: str, *, hint: str = "", problems: Sequence[JsonMapping] = (), **details: object) -> None:
         super().__init__(message, hint=hint, problems=list(problems), **details)
         self.problems = list(problems)
 
 
-def invalid(problems: Sequence[Mapping[str, Any]]) -> InvalidInputError:
+def invalid(problems: Sequence[Mapping[str, object]]) -> InvalidInputError:
     """The error for values that do not fit, at most `MOST_PROBLEMS` of them told one by one."""
     told = list(problems)[:MOST_PROBLEMS]
     text = "; ".join(f"row {entry['row']}, field {entry['field']!r} {entry['message']}" for entry in told[:_SHOWN])
@@ -58,7 +59,7 @@ class Problems:
     """What is wrong with a request: never more than can be told, so that a bad request costs no more than a good one."""
 
     def __init__(self) -> None:
-        self._entries: list[dict[str, Any]] = []
+        self._entries: list[JsonObject] = []
 
     def add(self, row: int, field: str, message: str) -> None:
         """One problem.
@@ -191,7 +192,7 @@ class Schema:
         known = {column.name: column for column in bundle.inputs}
         return cls([known[name] for name in order] if order else bundle.inputs, bundle.options.get("optional") or ())
 
-    def one(self, row: Mapping[str, Any]) -> list[Any] | None:
+    def one(self, row: Mapping[str, object]) -> list[Any] | None:
         """The values of a single row as plain Python values in the order of the inputs: floats (null as NaN) and texts (null as None).
 
         None where the row has to be read with care: something is wrong with it, or absent.
@@ -291,7 +292,7 @@ _WIDE = EXACT * EXACT
 """Whole numbers below this are taken as numbers with a fraction; beyond, a client means something else."""
 
 
-def parse(column: Input, value: Any) -> float | int | str | None:
+def parse(column: Input, value: object) -> float | int | str | None:
     """A JSON value as the column's type: a float (an int beyond 2**53), a text, or None for null; NaN is null.
 
     Raises:
@@ -329,7 +330,7 @@ def _whole(kind: str, value: Any) -> float | int | None:
     return float(value) if abs(value) <= EXACT else int(value)
 
 
-def _boolean(_: str, value: Any) -> float | None:
+def _boolean(_: str, value: object) -> float | None:
     return float(value) if type(value) is bool else None
 
 
@@ -337,14 +338,14 @@ def _string(_: str, value: Any) -> str | None:
     return value if type(value) is str else None
 
 
-def _date(_: str, value: Any) -> str | None:
+def _date(_: str, value: object) -> str | None:
     try:
         return dt.date.fromisoformat(value).isoformat() if isinstance(value, str) else None
     except ValueError:
         return None
 
 
-def _timestamp(_: str, value: Any) -> str | None:
+def _timestamp(_: str, value: object) -> str | None:
     """A time of the wall as it stands; one with an offset is an instant, and is written in UTC."""
     try:
         when = dt.datetime.fromisoformat(value) if isinstance(value, str) else None
@@ -353,7 +354,7 @@ def _timestamp(_: str, value: Any) -> str | None:
         return None
 
 
-def _decimal(_: str, value: Any) -> str | None:
+def _decimal(_: str, value: object) -> str | None:
     try:
         good = isinstance(value, int | float | str) and not isinstance(value, bool) and math.isfinite(float(value))
     except (ValueError, OverflowError):
@@ -361,7 +362,7 @@ def _decimal(_: str, value: Any) -> str | None:
     return str(value) if good else None
 
 
-_READERS: dict[str, tuple[str, Callable[[str, Any], float | int | str | None]]] = {
+_READERS: dict[str, tuple[str, Callable[[str, object], float | int | str | None]]] = {
     "bool": ("a boolean", _boolean),
     "int32": ("a whole number", _whole),
     "int64": ("a whole number", _whole),
@@ -374,7 +375,7 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], float | int | str | None]]] 
 }
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 

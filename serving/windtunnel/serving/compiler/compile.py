@@ -4,7 +4,7 @@ What has no compiler is refused with `NotCompilableError`, and the engine then r
 `windtunnel.serving.compiler.gate` has shown that both answer the same.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,13 @@ from windtunnel.lifecycle.model.bundle import Bundle
 from windtunnel.serving.compiler import curves, estimators, learners, masks, steps, texts
 from windtunnel.serving.compiler.plan import NotCompilableError, Plan, Step
 
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
 __all__ = ["Compiler", "NotCompilableError", "compile_pipeline"]
 
 
-def compile_pipeline(pipeline: Any, bundle: Bundle) -> Plan:
+def compile_pipeline(pipeline: "BaseEstimator", bundle: Bundle) -> Plan:
     """The plan of a fitted pipeline.
 
     Raises:
@@ -47,7 +50,7 @@ class Compiler:
         self.bundle = bundle
         self.width = 1
 
-    def transformer(self, part: Any) -> Step:
+    def transformer(self, part: "BaseEstimator") -> Step:
         """The step of one fitted transformer.
 
         Raises:
@@ -62,7 +65,7 @@ class Compiler:
         return step
 
 
-def column_transformer(compiler: Compiler, part: Any) -> Step:
+def column_transformer(compiler: Compiler, part: "BaseEstimator") -> Step:
     """Each branch on its columns, beside each other."""
     branches: list[Step] = []
     weights = part.transformer_weights or {}
@@ -79,7 +82,7 @@ def column_transformer(compiler: Compiler, part: Any) -> Step:
     return _union(branches)
 
 
-def feature_union(compiler: Compiler, part: Any) -> Step:
+def feature_union(compiler: Compiler, part: "BaseEstimator") -> Step:
     """Each branch on all columns, beside each other."""
     branches: list[Step] = []
     for name, fitted in part.transformer_list:
@@ -99,36 +102,36 @@ def _union(branches: list[Step]) -> Step:
     return branches[0] if len(branches) == 1 else steps.Union(branches)
 
 
-def pipeline(compiler: Compiler, part: Any) -> Step:
+def pipeline(compiler: Compiler, part: "BaseEstimator") -> Step:
     """One step after the other."""
     return steps.Chain([compiler.transformer(step) for _, step in part.steps if step is not None and step != "passthrough"])
 
 
-def standard(_: Compiler, part: Any) -> Step:
+def standard(_: Compiler, part: "BaseEstimator") -> Step:
     """StandardScaler."""
     return steps.Affine(sub=part.mean_ if part.with_mean else None, div=part.scale_ if part.with_std else None, label="StandardScaler")
 
 
-def min_max(_: Compiler, part: Any) -> Step:
+def min_max(_: Compiler, part: "BaseEstimator") -> Step:
     """MinMaxScaler."""
     low, high = part.feature_range if part.clip else (None, None)
     return steps.Affine(mul=part.scale_, add=part.min_, low=low, high=high, label="MinMaxScaler")
 
 
-def max_abs(_: Compiler, part: Any) -> Step:
+def max_abs(_: Compiler, part: "BaseEstimator") -> Step:
     """MaxAbsScaler."""
     clipped = getattr(part, "clip", False)
     return steps.Affine(div=part.scale_, low=-1.0 if clipped else None, high=1.0 if clipped else None, label="MaxAbsScaler")
 
 
-def robust(_: Compiler, part: Any) -> Step:
+def robust(_: Compiler, part: "BaseEstimator") -> Step:
     """RobustScaler."""
     return steps.Affine(
         sub=part.center_ if part.with_centering else None, div=part.scale_ if part.with_scaling else None, label="RobustScaler"
     )
 
 
-def imputer(_: Compiler, part: Any) -> Step:
+def imputer(_: Compiler, part: "BaseEstimator") -> Step:
     """SimpleImputer."""
     missing = _mark(part.missing_values)
     text = any(isinstance(fill, str) for fill in part.statistics_.tolist())
@@ -140,7 +143,7 @@ def imputer(_: Compiler, part: Any) -> Step:
     return steps.Fill(fills=fills, keep=keep, missing=missing, indicators=indicators, text=text)
 
 
-def indicator(_: Compiler, part: Any) -> Step:
+def indicator(_: Compiler, part: "BaseEstimator") -> Step:
     """MissingIndicator."""
     return steps.Indicate(places=[int(place) for place in part.features_], missing=_mark(part.missing_values))
 
@@ -154,7 +157,7 @@ def _mark(value: Any) -> Any:
     return float(value)
 
 
-def one_hot(_: Compiler, part: Any) -> Step:
+def one_hot(_: Compiler, part: "BaseEstimator") -> Step:
     """OneHotEncoder."""
     tables, nulls, unknowns = [], [], []
     start = 0
@@ -174,12 +177,12 @@ def one_hot(_: Compiler, part: Any) -> Step:
     return steps.OneHot(tables=tables, nulls=nulls, unknown=unknowns, width=start)
 
 
-def ordinal(_: Compiler, part: Any) -> Step:
+def ordinal(_: Compiler, part: "BaseEstimator") -> Step:
     """OrdinalEncoder."""
     return _looks(part, 1, float(part.unknown_value) if part.handle_unknown == "use_encoded_value" else None)
 
 
-def target(_: Compiler, part: Any) -> Step:
+def target(_: Compiler, part: "BaseEstimator") -> Step:
     """TargetEncoder."""
     if part.target_type_ == "multiclass":
         width = len(part.classes_)
@@ -187,7 +190,7 @@ def target(_: Compiler, part: Any) -> Step:
     return _looks(part, 1, float(part.target_mean_))
 
 
-def _looks(part: Any, width: int, unknown: Any) -> Step:
+def _looks(part: "BaseEstimator", width: int, unknown: Any) -> Step:
     tables, outputs, nulls, unknowns = [], [], [], []
     for place, categories in enumerate(part.categories_):
         values = _probe(part, place)[:, place * width : (place + 1) * width]
@@ -202,7 +205,7 @@ def _looks(part: Any, width: int, unknown: Any) -> Step:
     return steps.Look(tables=tables, outputs=outputs, nulls=nulls, unknown=unknowns)
 
 
-def _probe(part: Any, place: int) -> np.ndarray:
+def _probe(part: "BaseEstimator", place: int) -> np.ndarray:
     """What an encoder itself makes of each category of one column, the other columns held at their first category."""
     categories = part.categories_[place]
     names = getattr(part, "feature_names_in_", None)
@@ -217,7 +220,7 @@ def _probe(part: Any, place: int) -> np.ndarray:
     return np.asarray(output, dtype=np.float64)
 
 
-def _table(categories: Any, places: list[int]) -> tuple[dict[Any, int], int | None]:
+def _table(categories: Any, places: list[int]) -> tuple[dict[object, int], int | None]:
     """Category -> place as plain data, and the place of null if it is a category."""
     table: dict[Any, int] = {}
     null: int | None = None
@@ -233,18 +236,18 @@ def _table(categories: Any, places: list[int]) -> tuple[dict[Any, int], int | No
     return table, null
 
 
-def bins(_: Compiler, part: Any) -> Step:
+def bins(_: Compiler, part: "BaseEstimator") -> Step:
     """KBinsDiscretizer."""
     return steps.Bins(edges=[np.asarray(edges, dtype=np.float64) for edges in part.bin_edges_], one_hot=part.encode != "ordinal")
 
 
-def support(_: Compiler, part: Any) -> Step:
+def support(_: Compiler, part: "BaseEstimator") -> Step:
     """Whatever keeps some columns."""
     allows = bool(part.__sklearn_tags__().input_tags.allow_nan)
     return steps.Take(places=np.flatnonzero(part.get_support()).tolist(), refuse_null=not allows)
 
 
-def text(_: Compiler, part: Any) -> Step:
+def text(_: Compiler, part: "BaseEstimator") -> Step:
     """CountVectorizer and TfidfVectorizer."""
     try:
         return texts.from_vectorizer(part)
@@ -252,7 +255,7 @@ def text(_: Compiler, part: Any) -> Step:
         raise NotCompilableError(str(error)) from error
 
 
-def hashed(_: Compiler, part: Any) -> Step:
+def hashed(_: Compiler, part: "BaseEstimator") -> Step:
     """HashingVectorizer."""
     try:
         return texts.from_hashing(part)
@@ -260,14 +263,14 @@ def hashed(_: Compiler, part: Any) -> Step:
         raise NotCompilableError(str(error)) from error
 
 
-def weighted(_: Compiler, part: Any) -> Step:
+def weighted(_: Compiler, part: "BaseEstimator") -> Step:
     """TfidfTransformer."""
     return texts.Weigh(
         sublinear=bool(part.sublinear_tf), idf=np.asarray(part.idf_, dtype=np.float64) if part.use_idf else None, norm=part.norm
     )
 
 
-def function(_: Compiler, part: Any) -> Step:
+def function(_: Compiler, part: "BaseEstimator") -> Step:
     """FunctionTransformer with a function of numpy's that a plan has."""
     if part.func is None:
         return steps.Chain([])
@@ -277,7 +280,7 @@ def function(_: Compiler, part: Any) -> Step:
     return curves.Apply(function=name)
 
 
-def power(_: Compiler, part: Any) -> Step:
+def power(_: Compiler, part: "BaseEstimator") -> Step:
     """PowerTransformer."""
     step = curves.Power(lambdas=[float(value) for value in part.lambdas_], method=part.method)
     if not part.standardize:
@@ -286,18 +289,18 @@ def power(_: Compiler, part: Any) -> Step:
     return steps.Chain([step, steps.Affine(sub=scaler.mean_, div=scaler.scale_, label="PowerTransformer")])
 
 
-def quantile(_: Compiler, part: Any) -> Step:
+def quantile(_: Compiler, part: "BaseEstimator") -> Step:
     """QuantileTransformer."""
     normal = part.output_distribution == "normal"
     return curves.Quantiles(quantiles=np.asarray(part.quantiles_), references=np.asarray(part.references_), normal=normal)
 
 
-def polynomial(_: Compiler, part: Any) -> Step:
+def polynomial(_: Compiler, part: "BaseEstimator") -> Step:
     """PolynomialFeatures."""
     return curves.Polynomial(factors=[[column for column, power in enumerate(row) for _ in range(power)] for row in part.powers_.tolist()])
 
 
-def splines(_: Compiler, part: Any) -> Step:
+def splines(_: Compiler, part: "BaseEstimator") -> Step:
     """SplineTransformer."""
     if getattr(part, "handle_missing", "error") != "error":
         raise NotCompilableError(f"SplineTransformer with handle_missing {part.handle_missing!r} has no compiler")
@@ -310,7 +313,7 @@ def splines(_: Compiler, part: Any) -> Step:
     )
 
 
-def pca(_: Compiler, part: Any) -> Step:
+def pca(_: Compiler, part: "BaseEstimator") -> Step:
     """PCA and IncrementalPCA."""
     scale = None
     if part.whiten:
@@ -321,16 +324,16 @@ def pca(_: Compiler, part: Any) -> Step:
     return curves.Project(components=np.asarray(part.components_), mean=mean, scale=scale)
 
 
-def normalizer(_: Compiler, part: Any) -> Step:
+def normalizer(_: Compiler, part: "BaseEstimator") -> Step:
     """Normalizer."""
     return curves.Normalize(norm=part.norm)
 
 
-def binarizer(_: Compiler, part: Any) -> Step:
+def binarizer(_: Compiler, part: "BaseEstimator") -> Step:
     """Binarizer."""
     return curves.Threshold(above=float(part.threshold))
 
 
-def svd(_: Compiler, part: Any) -> Step:
+def svd(_: Compiler, part: "BaseEstimator") -> Step:
     """TruncatedSVD."""
     return curves.Project(components=np.asarray(part.components_))

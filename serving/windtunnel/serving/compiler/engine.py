@@ -13,6 +13,7 @@ import numpy as np
 from windtunnel.lifecycle.contract.errors import IntegrityError
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.bundle import Bundle, read, read_pipeline, read_samples
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base.batch import Rows
 from windtunnel.serving.base.values import Column, Columns, InvalidInputError, Schema, Texts, from_arrow
 from windtunnel.serving.compiler import curves, estimators, masks, steps, texts  # noqa: F401 - their import makes the steps known to Plan.load
@@ -20,6 +21,7 @@ from windtunnel.serving.compiler.plan import WIDEST_ROW, Plan, refuse
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from sklearn.base import BaseEstimator
 
 __all__ = ["Engine", "Guesses"]
 
@@ -41,7 +43,7 @@ class Guesses:
     def __bool__(self) -> bool:
         return bool(self.absent or self.unseen)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain data: what an answer shows of it."""
         return {"absent": list(self.absent), "unseen": dict(self.unseen)}
 
@@ -63,7 +65,9 @@ class Engine:
         outputs: the columns of an answer: name -> ``string``, ``bool``, ``int64``, ``float64`` or ``floats`` (one for each class).
     """
 
-    def __init__(self, bundle: Bundle, plan: Plan | None, pipeline: Any = None, samples: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, plan: Plan | None, pipeline: "BaseEstimator" = None, samples: Mapping[str, Any] | None = None
+    ) -> None:
         self.bundle = bundle
         self.kind = "pipeline" if plan is None else "plan"
         self.samples = dict(samples or {})
@@ -111,7 +115,7 @@ class Engine:
             raise refuse("these values are so extreme that the model's answer is no number")
         return found
 
-    def row_scores(self, row: Mapping[str, Any]) -> np.ndarray | None:
+    def row_scores(self, row: Mapping[str, object]) -> np.ndarray | None:
         """The score matrix of one JSON object by the short way for single rows; None where the long way has to say something.
 
         Raises:
@@ -151,7 +155,7 @@ class Engine:
                 unseen[name] = count
         return Guesses(columns.absent, unseen)
 
-    def row_guesses(self, row: Mapping[str, Any]) -> Guesses:
+    def row_guesses(self, row: Mapping[str, object]) -> Guesses:
         """The same for one JSON object that `row_scores` has answered."""
         unseen = {}
         for name, known in self._known.items():
@@ -185,7 +189,7 @@ class Engine:
             columns["decision"] = [answers.PERSON if low else "model" for low in (sure < self._abstain_below).tolist()]
         return columns
 
-    def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def predict_rows(self, rows: Sequence[Mapping[str, object]]) -> list[JsonObject]:
         """Answers for rows as JSON objects.
 
         Raises:
@@ -197,7 +201,7 @@ class Engine:
                 return self.answers(found)
         return self.answers(self.scores(Rows(rows).columns(self.schema))) if rows else []
 
-    def answers(self, found: np.ndarray) -> list[dict[str, Any]]:
+    def answers(self, found: np.ndarray) -> list[JsonObject]:
         """A score matrix as one JSON object a row."""
         if len(found) == 1 and self._abstain_below is None:
             bundle = self.bundle
@@ -285,7 +289,7 @@ def rows_beyond(column: Column, known: frozenset[Any]) -> int:
     return len(odd)
 
 
-def known_categories(plan: Plan | None, pipeline: Any, bundle: Bundle) -> dict[str, frozenset[Any]]:
+def known_categories(plan: Plan | None, pipeline: "BaseEstimator", bundle: Bundle) -> dict[str, frozenset[Any]]:
     """The categories that a model's encoders know, by the input that goes straight to one; several encoders know what any of them does."""
     if plan is None:
         from windtunnel.serving.compiler.unseen import categories_of

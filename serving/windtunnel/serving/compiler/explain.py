@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base.batch import from_rows
 from windtunnel.serving.base.values import InvalidInputError, invalid
 from windtunnel.serving.compiler.engine import Engine
@@ -30,7 +31,7 @@ _ORDERS = 8
 _CLOSE = 1e-6
 
 
-def explain(engine: Engine, rows: Sequence[Mapping[str, Any]], scores: np.ndarray) -> list[dict[str, Any]]:
+def explain(engine: Engine, rows: Sequence[Mapping[str, Any]], scores: np.ndarray) -> list[JsonObject]:
     """The explanation of each row.
 
     Args:
@@ -62,7 +63,7 @@ def explain(engine: Engine, rows: Sequence[Mapping[str, Any]], scores: np.ndarra
     return found
 
 
-def _typical(engine: Engine) -> Mapping[str, Any]:
+def _typical(engine: Engine) -> Mapping[str, object]:
     """The row that explanations compare with.
 
     Raises:

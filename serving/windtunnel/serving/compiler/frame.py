@@ -23,14 +23,14 @@ def frame_of(bundle: Bundle, columns: Columns) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[column.name for column in bundle.inputs])
 
 
-def _series(column: Input, values: Column) -> Any:
+def _series(column: Input, values: Column) -> object:
     try:
         return _of_texts(column, values.rows()) if isinstance(values, Texts) else _of_numbers(column, values)
     except (ValueError, OverflowError) as error:  # pandas' own errors for days and times out of its bounds are among these
         raise invalid([{"row": 0, "field": column.name, "message": f"cannot be used as {column.dtype}: {error}"}]) from error
 
 
-def _of_numbers(column: Input, values: np.ndarray) -> Any:
+def _of_numbers(column: Input, values: np.ndarray) -> object:
     null = np.isnan(values)
     if column.dtype == "object" or (column.dtype == "bool" and null.any()):
         whole = [None if missing else bool(value) if column.type == "bool" else value for value, missing in zip(values, null, strict=True)]
@@ -40,7 +40,7 @@ def _of_numbers(column: Input, values: np.ndarray) -> Any:
     return values.astype(np.dtype(column.dtype))
 
 
-def _of_texts(column: Input, values: Sequence[str | None]) -> Any:
+def _of_texts(column: Input, values: Sequence[str | None]) -> object:
     if column.type == "timestamp":
         return _times(column, values)
     if column.type == "date" and column.dtype == "object":

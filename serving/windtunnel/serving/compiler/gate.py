@@ -7,18 +7,22 @@ import random
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from windtunnel.lifecycle.contract.errors import GateError
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.bundle import Bundle, Input, read, read_pipeline, read_samples, seal
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base.batch import from_rows
 from windtunnel.serving.base.values import InvalidInputError, Schema
 from windtunnel.serving.compiler.compile import NotCompilableError, compile_pipeline
 from windtunnel.serving.compiler.frame import frame_of
 from windtunnel.serving.compiler.plan import WIDEST_ROW, Plan
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["FOLDER", "Parity", "adversarial_rows", "compile_bundle", "parity"]
 
@@ -32,7 +36,7 @@ _TEXTS += ["é", "e\u0301", "日本", "\U0001f600", "nan", "None", "NULL", "0", 
 _NUMBERS = [0, -0.0, 1, -1, 0.5, 1e-300, 1e15, -1e15, 1e30, 3.5e38, float("nan"), 2**31, 2**53, 10**12 + 1]
 
 
-def adversarial_rows(inputs: Sequence[Input], samples: Sequence[dict[str, Any]], count: int, seed: int = 0) -> list[dict[str, Any]]:
+def adversarial_rows(inputs: Sequence[Input], samples: Sequence[dict[str, object]], count: int, seed: int = 0) -> list[JsonObject]:
     """Rows made from real ones: real values recombined, nulls, unseen and empty texts, Unicode, extremes.
 
     Values that the typed check refuses may be among them; those rows must be refused before any model sees them.
@@ -52,7 +56,7 @@ def adversarial_rows(inputs: Sequence[Input], samples: Sequence[dict[str, Any]],
     return rows
 
 
-def _odd(column: Input, value: Any, rng: random.Random) -> Any:
+def _odd(column: Input, value: Any, rng: random.Random) -> object:
     if column.type == "string":
         changed = [str(value) + " ", str(value).lower(), str(value)[:1]] if value is not None else []
         return rng.choice([None, *_TEXTS, *changed])
@@ -75,12 +79,12 @@ class Parity:
         self.refused = 0
         self.difference = 0.0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain data."""
         return {"rows": self.rows, "refused_by_both": self.refused, "largest_difference": self.difference}
 
 
-def parity(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str, Any]]) -> Parity:
+def parity(plan: Plan, pipeline: "BaseEstimator", bundle: Bundle, rows: Sequence[dict[str, object]]) -> Parity:
     """Run rows through both, all at once where both can, and one by one where one refuses.
 
     Raises:
@@ -91,7 +95,7 @@ def parity(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str, A
     return found
 
 
-def _fits(bundle: Bundle, row: dict[str, Any]) -> bool:
+def _fits(bundle: Bundle, row: dict[str, object]) -> bool:
     try:
         from_rows(bundle.inputs, [row])
     except InvalidInputError:
@@ -99,7 +103,7 @@ def _fits(bundle: Bundle, row: dict[str, Any]) -> bool:
     return True
 
 
-def _compare(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str, Any]], found: Parity) -> None:
+def _compare(plan: Plan, pipeline: "BaseEstimator", bundle: Bundle, rows: Sequence[dict[str, Any]], found: Parity) -> None:
     if not rows:
         return
     columns = from_rows(bundle.inputs, rows)
@@ -139,7 +143,7 @@ def _within_tolerance(rows: Sequence[dict[str, Any]], ours: np.ndarray, theirs: 
     return float(difference.max())
 
 
-def _refused_alone(plan: Plan, bundle: Bundle, row: dict[str, Any]) -> None:
+def _refused_alone(plan: Plan, bundle: Bundle, row: dict[str, object]) -> None:
     """What is refused among others must be refused by itself.
 
     Raises:
@@ -152,7 +156,7 @@ def _refused_alone(plan: Plan, bundle: Bundle, row: dict[str, Any]) -> None:
         raise GateError(f"the plan refuses the row {row!r} among others but not by itself")
 
 
-def _compare_single(plan: Plan, pipeline: Any, bundle: Bundle, rows: Sequence[dict[str, Any]], ours: np.ndarray) -> None:
+def _compare_single(plan: Plan, pipeline: "BaseEstimator", bundle: Bundle, rows: Sequence[dict[str, Any]], ours: np.ndarray) -> None:
     """The short way for single rows must say what the plan says of the batch, or what scikit-learn says of that row alone.
 
     The two differ where BLAS, which sums one row in another order than many, stands before a tree with a threshold within that last bit.
@@ -180,7 +184,7 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
         return np.where(ours == theirs, 0.0, np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs)))
 
 
-def _score(pipeline: Any, bundle: Bundle, columns: Any) -> np.ndarray:
+def _score(pipeline: "BaseEstimator", bundle: Bundle, columns: Any) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return answers.scores(pipeline, bundle.task, frame_of(bundle, columns))
@@ -194,7 +198,7 @@ def _try(function: Any) -> np.ndarray | None:
         return None
 
 
-def compile_bundle(folder: Path, rows: int = 2000) -> dict[str, Any]:
+def compile_bundle(folder: Path, rows: int = 2000) -> JsonObject:
     """Compile a bundle in place, if it can be and passes the gate, and seal it again; its digest changes.
 
     Returns:
@@ -203,7 +207,7 @@ def compile_bundle(folder: Path, rows: int = 2000) -> dict[str, Any]:
     bundle = read(folder)
     pipeline = read_pipeline(folder)
     samples = read_samples(folder).get("inputs", [])
-    result: dict[str, Any] = {"engine": "pipeline", "reason": "", "parity": None}
+    result: JsonObject = {"engine": "pipeline", "reason": "", "parity": None}
     try:
         plan = compile_pipeline(pipeline, bundle)
         result["parity"] = parity(plan, pipeline, bundle, [*samples, *adversarial_rows(bundle.inputs, samples, rows)]).to_dict()

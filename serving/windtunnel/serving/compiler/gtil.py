@@ -61,7 +61,7 @@ class Ensemble:
         self._call(packed, 1, out)
         return list(out)
 
-    def _call(self, data: Any, count: int, out: Any) -> None:
+    def _call(self, data: Any, count: int, out: object) -> None:
         if _PREDICT(self._handle, data, b"float64", count, out, self._settings):
             raise IntegrityError("treelite could not run the model")
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +11,13 @@ from windtunnel.lifecycle.learning import scikit
 from windtunnel.serving.compiler import estimators, steps
 from windtunnel.serving.compiler.plan import NotCompilableError, Step
 
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
 __all__ = ["estimator", "linear", "trees"]
 
 
-def estimator(part: Any, task: str) -> Step:
+def estimator(part: "BaseEstimator", task: str) -> Step:
     """The step of a fitted estimator, which gives the score matrix of `windtunnel.lifecycle.model.answers`.
 
     Raises:
@@ -91,7 +94,7 @@ _MARGINS = {"LinearSVC", "RidgeClassifier", "RidgeClassifierCV", "SGDClassifier"
 """Linear classifiers without probabilities of their own, or used without them: a calibration turns their distances into some."""
 
 
-def trees(part: Any, task: str) -> estimators.Trees:
+def trees(part: "BaseEstimator", task: str) -> estimators.Trees:
     """A tree ensemble, by treelite.
 
     Raises:
@@ -123,7 +126,7 @@ def trees(part: Any, task: str) -> estimators.Trees:
     )
 
 
-def _path_length(part: Any) -> float:
+def _path_length(part: "BaseEstimator") -> float:
     """The average path length of an isolation tree over its sample of rows: what scikit-learn measures depths by."""
     count = int(part.max_samples_)
     if count <= 1:
@@ -131,7 +134,7 @@ def _path_length(part: Any) -> float:
     return 1.0 if count == 2 else 2.0 * (np.log(count - 1.0) + np.euler_gamma) - 2.0 * (count - 1.0) / count  # the formula
 
 
-def _missing_seen(part: Any) -> bool:
+def _missing_seen(part: "BaseEstimator") -> bool:
     """Whether a forest takes null at prediction: scikit-learn asks its first tree whether training had any."""
     trees = getattr(part, "estimators_", None)
     if trees is None or not len(trees):
@@ -140,7 +143,7 @@ def _missing_seen(part: Any) -> bool:
     return scikit.takes_missing(first)
 
 
-def linear(part: Any, task: str) -> Step:
+def linear(part: "BaseEstimator", task: str) -> Step:
     """A linear model.
 
     Raises:
@@ -153,7 +156,7 @@ def linear(part: Any, task: str) -> Step:
     return estimators.Linear(coefficients=coefficients, intercept=intercept, link=_link(part, len(coefficients)))
 
 
-def _link(part: Any, outputs: int) -> str:
+def _link(part: "BaseEstimator", outputs: int) -> str:
     """How a linear model's sums become its answer."""
     name = type(part).__name__
     if name in {"LogisticRegression", "LogisticRegressionCV"}:
@@ -169,7 +172,7 @@ def _link(part: Any, outputs: int) -> str:
     return "logistic" if outputs == 1 else "each"
 
 
-def _single(part: Any, task: str) -> Step:
+def _single(part: "BaseEstimator", task: str) -> Step:
     from sklearn import ensemble
 
     name = type(part).__name__
@@ -182,7 +185,7 @@ def _single(part: Any, task: str) -> Step:
     return trees(forest, task)
 
 
-def _constant(part: Any, task: str) -> Step:
+def _constant(part: "BaseEstimator", task: str) -> Step:
     """A dummy: what it says of any row."""
     if type(part).__name__ == "DummyClassifier" and part.strategy in {"stratified", "uniform"}:
         raise NotCompilableError(f"a DummyClassifier with strategy {part.strategy!r}, which answers by chance, has no compiler")
@@ -191,13 +194,13 @@ def _constant(part: Any, task: str) -> Step:
     return estimators.Constant(values=np.asarray(values, dtype=np.float64).reshape(-1))
 
 
-def _voting(part: Any, task: str) -> Step:
+def _voting(part: "BaseEstimator", task: str) -> Step:
     if getattr(part, "voting", "soft") != "soft":
         raise NotCompilableError("a VotingClassifier that counts votes has no probabilities")
     return estimators.Mean(members=[_member(member, task) for member in part.estimators_], weights=scikit.member_weights(part))
 
 
-def _bagging(part: Any, task: str) -> Step:
+def _bagging(part: "BaseEstimator", task: str) -> Step:
     members: list[Step] = []
     for member, features in zip(part.estimators_, part.estimators_features_, strict=True):
         if task != "regression" and (not hasattr(member, "predict_proba") or len(member.classes_) != len(part.classes_)):
@@ -206,7 +209,7 @@ def _bagging(part: Any, task: str) -> Step:
     return estimators.Mean(members=members, weights=[1.0] * len(members))
 
 
-def _calibrated(part: Any, task: str) -> Step:
+def _calibrated(part: "BaseEstimator", task: str) -> Step:
     members: list[Step] = []
     for fitted in part.calibrated_classifiers_:
         if fitted.method not in {"sigmoid", "isotonic"} or len(fitted.classes) != len(part.classes_):
@@ -220,7 +223,7 @@ def _calibrated(part: Any, task: str) -> Step:
     return estimators.Mean(members=members, weights=[1.0] * len(members))
 
 
-def _margin(part: Any, task: str) -> Step:
+def _margin(part: "BaseEstimator", task: str) -> Step:
     """What a calibration starts from: the distances of a linear model, else probabilities (of the second of two classes)."""
     name = type(part).__name__
     if name in _MARGINS or name in {"LogisticRegression", "LogisticRegressionCV"}:
@@ -230,13 +233,13 @@ def _margin(part: Any, task: str) -> Step:
     return _member(part, task)
 
 
-def _distances(part: Any) -> Step:
+def _distances(part: "BaseEstimator") -> Step:
     coefficients = np.atleast_2d(np.asarray(part.coef_, dtype=np.float64))
     intercept = np.broadcast_to(np.asarray(part.intercept_, dtype=np.float64).ravel(), (len(coefficients),)).copy()
     return estimators.Linear(coefficients=coefficients, intercept=intercept, link="identity")
 
 
-def _raw(part: Any, task: str) -> Step:
+def _raw(part: "BaseEstimator", task: str) -> Step:
     """The raw sums of boosted trees."""
     if "GradientBoosting" not in type(part).__name__:
         raise NotCompilableError(f"the distances of {type(part).__name__} have no compiler")
@@ -244,7 +247,7 @@ def _raw(part: Any, task: str) -> Step:
     return estimators.Trees(model=step.model, single=step.single, null=step.null, pair=False, margin=True, infinite=step.infinite)
 
 
-def _member(part: Any, task: str) -> Step:
+def _member(part: "BaseEstimator", task: str) -> Step:
     """A member of another model: an estimator, or a pipeline whose last step is one."""
     if type(part).__name__ == "Pipeline":
         raise NotCompilableError("a pipeline within a model has no compiler")

@@ -6,13 +6,16 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from windtunnel.serving.base.values import Texts
 from windtunnel.serving.compiler.plan import Step, Value, as_matrix, refuse, register
 from windtunnel.serving.compiler.steps import finite
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["Hashed", "Weigh", "Words", "from_hashing", "from_vectorizer"]
 
@@ -89,7 +92,7 @@ class Words(Step):
         return lambda text: terms(prepare(text), self.shortest, self.longest)
 
 
-def from_vectorizer(part: Any) -> Words:
+def from_vectorizer(part: "BaseEstimator") -> Words:
     """The step of a fitted CountVectorizer or TfidfVectorizer.
 
     Raises:
@@ -98,7 +101,7 @@ def from_vectorizer(part: Any) -> Words:
     return _words(part, {str(term): int(place) for term, place in part.vocabulary_.items()})
 
 
-def _words(part: Any, vocabulary: dict[str, int]) -> Words:
+def _words(part: "BaseEstimator", vocabulary: dict[str, int]) -> Words:
     _compilable(part)
     idf = np.asarray(part.idf_, dtype=np.float64) if getattr(part, "use_idf", False) else None
     return Words(
@@ -118,7 +121,7 @@ def _words(part: Any, vocabulary: dict[str, int]) -> Words:
     )
 
 
-def _compilable(part: Any) -> None:
+def _compilable(part: "BaseEstimator") -> None:
     """Go on only with a vectorizer that uses no function of its own.
 
     Raises:
@@ -171,7 +174,7 @@ class Weigh(Step):
     """TfidfTransformer: counts to weights."""
 
     sublinear: bool
-    idf: Any
+    idf: object
     norm: Any
 
     def run(self, value: Value) -> Value:
@@ -196,7 +199,7 @@ def _normalize(row: np.ndarray, norm: str | None) -> None:
         row /= size
 
 
-def from_hashing(part: Any) -> Hashed:
+def from_hashing(part: "BaseEstimator") -> Hashed:
     """The step of a HashingVectorizer.
 
     Raises:

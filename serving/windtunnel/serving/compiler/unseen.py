@@ -1,17 +1,20 @@
 """The categories that a model was trained with, by the input that goes to an encoder: any other is a guess, whoever computes the answer."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.learning import scikit
 from windtunnel.lifecycle.model.bundle import Bundle
 from windtunnel.serving.compiler.compile import Compiler
 from windtunnel.serving.compiler.plan import NotCompilableError
 
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
 __all__ = ["categories_of"]
 
 
-def categories_of(pipeline: Any, bundle: Bundle) -> dict[str, frozenset[Any]]:
+def categories_of(pipeline: "BaseEstimator", bundle: Bundle) -> dict[str, frozenset[Any]]:
     """The categories of a pipeline that scikit-learn answers, of those encoders that inputs reach through steps that compile."""
     found: dict[str, set[Any]] = {}
     *before, _ = [part for _, part in pipeline.steps] if hasattr(pipeline, "steps") else [pipeline]
@@ -30,7 +33,7 @@ def _follow(compiler: Compiler, parts: Sequence[Any], names: list[str], found: d
     return names
 
 
-def _through(compiler: Compiler, part: Any, names: list[str], found: dict[str, set[Any]]) -> list[str]:
+def _through(compiler: Compiler, part: "BaseEstimator", names: list[str], found: dict[str, set[Any]]) -> list[str]:
     """As `_follow`, of one: several side by side are followed each by itself, so that one that does not compile hides no other."""
     if hasattr(part, "steps"):
         return _follow(compiler, [step for _, step in part.steps], names, found)

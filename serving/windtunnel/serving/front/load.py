@@ -17,12 +17,12 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from windtunnel.lifecycle.contract.errors import GateError
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base.options import Options
 
 __all__ = ["CLIENTS", "main", "percentiles", "under_load"]
@@ -36,8 +36,8 @@ _PATIENCE = 60.0
 
 
 def under_load(
-    folder: Path, rows: Sequence[dict[str, Any]], limit_ms: float, seconds: float = 0.5, clients: int = CLIENTS
-) -> dict[str, Any]:
+    folder: Path, rows: Sequence[dict[str, object]], limit_ms: float, seconds: float = 0.5, clients: int = CLIENTS
+) -> dict[str, object]:
     """Serve a bundle and let clients ask for its samples.
 
     A round whose p99 is above the limit is repeated, up to six times, and the best one counts: a neighbour on the machine is no
@@ -61,7 +61,7 @@ def under_load(
 
     os.environ.pop("WINDTUNNEL_TOKEN", None)  # the smoke test's server is nobody else's, and on the loopback interface
 
-    async def run(home: Path, listener: socket.socket) -> dict[str, Any]:
+    async def run(home: Path, listener: socket.socket) -> JsonObject:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/models/{_MODEL}/predict"
         command = [
             sys.executable,
@@ -84,7 +84,7 @@ def under_load(
             await serving
         out, err = await asking
         try:
-            found: dict[str, Any] = json.loads(out)
+            found: JsonObject = json.loads(out)
         except ValueError as error:
             raise GateError(f"the smoke test's clients got no answers: {err.decode()[-300:].strip() or 'they took too long'}") from error
         return found
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     bodies = [json.dumps({"rows": [row]}).encode() for row in json.loads(given.rows.read_text(encoding="utf-8"))]
     _round(given.url, bodies, 0.05, 1)  # the first requests of a process import and allocate
-    best: dict[str, Any] = {}
+    best: JsonObject = {}
     for _ in range(_ROUNDS):
         found = _round(given.url, bodies, given.seconds, given.clients)
         if not best or found["errors"] or found["p99"] < best["p99"]:
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _round(url: str, bodies: Sequence[bytes], seconds: float, clients: int) -> dict[str, Any]:
+def _round(url: str, bodies: Sequence[bytes], seconds: float, clients: int) -> JsonObject:
     taken: list[float] = []
     failed: list[str] = []
     began = time.perf_counter()

@@ -21,11 +21,14 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError, WindtunnelError
 from windtunnel.serving.base.extras import check_extras
 from windtunnel.serving.base.options import Options
+
+if TYPE_CHECKING:
+    from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["Supervisor", "add_arguments", "main", "options_of"]
 
@@ -149,7 +152,7 @@ class Supervisor:
         from windtunnel.serving.routing.store import write_atomically
 
         scheme = "https" if options.tls_certificate else "http"
-        where: dict[str, Any] = {"pid": os.getpid(), "url": f"{scheme}://{options.host}:{options.port}", "workers": options.workers}
+        where: JsonObject = {"pid": os.getpid(), "url": f"{scheme}://{options.host}:{options.port}", "workers": options.workers}
         if options.grpc_port >= 0:
             where["grpc"] = f"{options.host}:{options.grpc_port}"
         write_atomically(self._home / "server.json", json.dumps(where))

@@ -17,6 +17,7 @@ from typing import Any
 from windtunnel.lifecycle.contract.errors import GateError, WindtunnelError
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model.bundle import Bundle, read, read_samples
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.compiler.gate import compile_bundle
 from windtunnel.serving.front.load import percentiles, under_load
 
@@ -26,7 +27,7 @@ _WARM = 20
 _FOREIGN = {"airflow", "apache_beam", "mlflow", "great_expectations", "pyiceberg", "optuna"}
 
 
-def check(folder: Path, digest: str | None, seconds: float) -> dict[str, Any]:
+def check(folder: Path, digest: str | None, seconds: float) -> JsonObject:
     """Load a bundle as the server will, answer its samples, measure: what the smoke test of a deployment reports.
 
     Raises:
@@ -55,7 +56,7 @@ def check(folder: Path, digest: str | None, seconds: float) -> dict[str, Any]:
     }
 
 
-def _timed(engine: Any, inputs: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
+def _timed(engine: Any, inputs: Sequence[dict[str, object]], seconds: float) -> dict[str, object]:
     """How long one row takes, and how much slower this machine was meanwhile than it can be.
 
     Between any two answers a piece of work that never changes is timed, of about an answer's length: what makes its slowest runs slower
@@ -89,7 +90,7 @@ def _loops(milliseconds: float) -> int:
     return max(int(1000 * milliseconds / once), 100)
 
 
-def _milliseconds(call: Callable[[], Any]) -> float:
+def _milliseconds(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()
     return (time.perf_counter() - began) * 1000
@@ -103,7 +104,7 @@ def foreign() -> list[str]:
 class _Blocker:
     """Refuses to import what a model server does not have, so that a model that needs it fails here and not there."""
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """None for what may be imported.
 
         Raises:
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     sys.meta_path.insert(0, _Blocker())
     try:
-        result: dict[str, Any] = {}
+        result: JsonObject = {}
         digest = given.digest
         if given.compile:
             read(given.folder, digest)

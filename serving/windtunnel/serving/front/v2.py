@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from windtunnel.lifecycle.model.bundle import Input
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.base.batch import Named, from_matrix, from_tensors
 from windtunnel.serving.base.values import Schema, invalid
@@ -143,7 +144,7 @@ def parse_http(raw: bytes, header_length: bytes | None) -> Request:
     return Request(identity, inputs, _outputs(body, binary=binary), binary)
 
 
-def _parsed(raw: bytes) -> dict[str, Any]:
+def _parsed(raw: bytes) -> JsonObject:
     """A request's JSON part, which has inputs."""
     try:
         body = quickjson.strict(raw)
@@ -156,7 +157,7 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _outputs(body: Mapping[str, Any], *, binary: bool) -> dict[str, bool]:
+def _outputs(body: JsonMapping, *, binary: bool) -> dict[str, bool]:
     """The outputs that are wanted -> whether as raw bytes."""
     entries = body.get("outputs", [])
     if not isinstance(entries, list):
@@ -191,7 +192,7 @@ def _tensor(entry: Any, rest: bytes) -> tuple[Tensor, bytes]:
     return Tensor(name, str(datatype), values, width), rest
 
 
-def shape_of(name: str, datatype: Any, shape: Any) -> tuple[int, int]:
+def shape_of(name: str, datatype: object, shape: object) -> tuple[int, int]:
     """The rows and columns of a tensor by its shape, ``[rows]`` or ``[rows, columns]``.
 
     Raises:
@@ -205,7 +206,7 @@ def shape_of(name: str, datatype: Any, shape: Any) -> tuple[int, int]:
     return sizes[0], sizes[1] if len(sizes) > 1 else 1
 
 
-def raw_values(name: str, datatype: str, raw: bytes, count: int) -> list[Any] | np.ndarray:
+def raw_values(name: str, datatype: str, raw: bytes, count: int) -> list[object] | np.ndarray:
     """The values of a tensor's raw bytes; BYTES are texts, and must be UTF-8."""
     values: list[Any] | np.ndarray
     if datatype == "BYTES":
@@ -220,7 +221,7 @@ def raw_values(name: str, datatype: str, raw: bytes, count: int) -> list[Any] | 
     return values
 
 
-def _raw_texts(name: str, raw: bytes) -> list[Any]:
+def _raw_texts(name: str, raw: bytes) -> list[object]:
     """Texts, each behind its length."""
     values: list[Any] = []
     place = 0
@@ -298,7 +299,7 @@ def response_http(answer: Answer, request: Request) -> tuple[bytes, int | None]:
     """The HTTP body of an answer, and the length of its JSON part where raw bytes follow."""
     outputs, blobs = [], []
     for name, datatype, shape, values in tensors(answer, request):
-        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
+        entry: JsonObject = {"name": name, "datatype": datatype, "shape": shape}
         if request.outputs.get(name, request.binary):
             blob = raw_tensor(datatype, values)
             entry["parameters"] = {"binary_data_size": len(blob)}
@@ -317,7 +318,7 @@ def response_http(answer: Answer, request: Request) -> tuple[bytes, int | None]:
     return (text + b"".join(blobs), len(text)) if blobs else (text, None)
 
 
-def server_metadata() -> dict[str, Any]:
+def server_metadata() -> JsonObject:
     """``GET /v2``."""
     return {
         "name": "windtunnel",
@@ -326,7 +327,7 @@ def server_metadata() -> dict[str, Any]:
     }
 
 
-def model_metadata(served: Served, wanted: str = "") -> dict[str, Any]:
+def model_metadata(served: Served, wanted: str = "") -> JsonObject:
     """``GET /v2/models/{model}``: its versions, labels, inputs and outputs.
 
     Raises:
@@ -335,7 +336,7 @@ def model_metadata(served: Served, wanted: str = "") -> dict[str, Any]:
     version = served.route.named(wanted)[1] if wanted else served.route.choose("")[1]
     engine = served.engines[version]
     bundle = engine.bundle
-    outputs: list[dict[str, Any]] = []
+    outputs: list[JsonObject] = []
     for name, kind in engine.outputs.items():
         shape = [-1, len(bundle.classes)] if kind == "floats" else [-1]
         outputs.append({"name": name, "datatype": _OF_KIND[kind], "shape": shape})
@@ -359,7 +360,7 @@ def model_metadata(served: Served, wanted: str = "") -> dict[str, Any]:
     }
 
 
-def model_config(served: Served, wanted: str = "") -> dict[str, Any]:
+def model_config(served: Served, wanted: str = "") -> dict[str, object]:
     """``GET /v2/models/{model}/config``: the same in the form of Triton's model configuration.
 
     Raises:
@@ -378,13 +379,13 @@ def model_config(served: Served, wanted: str = "") -> dict[str, Any]:
     }
 
 
-def _config_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _config_of(entry: JsonMapping) -> JsonObject:
     """A tensor's entry without its dimension of rows, which a configuration leaves out."""
     datatype = "STRING" if entry["datatype"] == "BYTES" else entry["datatype"]
     return {"name": entry["name"], "data_type": f"TYPE_{datatype}", "dims": entry["shape"][1:] or [1]}
 
 
-def statistics(served: Served, totals: Mapping[str, Mapping[str, Any]], wanted: str = "") -> list[dict[str, Any]]:
+def statistics(served: Served, totals: Mapping[str, JsonMapping], wanted: str = "") -> list[JsonObject]:
     """The protocol's statistics of each version, or of one: inferences are rows, executions requests.
 
     Args:
@@ -413,7 +414,7 @@ def datatype_of(column: Input) -> str:
     return _OF_TYPE.get(column.type, "BYTES")
 
 
-def index(state: Mapping[str, Any], served: Mapping[str, Served]) -> list[dict[str, Any]]:
+def index(state: JsonMapping, served: Mapping[str, Served]) -> list[JsonObject]:
     """``POST /v2/repository/index``."""
     found = []
     for name, model in state["models"].items():
@@ -425,14 +426,14 @@ def index(state: Mapping[str, Any], served: Mapping[str, Served]) -> list[dict[s
     return found
 
 
-def _parameters(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+def _parameters(entry: JsonMapping) -> Mapping[str, object]:
     found = entry.get("parameters") or {}
     if not isinstance(found, dict):
         raise _bad("parameters", "must be an object")
     return found
 
 
-def _flat(data: list[Any]) -> list[Any]:
+def _flat(data: list[object]) -> list[object]:
     if not any(isinstance(value, list) for value in data):
         return data
     found: list[Any] = []

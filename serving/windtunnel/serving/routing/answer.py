@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base import quickjson, rowjson
 from windtunnel.serving.compiler.engine import Engine, Guesses
 
@@ -31,8 +32,8 @@ class Answer:
     ) -> None:
         self.id, self.model, self.version, self.route, self.engine, self.scores = identity, model, version, route, engine, scores
         self.guesses = guesses or Guesses()
-        self._rows: list[dict[str, Any]] | None = None
-        self._columns: dict[str, Any] | None = None
+        self._rows: list[dict[str, object]] | None = None
+        self._columns: JsonObject | None = None
 
     @property
     def count(self) -> int:
@@ -47,7 +48,7 @@ class Answer:
         return self._columns
 
     @property
-    def named(self) -> dict[str, Any]:
+    def named(self) -> JsonObject:
         """`columns`, with classes by their names: what can be compared with the answers of other versions."""
         names = self.engine.names
         if not names:
@@ -65,14 +66,14 @@ class Answer:
         """`rows` as JSON."""
         return quickjson.dumps(self.rows) if self.count == 1 else rowjson.array(self.columns)
 
-    def logged(self) -> list[dict[str, Any]] | dict[str, Any]:
+    def logged(self) -> list[JsonObject] | JsonObject:
         """The answer as the log keeps it: a row as a row, several as column name -> list of values."""
         if self.count == 1:
             return self.rows
         return {name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in self.columns.items()}
 
 
-def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rows_of(columns: Mapping[str, object]) -> list[dict[str, object]]:
     """Columns as one JSON object a row.
 
     Example:

@@ -12,15 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.release.experiment import ALPHA, Rewards, shares, verdict
 
 __all__ = ["check_experiment", "is_number", "reward", "start", "told"]
 
-_FIELDS: dict[str, Any] = {"reference": "champion", "alpha": ALPHA, "bandit": False, "floor": 0.05, "seed": 0}
+_FIELDS: dict[str, object] = {"reference": "champion", "alpha": ALPHA, "bandit": False, "floor": 0.05, "seed": 0}
 _OURS = {"started", "decided"}
 
 
-def check_experiment(arms: Mapping[str, Any], given: Any) -> dict[str, Any]:
+def check_experiment(arms: Mapping[str, object], given: Any) -> dict[str, object]:
     """The experiment of a route from a request, checked and completed.
 
     Raises:
@@ -44,7 +45,7 @@ def check_experiment(arms: Mapping[str, Any], given: Any) -> dict[str, Any]:
     return found
 
 
-def start(model: dict[str, Any], route: dict[str, Any]) -> dict[str, Any]:
+def start(model: JsonObject, route: JsonObject) -> JsonObject:
     """The route that a model gets: the same experiment over the same versions goes on, another one begins with no rewards."""
     given = route.get("experiment")
     if given is None:
@@ -59,7 +60,7 @@ def start(model: dict[str, Any], route: dict[str, Any]) -> dict[str, Any]:
     return {**route, "experiment": {**given, "versions": versions, "started": dt.datetime.now(dt.UTC).isoformat()}}
 
 
-def reward(model: dict[str, Any], given: Any) -> None:
+def reward(model: JsonObject, given: object) -> None:
     """Take in rewards: totals since the experiment began, by ``version/arm``; the weights of a bandit follow.
 
     Args:
@@ -91,7 +92,7 @@ def reward(model: dict[str, Any], given: Any) -> None:
         model["route"] = {**model["route"], "experiment": {**experiment, "decided": decided}}
 
 
-def told(model: Mapping[str, Any]) -> dict[str, Any] | None:
+def told(model: JsonMapping) -> JsonObject | None:
     """What may be said of a model's experiment now; None where there is none."""
     experiment = (model.get("route") or {}).get("experiment")
     if experiment is None:
@@ -119,7 +120,7 @@ def _are_totals(entry: Any) -> bool:
     return bool(0 <= figures[1] <= figures[0])
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Whether a JSON value is a finite number that a float can hold.
 
     Example:
@@ -129,7 +130,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _rewards(model: Mapping[str, Any]) -> dict[str, Rewards]:
+def _rewards(model: JsonMapping) -> dict[str, Rewards]:
     """Arm -> what the version behind it was worth; another version under the same label begins anew."""
     known = model.get("rewards") or {}
     found = {}

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from windtunnel.lifecycle.data.predictions import LOGGED
+from windtunnel.lifecycle.payload import JsonMapping
 from windtunnel.serving.base import quickjson, rowjson
 
 __all__ = ["Entries", "day_of", "spellings"]
@@ -20,7 +21,7 @@ class Entries:
         self._lists: dict[str, list[Any]] = {name: [] for name in LOGGED.names}
         self._singles: list[tuple[Any, ...]] = []  # rows that follow those of the lists
 
-    def add(self, entry: Mapping[str, Any]) -> None:
+    def add(self, entry: JsonMapping) -> None:
         """The rows of one more entry: all, or none if it is no entry of a log.
 
         Args:
@@ -95,7 +96,7 @@ def _single(entry: Mapping[str, Any], answer: Mapping[str, Any]) -> tuple[Any, .
     )
 
 
-def day_of(entry: Mapping[str, Any]) -> dt.date:
+def day_of(entry: JsonMapping) -> dt.date:
     """The day (UTC) that an entry was answered on."""
     return _day(_days(entry["time"]))
 
@@ -114,7 +115,7 @@ def _microseconds(when: float) -> int:
     return whole * 1_000_000 + round((when - whole) * 1e6)
 
 
-def _same(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _same(entry: JsonMapping) -> dict[str, object]:
     """What all rows of an entry have in common."""
     return {
         "event_date": _days(entry["time"]),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError, WindtunnelError
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.serving.compiler.engine import Engine
 from windtunnel.serving.routing.batching import Queue
 from windtunnel.serving.routing.lookup import Lookup
@@ -114,7 +115,7 @@ class Models:
             for failure in failures:
                 log.error("worker %s: a version cannot be served: %s", self.slot, failure)
 
-    def _take_over(self, state: Mapping[str, Any]) -> None:
+    def _take_over(self, state: JsonMapping) -> None:
         served = {}
         for name, model in state["models"].items():
             engines = {v: self._loaded[entry["digest"]] for v, entry in model["versions"].items() if entry["digest"] in self._loaded}
@@ -136,7 +137,7 @@ class Models:
                 queues[version] = kept or Queue(engine, self.max_age)
         return queues
 
-    def _lookup(self, name: str, model: Mapping[str, Any], before: Served | None) -> Lookup | None:
+    def _lookup(self, name: str, model: JsonMapping, before: Served | None) -> Lookup | None:
         """The precomputed answers of a model; a file that cannot be read is reported, and the model answers by itself."""
         digest = (model.get("lookup") or {}).get("digest")
         if digest is None:
@@ -150,7 +151,7 @@ class Models:
             log.error("worker %s: %s answers without its precomputed answers: %s", self.slot, name, error)
             return None
 
-    async def look_up(self, name: str, uri: str, digest: str) -> dict[str, Any]:
+    async def look_up(self, name: str, uri: str, digest: str) -> dict[str, object]:
         """Let a model answer from precomputed answers, on all workers.
 
         Raises:
@@ -170,8 +171,8 @@ class Models:
         return found
 
     async def load(
-        self, name: str, uri: str, digest: str, version: str, labels: Sequence[str], route: Any = None, patience: float = 30.0
-    ) -> dict[str, Any]:
+        self, name: str, uri: str, digest: str, version: str, labels: Sequence[str], route: object = None, patience: float = 30.0
+    ) -> dict[str, object]:
         """Load a version on all workers and label it; answers once every worker serves it.
 
         Raises:
@@ -204,7 +205,7 @@ class Models:
             with_lease.close()
             await asyncio.to_thread(self.store.sweep)
 
-    async def ensure(self, name: str) -> dict[str, Any]:
+    async def ensure(self, name: str) -> JsonObject:
         """Make sure that all workers serve what the state says of a model: a load that names nothing.
 
         Raises:
@@ -218,7 +219,7 @@ class Models:
 
         return await self.change(edit)
 
-    async def change(self, edit: Callable[[dict[str, Any]], None], patience: float = 30.0) -> dict[str, Any]:
+    async def change(self, edit: Callable[[JsonObject], None], patience: float = 30.0) -> dict[str, object]:
         """Change the shared state, and wait until every worker serves the change.
 
         Raises:
@@ -239,7 +240,7 @@ class Models:
                 raise UnavailableError(f"workers {behind} did not take the change over in {patience:g} s")
             await asyncio.sleep(0.005)
 
-    async def unload(self, name: str, version: str | None = None) -> dict[str, Any]:
+    async def unload(self, name: str, version: str | None = None) -> JsonObject:
         """Stop serving a version, or the whole model."""
 
         def edit(models: dict[str, Any]) -> None:
@@ -278,7 +279,7 @@ def load_engine(folder: Path, digest: str) -> Engine:
     return engine
 
 
-def _drop_oldest(model: dict[str, Any], most: int) -> None:
+def _drop_oldest(model: JsonObject, most: int) -> None:
     labelled = set(model["labels"].values())
     spare = [version for version in model["versions"] if version not in labelled]
     newest = next(reversed(model["versions"]))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base.values import InvalidInputError, invalid
 from windtunnel.serving.routing.arms import reward, start
 from windtunnel.serving.routing.models import Models
@@ -23,7 +24,7 @@ class Repository:
     def __init__(self, models: Models) -> None:
         self._models = models
 
-    async def act(self, model: str, action: str, parameters: Any) -> dict[str, Any]:
+    async def act(self, model: str, action: str, parameters: Any) -> JsonObject:
         """Do one thing.
 
         Args:
@@ -58,7 +59,7 @@ class Repository:
             done = await self._models.load(model, uri, digest, version, labels, parameters.get("route"))
         return {"name": model, "version": version, "labels": labels, **done}
 
-    async def set_route(self, model: str, route: Any) -> dict[str, Any]:
+    async def set_route(self, model: str, route: object) -> JsonObject:
         """Replace a model's route."""
 
         def edit(models: dict[str, Any]) -> None:
@@ -68,7 +69,7 @@ class Repository:
 
         return await self._models.change(edit)
 
-    async def reward(self, model: str, rewards: Any) -> dict[str, Any]:
+    async def reward(self, model: str, rewards: object) -> JsonObject:
         """Tell a model's experiment what its arms were worth; see `windtunnel.serving.routing.arms.reward`."""
 
         def edit(models: dict[str, Any]) -> None:
@@ -78,7 +79,7 @@ class Repository:
 
         return await self._models.change(edit)
 
-    async def _label(self, model: str, version: str, labels: list[str], drop: list[str], route: Any) -> dict[str, Any]:
+    async def _label(self, model: str, version: str, labels: list[str], drop: list[str], route: object) -> JsonObject:
         def edit(models: dict[str, Any]) -> None:
             if model not in models or version not in models[model]["versions"]:
                 raise Unknown(f"no version {version!r} of model {model!r}")
@@ -93,7 +94,7 @@ class Repository:
         return await self._models.change(edit)
 
 
-def _labels(parameters: Mapping[str, Any], name: str) -> list[str]:
+def _labels(parameters: Mapping[str, object], name: str) -> list[str]:
     found = parameters.get(name, [])
     found = [part.strip() for part in found.split(",") if part.strip()] if isinstance(found, str) else found
     if not isinstance(found, list) or not all(isinstance(label, str) and _is_name(label) for label in found):
@@ -103,7 +104,7 @@ def _labels(parameters: Mapping[str, Any], name: str) -> list[str]:
     return found
 
 
-def _field(parameters: Mapping[str, Any], name: str) -> str:
+def _field(parameters: Mapping[str, object], name: str) -> str:
     value = parameters.get(name)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)

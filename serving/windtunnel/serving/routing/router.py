@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, UnavailableError
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.serving.routing.arms import check_experiment, is_number
 
 __all__ = ["Route", "Unknown", "check_route"]
@@ -51,7 +52,7 @@ class Route:
     shadow: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, model: Mapping[str, Any]) -> "Route":
+    def of(cls, model: JsonMapping) -> "Route":
         """The route of a model in the state; arms whose label is gone are left out."""
         labels, versions, route = model["labels"], tuple(model["versions"]), model.get("route", {})
         found = [(arm, labels.get(arm, arm), float(weight)) for arm, weight in route.get("arms", {}).items() if weight > 0]
@@ -111,7 +112,7 @@ def place_of(key: str, salt: str) -> float:
     return int.from_bytes(hashlib.blake2b(f"{salt}\0{key}".encode(), digest_size=8).digest()) / _SPACE
 
 
-def check_route(model: Mapping[str, Any], route: Any) -> dict[str, Any]:
+def check_route(model: JsonMapping, route: Any) -> JsonObject:
     """A route from a request, checked.
 
     Raises:

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import Counter, deque
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -217,7 +217,7 @@ class Service:
         line = self._line(found, answer, batch, protocol, began, shadow=False)
         return self._finished(found, answer, line, batch, protocol, began)
 
-    def _finished(self, found: Target, answer: Answer, line: dict[str, Any] | None, batch: Batch, protocol: str, began: float) -> Answer:
+    def _finished(self, found: Target, answer: Answer, line: dict[str, object] | None, batch: Batch, protocol: str, began: float) -> Answer:
         served, version = found[0], found[2]
         if self.tracer is not None:
             self.tracer.note(answer)
@@ -268,7 +268,7 @@ class Service:
         self.metrics.shadowed(served.name, version, agrees=True, rows=agree)
         self.metrics.shadowed(served.name, version, agrees=False, rows=batch.count - agree)
 
-    def _line(self, found: Target, answer: Answer, batch: Batch, protocol: str, began: float, *, shadow: bool) -> dict[str, Any] | None:
+    def _line(self, found: Target, answer: Answer, batch: Batch, protocol: str, began: float, *, shadow: bool) -> dict[str, object] | None:
         """What the log keeps of an answer; None where it keeps nothing of this one."""
         bundle = answer.engine.bundle
         share = bundle.options.get("log_sample", 1.0)
@@ -293,7 +293,7 @@ class Service:
             entry["names"] = spelled
         return entry
 
-    def _write(self, entry: dict[str, Any] | None, *, shadow: bool) -> None:
+    def _write(self, entry: dict[str, object] | None, *, shadow: bool) -> None:
         if entry is None:
             return
         try:

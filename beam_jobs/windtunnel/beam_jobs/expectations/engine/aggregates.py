@@ -33,7 +33,7 @@ OF_THE_SET = {
 """Metrics that do not depend on how often a value occurs."""
 
 
-def aggregate(metric: MetricConfiguration, needs: Mapping[str, Any], store: Store, empty: pd.DataFrame, engine: FrameEngine) -> Any:
+def aggregate(metric: MetricConfiguration, needs: Mapping[str, Any], store: Store, empty: pd.DataFrame, engine: FrameEngine) -> object:
     """A column metric of the values in a store.
 
     Args:
@@ -55,7 +55,7 @@ def aggregate(metric: MetricConfiguration, needs: Mapping[str, Any], store: Stor
         except Exception as error:
             raise MetricFailure(metric, error) from error
 
-    def of(frame: pd.DataFrame) -> Any:
+    def of(frame: pd.DataFrame) -> object:
         return Calls(engine, frame).value(plain, needs)
 
     try:
@@ -88,11 +88,11 @@ def _counted(store: Store, empty: pd.Series) -> tuple[pd.Series, npt.NDArray[np.
     return (empty, np.empty(0, np.int64)) if found is None else (found.frame.iloc[:, 0], found.counts)
 
 
-def _non_null_count(store: Store, _empty: pd.Series, _options: Mapping[str, Any]) -> Any:
+def _non_null_count(store: Store, _empty: pd.Series, _options: Mapping[str, Any]) -> object:
     return np.int64(sum(int(part.counts[part.frame.iloc[:, 0].notna().to_numpy()].sum()) for part in store.parts()))
 
 
-def _value_counts(store: Store, empty: pd.Series, options: Mapping[str, Any]) -> pd.Series:
+def _value_counts(store: Store, empty: pd.Series, options: Mapping[str, object]) -> pd.Series:
     sort = options.get("sort") or "value"
     if sort not in {"value", "count", "none"}:
         raise ValueError("sort must be either 'value', 'count', or 'none'")
@@ -111,7 +111,7 @@ def _value_counts(store: Store, empty: pd.Series, options: Mapping[str, Any]) ->
     return found
 
 
-def _most_common(store: Store, empty: pd.Series, _options: Mapping[str, Any]) -> list[Any]:
+def _most_common(store: Store, empty: pd.Series, _options: Mapping[str, object]) -> list[object]:
     top, best = 0, empty
     for part in store.parts():
         series = part.frame.iloc[:, 0]
@@ -127,12 +127,12 @@ def _most_common(store: Store, empty: pd.Series, _options: Mapping[str, Any]) ->
     return _plain(best.reset_index(drop=True).mode() if top else empty.mode())
 
 
-def _plain(series: pd.Series) -> list[Any]:
+def _plain(series: pd.Series) -> list[object]:
     """The values as numpy has them, where instants have no time zone."""
     return list((series.dt.tz_convert(None) if isinstance(series.dtype, pd.DatetimeTZDtype) else series).to_numpy())
 
 
-def _histogram(store: Store, empty: pd.Series, options: Mapping[str, Any]) -> list[Any]:
+def _histogram(store: Store, empty: pd.Series, options: Mapping[str, Any]) -> list[object]:
     bins = options["bins"]
     total = np.histogram(empty.to_numpy(), bins)[0]
     for part in store.parts():
@@ -150,7 +150,7 @@ def _median(store: Store, empty: pd.Series, _options: Mapping[str, Any]) -> Any:
     return np.median(np.array(middle, dtype=np.float64 if middle[0].dtype.kind in "iu" else middle[0].dtype))
 
 
-def _quantiles(store: Store, empty: pd.Series, options: Mapping[str, Any]) -> list[Any]:
+def _quantiles(store: Store, empty: pd.Series, options: Mapping[str, Any]) -> list[object]:
     method = options.get("allow_relative_error") or "nearest"
     known = ("linear", "lower", "higher", "midpoint", "nearest")
     if method not in known:
@@ -198,7 +198,7 @@ class _Ranked:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._sorted: tuple[npt.NDArray[Any], npt.NDArray[np.int64]] | None = None
+        self._sorted: tuple[np.ndarray, npt.NDArray[np.int64]] | None = None
         self.total = sum(int(counts.sum()) for _, counts in self._present())
         if not store.spilled:
             for values, counts in self._present():
@@ -220,7 +220,7 @@ class _Ranked:
                 yield series[present].to_numpy(), part.counts[present]
 
 
-OF_COUNTS: dict[str, Callable[[Store, pd.Series, Mapping[str, Any]], Any]] = {
+OF_COUNTS: dict[str, Callable[[Store, pd.Series, Mapping[str, object]], object]] = {
     "column.non_null_count": _non_null_count,
     "column.value_counts": _value_counts,
     "column.most_common_value": _most_common,

@@ -10,7 +10,7 @@ from windtunnel.beam_jobs.expectations.engine.kinds import COUNT, FILTERED, LIST
 from windtunnel.beam_jobs.expectations.engine.source import Source, is_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["Asked", "Question", "listed_columns"]
 
@@ -31,7 +31,7 @@ class Question:
         self.name: str = self.metric.metric_name
         self.columns = domain_columns(self.metric, source.columns) or []
         self._source = source
-        self._kwargs: Mapping[str, Any] = self.metric.metric_domain_kwargs
+        self._kwargs: JsonMapping = self.metric.metric_domain_kwargs
 
     @property
     def column(self) -> str:

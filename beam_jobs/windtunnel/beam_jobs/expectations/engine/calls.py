@@ -8,7 +8,7 @@ import dataclasses
 import re
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,14 @@ from great_expectations.execution_engine import PandasExecutionEngine
 from great_expectations.expectations.registry import get_metric_provider
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-__all__ = ["CONDITION", "MAP", "Calls", "FrameEngine", "Later", "MetricFailure", "bare", "domain_columns", "mentions_index"]
+from windtunnel.lifecycle.payload import JsonObject
+
+__all__ = ["CONDITION", "MAP", "Calls", "FrameEngine", "Later", "MetricFailure", "MetricId", "bare", "domain_columns", "mentions_index"]
 
 CONDITION = ".condition"
 MAP = ".map"
+MetricId: TypeAlias = tuple[str, str, str]
+"""What Great Expectations tells metrics apart by: name, domain, values."""
 _BATCH = "frame"
 
 
@@ -32,11 +36,11 @@ class FrameEngine(PandasExecutionEngine):
         """Make a frame the one batch."""
         self.load_batch_data(_BATCH, frame)
 
-    def get_domain_records(self, domain_kwargs: dict[str, Any]) -> pd.DataFrame:
+    def get_domain_records(self, domain_kwargs: dict[str, object]) -> pd.DataFrame:
         """The rows of a domain, of that frame, whichever batch it names."""
         return super().get_domain_records({**domain_kwargs, "batch_id": _BATCH})
 
-    def get_batch_data_and_markers(self, batch_spec: Any) -> tuple[Any, BatchMarkers]:
+    def get_batch_data_and_markers(self, batch_spec: object) -> tuple[Any, BatchMarkers]:
         """Not for use: frames come by `look_at`."""
         return super().get_batch_data_and_markers(batch_spec)
 
@@ -71,12 +75,12 @@ class Calls:
         instead: values for metrics that are known otherwise, by their id.
     """
 
-    def __init__(self, engine: FrameEngine, frame: pd.DataFrame, instead: Mapping[Any, Any] | None = None) -> None:
+    def __init__(self, engine: FrameEngine, frame: pd.DataFrame, instead: Mapping[MetricId, Any] | None = None) -> None:
         self.engine = engine
         self.frame = frame
-        self._known: dict[Any, Any] = dict(instead or {})
+        self._known: dict[MetricId, Any] = dict(instead or {})
 
-    def value(self, metric: MetricConfiguration, needs: Mapping[str, Any]) -> Any:
+    def value(self, metric: MetricConfiguration, needs: Mapping[str, object]) -> Any:
         """A metric's value on this frame.
 
         Raises:
@@ -117,7 +121,7 @@ class Calls:
         return places, bad
 
 
-def bare(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def bare(kwargs: Mapping[str, Any]) -> JsonObject:
     """Domain keyword arguments without the batch, as a key."""
     return {name: value for name, value in kwargs.items() if name != "batch_id" and value is not None}
 

@@ -151,7 +151,7 @@ class ArrowDatasource(_PandasDatasource):
             for asset in self.assets:
                 asset.test_connection()
 
-    def add_parquet_asset(self, name: str, path: str | list[str], **options: Any) -> ParquetAsset:
+    def add_parquet_asset(self, name: str, path: str | list[str], **options: object) -> ParquetAsset:
         """Add Parquet files.
 
         Args:
@@ -161,7 +161,7 @@ class ArrowDatasource(_PandasDatasource):
         """
         return self._add_asset(ParquetAsset(name=name, path=path, **options))
 
-    def add_iceberg_asset(self, name: str, table: str, snapshot_id: int | None = None, **options: Any) -> IcebergAsset:
+    def add_iceberg_asset(self, name: str, table: str, snapshot_id: int | None = None, **options: object) -> IcebergAsset:
         """Add a snapshot of an Iceberg table.
 
         Args:

@@ -7,7 +7,7 @@ part can be looked at alone.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ import pyarrow.compute as pc
 from windtunnel.beam_jobs.expectations.engine.source import Chunk, Source
 from windtunnel.lifecycle.statistics.counting import COLUMN_BYTES, Counted, InOrder, Parts, flat, groups
 from windtunnel.lifecycle.statistics.counting import Counter as Counting
+
+if TYPE_CHECKING:
+    from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["Counter", "Counters", "Limit", "Store", "Weighted"]
 
@@ -149,8 +152,8 @@ class Store:
     def __init__(self, limit: Limit = Limit()) -> None:
         self._counting = Counting(Alike(), limit.size, limit.most)
         self._parts: Parts | None = None
-        self._dtypes: dict[str, Any] = {}
-        self._names: list[Any] = []
+        self._dtypes: JsonObject = {}
+        self._names: list[object] = []
 
     def add(self, rows: Weighted) -> None:
         """More distinct rows."""

@@ -14,7 +14,7 @@ from great_expectations.core.batch import BatchData, BatchMarkers
 from great_expectations.core.batch_spec import BatchSpec
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-from windtunnel.beam_jobs.expectations.engine.calls import CONDITION, MAP, FrameEngine, Later, MetricFailure
+from windtunnel.beam_jobs.expectations.engine.calls import CONDITION, MAP, FrameEngine, Later, MetricFailure, MetricId
 from windtunnel.beam_jobs.expectations.engine.questions import Questions
 
 __all__ = ["ArrowBatchData", "ArrowBatchSpec", "ArrowExecutionEngine"]
@@ -47,7 +47,7 @@ class ArrowBatchData(BatchData):
     def __init__(self, engine: "ArrowExecutionEngine", questions: Questions) -> None:
         super().__init__(engine)
         self.questions = questions
-        self.failures: dict[Any, MetricFailure] = {}
+        self.failures: dict[MetricId, MetricFailure] = {}
 
 
 class ArrowExecutionEngine(FrameEngine):
@@ -72,9 +72,9 @@ class ArrowExecutionEngine(FrameEngine):
     def resolve_metrics(
         self,
         metrics_to_resolve: Iterable[MetricConfiguration],
-        metrics: dict[Any, Any] | None = None,
-        runtime_configuration: dict[str, Any] | None = None,
-    ) -> dict[Any, Any]:
+        metrics: dict[MetricId, object] | None = None,
+        runtime_configuration: dict[str, object] | None = None,
+    ) -> dict[MetricId, object]:
         """The values of metrics; possibly of some first, as GX asks again for the rest."""
         asked = list(metrics_to_resolve)
         if not asked:
@@ -84,7 +84,7 @@ class ArrowExecutionEngine(FrameEngine):
         fresh = [metric for metric in asked if metric.id not in batch.failures]
         if not fresh:
             raise _resolution_error(batch, asked[0])
-        answers: dict[Any, Any] = {}
+        answers: dict[MetricId, Any] = {}
         later = []
         for metric in fresh:
             needs = self._get_computed_metric_evaluation_dependencies_by_metric_name(metric_to_resolve=metric, metrics=known)
@@ -118,7 +118,7 @@ def _resolution_error(batch: ArrowBatchData, metric: MetricConfiguration) -> gx_
     return error
 
 
-def _answer_now(batch: ArrowBatchData, metric: MetricConfiguration, needs: dict[str, Any], answers: dict[Any, Any]) -> None:
+def _answer_now(batch: ArrowBatchData, metric: MetricConfiguration, needs: dict[str, Any], answers: dict[MetricId, Any]) -> None:
     """Answer a metric that no row is needed for, or keep why it cannot be."""
     try:
         answers[metric.id] = batch.questions.now(metric, needs)
@@ -126,7 +126,7 @@ def _answer_now(batch: ArrowBatchData, metric: MetricConfiguration, needs: dict[
         batch.failures[metric.id] = failure
 
 
-def _withdraw(known: dict[Any, Any], failed: set[Any]) -> None:
+def _withdraw(known: dict[MetricId, object], failed: set[MetricId]) -> None:
     """Take back what was put off and then failed, and what depends on it: GX shall meet the failure where its own engine has it."""
     while failed:
         for metric_id in failed:

@@ -150,7 +150,7 @@ class Known:
                 return None  # a pass fails as GX does
             return self._of(metric, needs, store, empty[columns]) if keep else domain.rows
 
-    def _of(self, metric: MetricConfiguration, needs: Mapping[str, Any], store: Store, empty: pd.DataFrame) -> Any:
+    def _of(self, metric: MetricConfiguration, needs: Mapping[str, object], store: Store, empty: pd.DataFrame) -> object:
         if metric.metric_name in MOMENTS:
             return _moment(metric.metric_name, store)
         try:
@@ -191,7 +191,7 @@ def _moment(name: str, store: Store) -> Any:
     return kind.type(total) if kind.kind == "f" else np.uint64(total) if kind.kind == "u" else np.int64(total)
 
 
-def _whole_sum(values: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> int:
+def _whole_sum(values: np.ndarray, counts: npt.NDArray[np.int64]) -> int:
     """The sum of whole numbers; 0 also if some are not whole, or too large for every order of adding to give the same."""
     if not len(values) or (values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.floor(values)).all())):
         return 0

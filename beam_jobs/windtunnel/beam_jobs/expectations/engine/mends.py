@@ -11,6 +11,8 @@ from typing import Any
 
 from great_expectations.expectations.core import ExpectColumnQuantileValuesToBeBetween
 
+from windtunnel.lifecycle.payload import JsonObject
+
 __all__ = ["mend"]
 
 
@@ -21,9 +23,9 @@ def mend() -> None:
         ExpectColumnQuantileValuesToBeBetween._validate = _with_plain_success(original)
 
 
-def _with_plain_success(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def _with_plain_success(function: Callable[..., JsonObject]) -> Callable[..., dict[str, object]]:
     @functools.wraps(function)
-    def validate(*arguments: Any, **options: Any) -> dict[str, Any]:
+    def validate(*arguments: Any, **options: Any) -> dict[str, object]:
         answer = function(*arguments, **options)
         return {**answer, "success": bool(answer["success"])}
 

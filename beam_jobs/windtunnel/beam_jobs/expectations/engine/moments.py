@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from great_expectations.validator.metric_configuration import MetricConfiguration
@@ -136,7 +135,7 @@ class Moments(OfRows):
             self._mean = self._sum if self._dtype.kind == "b" else BlockSum()
             self._middle = PairwiseSum(length, np.float64)
 
-    def _values(self, chunk: Chunk) -> npt.NDArray[Any]:
+    def _values(self, chunk: Chunk) -> np.ndarray:
         if self._filtered:
             frame = self._source.frame(chunk.batch, start=chunk.start)
             rows = Calls(self._engine, frame).domain(self._metric.metric_domain_kwargs)

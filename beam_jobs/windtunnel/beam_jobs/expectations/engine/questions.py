@@ -18,7 +18,7 @@ from great_expectations.validator.metric_configuration import MetricConfiguratio
 
 from windtunnel.beam_jobs.expectations.engine.aggregates import OF_THE_SET, aggregate
 from windtunnel.beam_jobs.expectations.engine.asked import Asked, Question, listed_columns
-from windtunnel.beam_jobs.expectations.engine.calls import Calls, FrameEngine, Later, MetricFailure, domain_columns
+from windtunnel.beam_jobs.expectations.engine.calls import Calls, FrameEngine, Later, MetricFailure, MetricId, domain_columns
 from windtunnel.beam_jobs.expectations.engine.distinct import Counter, Counters, Limit, Store, Weighted
 from windtunnel.beam_jobs.expectations.engine.kinds import ALONE, FILTERED, IN_ORDER, LISTS, MOMENTS, ONE_ROW_AT_A_TIME, SCHEMA
 from windtunnel.beam_jobs.expectations.engine.known import STATISTICS, Known
@@ -75,7 +75,7 @@ class Questions:
         self.empty = source.empty()
         self.blank = _blank(source, self.empty) if source.rows else self.empty
 
-    def answer(self, asked: Sequence[Asked]) -> tuple[dict[Any, Any], dict[Any, MetricFailure]]:
+    def answer(self, asked: Sequence[Asked]) -> tuple[dict[MetricId, Any], dict[MetricId, MetricFailure]]:
         """Values and failures, by metric id; a failure may be that of a condition that a metric needs."""
         return _Round(self, asked).run()
 
@@ -174,20 +174,20 @@ class _Round:
         self._questions = questions
         self._source, self._engine = questions.source, questions.engine
         self._asked = asked
-        self._answers: dict[Any, Any] = {}
-        self._failures: dict[Any, MetricFailure] = {}
-        self._conditions: dict[Any, Condition] = {}
-        self._domains: dict[Any, Domain] = {}
-        self._moments: dict[Any, Moments] = {}
-        self._orders: dict[Any, InOrder] = {}
-        self._lists: dict[Any, list[Asked]] = {}
-        self._duplicates: dict[Any, Duplicates] = {}
-        self._failing: dict[Any, Failing] = {}
+        self._answers: dict[MetricId, Any] = {}
+        self._failures: dict[MetricId, MetricFailure] = {}
+        self._conditions: dict[MetricId, Condition] = {}
+        self._domains: dict[tuple[object, tuple[str, ...]], Domain] = {}
+        self._moments: dict[MetricId, Moments] = {}
+        self._orders: dict[MetricId, InOrder] = {}
+        self._lists: dict[MetricId, list[Asked]] = {}
+        self._duplicates: dict[MetricId, Duplicates] = {}
+        self._failing: dict[MetricId, Failing] = {}
         self._whole: list[Asked] = []
         self._finish: list[tuple[Asked, Callable[[], Any]]] = []
         self._from_statistics: Any = None
 
-    def run(self) -> tuple[dict[Any, Any], dict[Any, MetricFailure]]:
+    def run(self) -> tuple[dict[MetricId, Any], dict[MetricId, MetricFailure]]:
         with contextlib.ExitStack() as stack:
             for metric, needs in self._asked:
                 self._place(Question((metric, needs), self._source))
@@ -198,7 +198,7 @@ class _Round:
                 self._settle(asked[0], finish)
         return self._answers, self._failures
 
-    def _settle(self, metric: MetricConfiguration, finish: Callable[[], Any]) -> None:
+    def _settle(self, metric: MetricConfiguration, finish: Callable[[], object]) -> None:
         try:
             self._answers[metric.id] = finish()
         except MetricFailure as failure:
@@ -312,7 +312,7 @@ class _Round:
         keep = [kwargs["column"]] if "column" in kwargs else list(dict.fromkeys(kwargs["column_list"]))
         return self._domain(later.metric, columns, keep)
 
-    def _head(self, metric: MetricConfiguration, needs: dict[str, Any]) -> Any:
+    def _head(self, metric: MetricConfiguration, needs: dict[str, Any]) -> object:
         rows = metric.metric_value_kwargs.get("n_rows") or 5
         if metric.metric_value_kwargs.get("fetch_all") or rows < 0:
             rows = self._source.rows
@@ -362,7 +362,7 @@ class _Round:
         columns = {name for metric, _ in self._whole for name in listed_columns(metric, self._source)}
         return Whole(self._source, sorted(columns)) if self._whole else None
 
-    def _of_whole(self, calls: Calls, metric: MetricConfiguration, needs: dict[str, Any]) -> Any:
+    def _of_whole(self, calls: Calls, metric: MetricConfiguration, needs: dict[str, object]) -> Any:
         if metric.metric_name not in SCHEMA:
             return calls.value(metric, needs)
         try:
@@ -419,7 +419,7 @@ class _Round:
         found = self._of(later)
         return found.filtered if name.endswith(FILTERED) else found.unexpected
 
-    def _found(self, later: Later, metric: MetricConfiguration) -> Any:
+    def _found(self, later: Later, metric: MetricConfiguration) -> object:
         condition = self._conditions.get(later.metric.id)
         if condition is not None:
             _checked(condition, None)
@@ -449,12 +449,12 @@ def _count_of(condition: Condition | InOrder, name: str) -> int:
     return condition.unexpected
 
 
-def _listed(order: InOrder, metric: MetricConfiguration) -> Any:
+def _listed(order: InOrder, metric: MetricConfiguration) -> object:
     _checked(order, None)
     return _listed_rows(order.rows, metric)
 
 
-def _listed_rows(failing: Failing, metric: MetricConfiguration) -> Any:
+def _listed_rows(failing: Failing, metric: MetricConfiguration) -> object:
     for failure in failing.failures.values():
         if failure.metric.id == metric.id:
             raise failure

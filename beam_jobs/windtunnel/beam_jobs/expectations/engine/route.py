@@ -26,7 +26,7 @@ Take = Callable[[Columns, Weighted], None]
 _SOURCES: dict[tuple[str, ...], Source] = {}  # a worker reads the footers once
 
 
-def beam_counting(spec: Mapping[str, Any], folder: str = "") -> Callable[[Source, Sequence[Columns], Limit, Take], None]:
+def beam_counting(spec: Mapping[str, object], folder: str = "") -> Callable[[Source, Sequence[Columns], Limit, Take], None]:
     """A way of counting for `Questions`: on the runner that a spec names.
 
     Args:

@@ -9,16 +9,17 @@ import collections
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow.parquet import FileMetaData
 
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError, SourceFormatError
 from windtunnel.lifecycle.data.parquet import BATCH_ROWS, RowGroup, expand, open_parquet, read_row_group
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["Chunk", "Source"]
 
@@ -38,7 +39,7 @@ class Chunk:
     number: int
 
 
-def _add_nulls(metadata: Any, nulls: collections.Counter[str], unknown: set[str]) -> None:
+def _add_nulls(metadata: FileMetaData, nulls: collections.Counter[str], unknown: set[str]) -> None:
     """Add the nulls of each column as a file's footer counts them; the columns of which it does not are `unknown`."""
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
@@ -201,7 +202,7 @@ class Source:
         frame.index = pd.RangeIndex(first + start * step, first + (start + len(frame)) * step, step)
         return frame
 
-    def _target_types(self) -> dict[str, Any]:
+    def _target_types(self) -> JsonObject:
         none = self._bare.empty_table().to_pandas().dtypes
         one = pa.table([pa.nulls(1, field.type) for field in self._bare], schema=_nullable(self._bare)).to_pandas().dtypes
         return {name: (one if self.nulls.get(name) else none)[name] for name in self._bare.names}
@@ -247,7 +248,7 @@ def _can_be_key(kind: pa.DataType) -> bool:
     return not (pa.types.is_nested(kind) or pa.types.is_dictionary(kind) or pa.types.is_null(kind) or isinstance(kind, pa.ExtensionType))
 
 
-def _pandas_metadata(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+def _pandas_metadata(metadata: dict[bytes, bytes] | None) -> JsonObject:
     if not metadata or b"pandas" not in metadata:
         return {}
     try:
@@ -279,7 +280,7 @@ def _index_of(schema: pa.Schema, rows: int) -> tuple[list[str], tuple[int, int]]
     return [], (0, 1)
 
 
-def is_number(dtype: Any) -> bool:
+def is_number(dtype: object) -> bool:
     """Whether sums over a column of this pandas type are sums of plain numpy numbers.
 
     Example:

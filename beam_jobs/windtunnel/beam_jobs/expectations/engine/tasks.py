@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from great_expectations.constants import MAX_RESULT_RECORDS
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-from windtunnel.beam_jobs.expectations.engine.calls import Calls, FrameEngine, Later, MetricFailure
+from windtunnel.beam_jobs.expectations.engine.calls import Calls, FrameEngine, Later, MetricFailure, MetricId
 from windtunnel.beam_jobs.expectations.engine.distinct import Store, Weighted, codes_of
 from windtunnel.beam_jobs.expectations.engine.source import Chunk, Source
 
@@ -215,7 +215,7 @@ class Failing(OfRows):
         source: Source,
         engine: FrameEngine,
         condition: Later,
-        asked: Sequence[tuple[MetricConfiguration, dict[str, Any]]],
+        asked: Sequence[tuple[MetricConfiguration, dict[str, object]]],
         columns: Sequence[str],
         *,
         expected: int,
@@ -223,8 +223,8 @@ class Failing(OfRows):
         only: list[Any] | None = None,
     ) -> None:
         self.columns = tuple(columns)
-        self.found: dict[Any, list[Any]] = {metric.id: [] for metric, _ in asked}
-        self.failures: dict[Any, MetricFailure] = {}
+        self.found: dict[MetricId, list[Any]] = {metric.id: [] for metric, _ in asked}
+        self.failures: dict[MetricId, MetricFailure] = {}
         self._source, self._engine, self._condition, self._asked = source, engine, condition, asked
         self._mask = mask
         self._only = [*only, *_zeros(only)] if only else None
@@ -306,7 +306,7 @@ class Failing(OfRows):
             return None
         return np.flatnonzero(keep.to_numpy(zero_copy_only=False))
 
-    def _own_condition(self, frame: pd.DataFrame, mask: Callable[[pd.DataFrame], npt.NDArray[np.bool_]]) -> tuple[Any, Any, Any]:
+    def _own_condition(self, frame: pd.DataFrame, mask: Callable[[pd.DataFrame], npt.NDArray[np.bool_]]) -> tuple[object, object, object]:
         kwargs = self._condition.metric.metric_domain_kwargs
         self._engine.look_at(frame)
         try:
@@ -319,7 +319,7 @@ class Failing(OfRows):
         return pd.Series(mask(rows), index=rows.index, dtype=bool), compute, accessor
 
 
-def _zeros(values: list[Any]) -> list[float]:
+def _zeros(values: list[object]) -> list[float]:
     """Both zeros where one is meant: Arrow tells them apart, pandas does not."""
     return [0.0, -0.0] if any(isinstance(value, float) and value == 0 for value in values) else []
 
@@ -360,7 +360,7 @@ class InOrder(OfRows):
         source: Source,
         engine: FrameEngine,
         condition: Later,
-        asked: Sequence[tuple[MetricConfiguration, dict[str, Any]]],
+        asked: Sequence[tuple[MetricConfiguration, dict[str, object]]],
         columns: Sequence[str],
     ) -> None:
         self.columns = tuple(columns)

@@ -6,7 +6,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 import numpy as np
@@ -27,6 +27,10 @@ from windtunnel.beam_jobs.features.tallies.rows import Rows
 from windtunnel.beam_jobs.features.tallies.streams import SOURCE, Chunk, Pick, Stream
 from windtunnel.beam_jobs.outcome import Outcomes
 from windtunnel.lifecycle.contract.errors import ConflictError, UnsupportedError
+from windtunnel.lifecycle.payload import JsonObject
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["layout_of", "names_of", "write_split"]
 
@@ -48,7 +52,7 @@ def layout_of(made: Any, options: Options) -> str:
     return "dense" if np.asarray(made).dtype.kind in "iufb" else "columns"
 
 
-def names_of(transformer: Any, width: int) -> list[str]:
+def names_of(transformer: "BaseEstimator", width: int) -> list[str]:
     """The features' names, or x0, x1, ... where a step cannot tell."""
     try:
         return [str(name) for name in transformer.get_feature_names_out()]
@@ -62,7 +66,7 @@ class _Write(beam.DoFn):
     def __init__(self, data: Data, stream: Stream, plan: "Plan", found: Outcomes) -> None:
         self._data, self._stream, self._plan, self._found = data, stream, plan, found
 
-    def process(self, element: tuple[int, int, list[Any]]) -> Iterable[tuple[int, int]]:
+    def process(self, element: tuple[int, int, list[object]]) -> Iterable[tuple[int, int]]:
         """Answers (bin, rows)."""
         number, _, groups = element
         name = f"{number:05d}"
@@ -136,7 +140,7 @@ class Plan:
         return np.fromiter((places[_label(value)] for value in y), dtype=np.int32, count=len(y))
 
 
-def _label(value: Any) -> Any:
+def _label(value: object) -> Any:
     """A label as a dictionary's key: a null is None, whatever shows it."""
     return None if value is None or value != value else value  # NaN is the only value that differs from itself
 
@@ -165,7 +169,7 @@ class _Dense:
         """Let go of the file."""
         os.close(self._file)
 
-    def done(self) -> dict[str, Any]:
+    def done(self) -> dict[str, object]:
         """Nothing more to say."""
         return {}
 
@@ -178,7 +182,7 @@ class _Sparse:
         self._files = {part: Path(plan.folder, f"{self._stem}.{part}").open("wb") for part in ("index", "value", "height", "y")}  # noqa: SIM115 - closed by close()
         self._entries = 0
 
-    def add(self, made: Any, y: np.ndarray | None) -> None:
+    def add(self, made: object, y: np.ndarray | None) -> None:
         """A chunk's features and labels."""
         matrix = scipy.sparse.csr_matrix(made)
         self._files["index"].write(matrix.indices.astype(np.int32).data)
@@ -193,7 +197,7 @@ class _Sparse:
         for file in self._files.values():
             file.close()
 
-    def done(self) -> dict[str, Any]:
+    def done(self) -> dict[str, object]:
         """Which files, and how many entries; a bin that runs twice names its last."""
         return {"stem": self._stem, "entries": self._entries}
 
@@ -224,7 +228,7 @@ class _Columns:
         if self._writer is not None:
             self._writer.close()
 
-    def done(self) -> dict[str, Any]:
+    def done(self) -> dict[str, object]:
         """The file, in its place."""
         if self._writer is None:
             return {}
@@ -260,7 +264,7 @@ class _Classes(Gatherer):
         self.seen |= other.seen
 
     @property
-    def classes(self) -> list[Any]:
+    def classes(self) -> list[object]:
         """In order; a null comes last."""
         return [
             *sorted((label for label in self.seen if label is not None), key=lambda v: (str(type(v)), v)),
@@ -271,7 +275,7 @@ class _Classes(Gatherer):
 @on_disk("writing features")
 def write_split(
     data: Data, stream: Stream, folder: Path, split: str, layout: str, names: list[str], options: Options, counts: list[int] | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Write a split's shards into ``folder/split``; answers its entry of the manifest.
 
     Numbers become one file with one record batch, which a reader maps as a single array.
@@ -317,7 +321,7 @@ def _asked(data: Data, requests: list[Request], options: Options) -> list[Any]:
         return gather(data, requests or [Request("rows", _NOTHING, Rows())], options.spec, work)
 
 
-def _put_together(path: Path, plan: Plan, written: list[dict[str, Any]]) -> None:
+def _put_together(path: Path, plan: Plan, written: list[JsonObject]) -> None:
     """The bins' entries, one after the other, in one frame; offsets chunk by chunk."""
     total = sum(entry["entries"] for entry in written)
     sheet = sheets.sparse_sheet(path, sum(plan.counts), total, plan.dtype, plan.labels)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import scipy.sparse
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -25,7 +26,7 @@ _LIMIT = 1 << 22
 """Combinations of dictionary codes that are told apart by a table instead of by sorting."""
 
 
-def applied(fitted: Any, source: Stream | None = None) -> Stream:
+def applied(fitted: BaseEstimator, source: Stream | None = None) -> Stream:
     """The stream of a fitted transformer's ``transform`` over the source."""
     source = source or Stream(SOURCE)
     if isinstance(fitted, ColumnTransformer):
@@ -40,7 +41,7 @@ def applied(fitted: Any, source: Stream | None = None) -> Stream:
     return source.then(Apply(fitted))
 
 
-def rowwise(fitted: Any) -> bool:
+def rowwise(fitted: BaseEstimator) -> bool:
     """Whether a fitted part is known to treat each row alone: scikit-learn's own, with no functions but numpy's elementwise ones."""
     if isinstance(fitted, Pipeline):
         return all(step in (None, "passthrough") or rowwise(step) for _, step in fitted.steps)
@@ -75,7 +76,7 @@ class Columnwise(Columns):
             found.append((made if weight is None else made * weight, None if distinct is None else distinct[1]))
         return found
 
-    def evaluate(self, parent: Stream | None, chunk: Chunk) -> Any:
+    def evaluate(self, parent: Stream | None, chunk: Chunk) -> object:
         """What ``fitted.transform`` answers."""
         pieces = [_take(table, rows) for table, rows in self.pieces(chunk)]
         return stack(self.fitted, pieces, chunk.rows)

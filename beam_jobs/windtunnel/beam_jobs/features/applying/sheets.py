@@ -32,7 +32,7 @@ class Sheet:
         self.path, self.at = path, at
 
 
-def dense_sheet(path: Path, rows: int, width: int, dtype: str, labels: Any) -> Sheet:
+def dense_sheet(path: Path, rows: int, width: int, dtype: str, labels: object) -> Sheet:
     """A frame for ``x: fixed_size_list<dtype>[width]`` and, with `labels`, ``y``.
 
     Args:
@@ -81,7 +81,7 @@ def _label_bytes(rows: int, labels: Any) -> dict[str, int]:
     return {"y": rows * (8 if isinstance(labels, str) else 4)}
 
 
-def _label_array(rows: int, labels: Any, holes: dict[str, pa.Buffer]) -> dict[str, pa.Array]:
+def _label_array(rows: int, labels: object, holes: dict[str, pa.Buffer]) -> dict[str, pa.Array]:
     if labels is None:
         return {}
     if isinstance(labels, str):

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 
@@ -25,6 +25,10 @@ from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError
 from windtunnel.lifecycle.contract.references import SnapshotRef
 from windtunnel.lifecycle.learning import shards
+from windtunnel.lifecycle.payload import JsonObject
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["fit_transform", "manifest_of", "output_folder", "training_stream", "transform"]
 
@@ -32,8 +36,8 @@ SPLIT = "rows"
 
 
 def transform(
-    fitted: Any, data: str | Sequence[str] | SnapshotRef, output: str | Path, options: Options | Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+    fitted: "BaseEstimator", data: str | Sequence[str] | SnapshotRef, output: str | Path, options: Options | Mapping[str, Any] | None = None
+) -> JsonObject:
     """Apply a fitted transformer and write shards.
 
     Args:
@@ -61,8 +65,11 @@ def transform(
 
 
 def fit_transform(
-    transformer: Any, data: str | Sequence[str] | SnapshotRef, output: str | Path, options: Options | Mapping[str, Any] | None = None
-) -> tuple[Any, dict[str, Any]]:
+    transformer: "BaseEstimator",
+    data: str | Sequence[str] | SnapshotRef,
+    output: str | Path,
+    options: Options | Mapping[str, object] | None = None,
+) -> tuple[Any, JsonObject]:
     """Fit a transformer and write the shards that its own ``fit_transform`` would answer: cross-fitted, where a step is a TargetEncoder.
 
     Returns:
@@ -85,7 +92,7 @@ def training_stream(fitted: Fitted) -> Stream:
     return fitted.out if crossed(fitted.out) else applied(fitted.transformer)
 
 
-def opened(fitted: Any, data: str | Sequence[str] | SnapshotRef, options: Options) -> Data:
+def opened(fitted: "BaseEstimator", data: str | Sequence[str] | SnapshotRef, options: Options) -> Data:
     """The data with the columns that a fitted transformer knows."""
     names = getattr(fitted, "feature_names_in_", None)
     if names is None or options.columns is not None:
@@ -103,8 +110,15 @@ def opened(fitted: Any, data: str | Sequence[str] | SnapshotRef, options: Option
 
 
 def _write(
-    folder: Path, fitted: Any, stream: Stream, made: Any, data: Data, options: Options, counts: list[int] | None, how: dict[str, Any]
-) -> dict[str, Any]:
+    folder: Path,
+    fitted: "BaseEstimator",
+    stream: Stream,
+    made: Any,
+    data: Data,
+    options: Options,
+    counts: list[int] | None,
+    how: dict[str, object],
+) -> dict[str, object]:
     layout, names = layout_of(made, options), names_of(fitted, made.shape[1])
     entry = write_split(data, stream, folder, "", layout, names, options, counts)
     manifest = manifest_of(layout, options.dtype, names, inputs_of(data.dtypes), {SPLIT: entry}) | how
@@ -112,9 +126,7 @@ def _write(
     return manifest
 
 
-def manifest_of(
-    layout: str, dtype: str, names: list[str], inputs: list[dict[str, Any]], splits: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
+def manifest_of(layout: str, dtype: str, names: list[str], inputs: list[dict[str, Any]], splits: dict[str, JsonObject]) -> JsonObject:
     """What a folder of features says of itself."""
     return {
         "format": 2,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -33,12 +33,12 @@ class Node:
         nnz: how many entries it stores for all rows, where it answers a sparse matrix and that is known.
     """
 
-    fitted: Any
+    fitted: BaseEstimator
     out: Stream
     nnz: int | None = None
 
 
-def fit_node(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def fit_node(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """Fit anything; answers a `Node`.
 
     Args:

@@ -6,7 +6,7 @@ answered from what is known already, such as the distinct values of an imputed c
 """
 
 from collections.abc import Callable, Generator, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from windtunnel.beam_jobs.features.tallies.streams import SOURCE, Apply, Chunk, 
 from windtunnel.beam_jobs.features.tallies.summary import Summary
 from windtunnel.beam_jobs.features.tallies.tally import Tally
 from windtunnel.lifecycle.learning import scikit
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["Context", "Fit", "Tallies", "parallel", "run"]
 
@@ -93,14 +96,14 @@ class Context:
     """
 
     def __init__(
-        self, head: Chunk, options: Options, column_map: Callable[[Any], list[int] | None], work: str, total: int | None = None
+        self, head: Chunk, options: Options, column_map: Callable[[object], list[int] | None], work: str, total: int | None = None
     ) -> None:
         self.head, self.options, self._column_map, self._total = head, options, column_map, total
         self.work = work
         self.source = Stream(SOURCE)
         self.nothing = self.source.then(Pick([], []))
         self._answers: dict[Any, Any] = {}
-        self.notes: list[dict[str, Any]] = []
+        self.notes: list[dict[str, object]] = []
 
     def note(self, where: str, what: str, says: str) -> None:
         """State what is approximate; it goes on the artefact."""
@@ -154,7 +157,7 @@ class Context:
         options = self.options
         return Beyond(options.beyond, self.work, keep, options.distinct_bytes, options.distinct_limit)
 
-    def weighted(self, estimator: Any) -> bool:
+    def weighted(self, estimator: "BaseEstimator") -> bool:
         """Whether an estimator is to be given the row weights."""
         if self.options.sample_weight is None:
             return False

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
@@ -39,16 +40,18 @@ class Fitted:
         counts: rows of each bin, where a pass or the files told.
     """
 
-    transformer: Any
+    transformer: BaseEstimator
     passes: int
     rows: int
-    notes: list[dict[str, Any]]
+    notes: list[dict[str, object]]
     out: Stream
     context: Context
     counts: list[int] | None
 
 
-def fit(transformer: Any, data: str | Sequence[str] | SnapshotRef, options: Options | Mapping[str, Any] | None = None) -> Any:
+def fit(
+    transformer: BaseEstimator, data: str | Sequence[str] | SnapshotRef, options: Options | Mapping[str, Any] | None = None
+) -> BaseEstimator:
     """Fit a transformer over Parquet files of any size.
 
     Args:
@@ -67,7 +70,7 @@ def fit(transformer: Any, data: str | Sequence[str] | SnapshotRef, options: Opti
     return fit_data(transformer, open_data(data, chosen), chosen).transformer
 
 
-def _last(transformer: Any) -> str:
+def _last(transformer: BaseEstimator) -> str:
     """The place of the step that `fit` does not apply: the last of a Pipeline, or one that stands alone."""
     where = type(transformer).__name__
     while isinstance(transformer, Pipeline) and transformer.steps:
@@ -77,7 +80,7 @@ def _last(transformer: Any) -> str:
     return "" if applied else where
 
 
-def fit_data(transformer: Any, data: Data, options: Options, progress: job.Progress | None = None) -> Fitted:
+def fit_data(transformer: BaseEstimator, data: Data, options: Options, progress: job.Progress | None = None) -> Fitted:
     """Fit over rows that were opened already; answers how it went, too."""
     head = data.head()
     if not head.rows:

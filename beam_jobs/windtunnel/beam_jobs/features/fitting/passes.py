@@ -73,7 +73,7 @@ class _Gather(beam.DoFn):
         return rows, states
 
 
-def gather(data: Data, requests: Sequence[Request], spec: dict[str, Any], work: str, starts: list[int] | None = None) -> list[Any]:
+def gather(data: Data, requests: Sequence[Request], spec: dict[str, object], work: str, starts: list[int] | None = None) -> list[Any]:
     """One pass: the merged gatherer of each request; rows of each bin come last.
 
     Raises:
@@ -110,7 +110,7 @@ def on_disk(what: str) -> Iterator[None]:
         raise UnavailableError(f"{what}: {error}", hint="is the disk full, or the place out of reach?") from error
 
 
-def run_bins(data: Data, spec: dict[str, Any], do: beam.DoFn, name: str) -> None:
+def run_bins(data: Data, spec: dict[str, object], do: beam.DoFn, name: str) -> None:
     """A pipeline that hands each bin of the data to a step.
 
     Raises:

@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,13 +11,17 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.fingerprint import fingerprint_file
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.model import bundle
+from windtunnel.lifecycle.payload import JsonObject
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["describe", "dump", "inputs_of"]
 
 _LIBRARIES = {"builtins", "numpy", "pandas", "scipy", "sklearn", "windtunnel"}
 
 
-def dump(transformer: Any, folder: Path) -> None:
+def dump(transformer: "BaseEstimator", folder: Path) -> None:
     """Write ``pipeline.skops``.
 
     Raises:
@@ -36,7 +40,7 @@ def dump(transformer: Any, folder: Path) -> None:
         )
 
 
-def inputs_of(dtypes: dict[str, str], problem: Problem | None = None) -> list[dict[str, Any]]:
+def inputs_of(dtypes: dict[str, str], problem: Problem | None = None) -> list[JsonObject]:
     """The raw columns, as `bundle.Input` keeps them."""
     types = problem.columns if problem is not None else {}
     return [vars(bundle.Input(name, types.get(name, dtype), dtype)) for name, dtype in dtypes.items()]

@@ -6,6 +6,7 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils import get_tags
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
@@ -26,7 +27,7 @@ GROUP = "windtunnel.accumulators"
 Handler = Callable[[Context, Any, Stream, str], Fit]
 
 
-def column_map(fitted: Any) -> list[int] | None:
+def column_map(fitted: BaseEstimator) -> list[int] | None:
     """For each output column the one input column it depends on; None where it is not so."""
     row = TRANSFORMERS.of(type(fitted))
     if row is None or not row.columns:
@@ -66,7 +67,7 @@ class _Extension(Gatherer):
         self.accumulator.merge(other.accumulator)
 
 
-def fit_leaf(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def fit_leaf(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """Fit one estimator that is no composition; answers (fitted, what it gives or None, stored entries or None).
 
     Raises:
@@ -85,7 +86,7 @@ def fit_leaf(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
     return found if isinstance(found, tuple) else (found, None, None)
 
 
-def _fit(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def _fit(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     kind = type(estimator)
     if context.options.sample_for(estimator) is not None:
         return (yield from _on_sample(context, estimator, stream, where))
@@ -110,7 +111,7 @@ def _fit(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     )
 
 
-def _on_sample(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def _on_sample(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """Fit on rows drawn without replacement, the same ones each time; states so on the artefact."""
     rows = yield from context.rows()
     seed = context.options.seed
@@ -123,6 +124,6 @@ def _on_sample(context: Context, estimator: Any, stream: Stream, where: str) -> 
         return estimator.fit(found.table) if found.label is None else estimator.fit(found.table, found.label)
 
 
-def identity_map(fitted: Any) -> list[int]:
+def identity_map(fitted: BaseEstimator) -> list[int]:
     """Column by column, as many as came in."""
     return list(range(fitted.n_features_in_))

@@ -1,11 +1,14 @@
 """What a pass over the data gathers: the one class that an extension writes."""
 
 import abc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from windtunnel.beam_jobs.features.tallies.streams import Chunk, Stream
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["Accumulator", "Gatherer", "Request"]
 
@@ -29,7 +32,7 @@ class Accumulator(abc.ABC):
         estimator: a clone of the unfitted estimator; `finish` may fit and return it.
     """
 
-    def __init__(self, estimator: Any) -> None:
+    def __init__(self, estimator: "BaseEstimator") -> None:
         self.estimator = estimator
 
     @abc.abstractmethod
@@ -70,5 +73,5 @@ class Request:
         positions: whether it needs the rows' places in the whole data.
     """
 
-    def __init__(self, key: Any, stream: Stream, gatherer: Gatherer, *, positions: bool = False) -> None:
+    def __init__(self, key: object, stream: Stream, gatherer: Gatherer, *, positions: bool = False) -> None:
         self.key, self.stream, self.gatherer, self.positions = key, stream, gatherer, positions

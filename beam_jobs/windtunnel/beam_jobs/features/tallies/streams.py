@@ -7,7 +7,7 @@ would hand to that step. Chains are shared: each is evaluated once a chunk.
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ import pyarrow as pa
 
 from windtunnel.lifecycle.data.frames import to_frame
 from windtunnel.lifecycle.learning import scikit
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["SOURCE", "Apply", "Assemble", "Chunk", "Columns", "Pick", "Source", "Step", "Stream"]
 
@@ -36,7 +39,7 @@ class Chunk:
         self, batch: pa.RecordBatch, dtypes: Mapping[str, str], y: Any = None, weight: np.ndarray | None = None, start: int = 0
     ) -> None:
         self.batch, self.dtypes, self.y, self.weight, self.start = batch, dtypes, y, weight, start
-        self.made: dict[int, Any] = {}
+        self.made: dict[int, object] = {}
 
     @property
     def rows(self) -> int:
@@ -54,7 +57,7 @@ class Chunk:
 class Step:
     """One link of a chain: what it makes of the link before."""
 
-    def evaluate(self, parent: "Stream | None", chunk: Chunk) -> Any:
+    def evaluate(self, parent: "Stream | None", chunk: Chunk) -> object:
         """The rows after this step."""
         raise TypeError(type(self).__name__)  # pragma: no cover
 
@@ -121,7 +124,7 @@ class Pick(Step):
         names: the same as source columns, if what came before is the source itself: only they are then made into a frame.
     """
 
-    def __init__(self, columns: Any, names: list[str] | None = None) -> None:
+    def __init__(self, columns: object, names: list[str] | None = None) -> None:
         self.columns, self.names = columns, names
 
     def evaluate(self, parent: Stream | None, chunk: Chunk) -> Any:
@@ -135,7 +138,7 @@ class Pick(Step):
 class Apply(Step):
     """A fitted transformer."""
 
-    def __init__(self, fitted: Any) -> None:
+    def __init__(self, fitted: "BaseEstimator") -> None:
         self.fitted = fitted
 
     def evaluate(self, parent: Stream | None, chunk: Chunk) -> Any:
@@ -146,7 +149,7 @@ class Apply(Step):
 class Assemble(Step):
     """The parts of a fitted ColumnTransformer or FeatureUnion side by side, as its ``fit_transform`` would answer them."""
 
-    def __init__(self, fitted: Any, parts: list[Stream], weights: list[float | None]) -> None:
+    def __init__(self, fitted: "BaseEstimator", parts: list[Stream], weights: list[float | None]) -> None:
         self.fitted, self.parts, self.weights = fitted, parts, weights
 
     def evaluate(self, parent: Stream | None, chunk: Chunk) -> Any:
@@ -160,7 +163,7 @@ class Assemble(Step):
         return [piece if weight is None else piece * weight for piece, weight in zip(found, self.weights, strict=True)]
 
 
-def stack(fitted: Any, pieces: list[Any], rows: int) -> Any:
+def stack(fitted: "BaseEstimator", pieces: list[object], rows: int) -> object:
     """Put parts together as the fitted object's own ``transform`` does, output container included."""
     if not pieces:
         return np.zeros((rows, 0))

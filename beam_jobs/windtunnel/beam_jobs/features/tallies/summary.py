@@ -59,7 +59,7 @@ class Summary:
             values, counts = np.array([large.low, large.high]), np.array([1, large.n - 1])
         else:
             values, counts = self.tallies[index].values()
-        extra: list[Any] = []
+        extra: list[object] = []
         extra_counts: list[int] = []
         if self.tallies[index].none:
             extra.append(None)
@@ -135,12 +135,12 @@ class Summary:
             made[:, i] = column
         return made
 
-    def _dtype(self, index: int) -> np.dtype[Any]:
+    def _dtype(self, index: int) -> np.dtype:
         template = self.template
         found = template.dtypes.iloc[index] if isinstance(template, pd.DataFrame) else template.dtype
         return found if isinstance(found, np.dtype) else np.dtype(object)
 
-    def _null(self, index: int) -> Any:
+    def _null(self, index: int) -> object:
         kind = self._dtype(index).kind
         template = self.template
         if isinstance(template.dtypes.iloc[index] if isinstance(template, pd.DataFrame) else template.dtype, pd.DatetimeTZDtype):

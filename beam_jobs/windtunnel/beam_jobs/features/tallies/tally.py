@@ -42,7 +42,7 @@ class Tally:
         self.beyond = beyond
         self._counter: Counter[Any] = Counter(Ascending())
         self._objects: dict[Any, int] = {}
-        self._empty: Any = np.empty(0)  # of the column's type
+        self._empty: object = np.empty(0)  # of the column's type
         self.kind = ""
         self.rows = 0
         self.nan = 0
@@ -249,5 +249,5 @@ class Tally:
             yield self.values()
 
 
-def _list(values: Any) -> list[Any]:
+def _list(values: Any) -> list[object]:
     return list(values.to_pylist() if isinstance(values, pa.Array) else values.tolist())

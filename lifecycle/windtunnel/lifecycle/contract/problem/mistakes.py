@@ -2,18 +2,19 @@
 
 import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from windtunnel.lifecycle.contract.naming import did_you_mean
 from windtunnel.lifecycle.contract.problem.parts import Part
+from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["explain", "place_of"]
 
 
-def place_of(location: Sequence[Any]) -> list[str]:
+def place_of(location: Sequence[object]) -> list[str]:
     """The names that the file has for a place: without those that pydantic adds for what a field could have been.
 
     Example:
@@ -32,7 +33,7 @@ _UNQUOTED = (bool, int, float, dt.date)
 """What YAML makes of yes, no, 1.0 or 2024-01-01 where somebody means a text."""
 
 
-def explain(entry: Mapping[str, Any], whole: type[BaseModel]) -> str:
+def explain(entry: JsonMapping, whole: type[BaseModel]) -> str:
     """One of pydantic's errors, as a person who writes the file needs it; `whole` is the model of the file."""
     if entry["type"] == "extra_forbidden":
         return _no_field(entry["loc"], whole)
@@ -55,7 +56,7 @@ def _quotes(kind: str, value: Any) -> str:
     return f"{f' but got {value}' if isinstance(value, dt.date) else ''}; put it in quotes where it is a text"
 
 
-def _no_field(place: Sequence[Any], whole: type[BaseModel]) -> str:
+def _no_field(place: Sequence[object], whole: type[BaseModel]) -> str:
     part: Any = whole
     for name in place_of(place[:-1]):
         part = _field_type(part, name) or part
@@ -64,7 +65,7 @@ def _no_field(place: Sequence[Any], whole: type[BaseModel]) -> str:
     return f"is not a field; allowed: {', '.join(allowed)}" + (f"; {guess}" if guess else "")
 
 
-def _field_type(part: Any, name: Any) -> Any:
+def _field_type(part: Any, name: Any) -> object:
     field = getattr(part, "model_fields", {}).get(name)
     candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -7,6 +7,7 @@ from pydantic import Field
 from windtunnel.lifecycle.contract.problem.parts import DottedName, Part, Registered, Share
 from windtunnel.lifecycle.contract.seams.baselines import BASELINES
 from windtunnel.lifecycle.contract.seams.learners import LEARNERS
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["Baseline", "Budget", "Explanations", "Model"]
 
@@ -19,7 +20,7 @@ class Model(Part):
     )
     estimator: DottedName | None = Field(None, description="module:function(**parameters) that returns a scikit-learn estimator")
     parameters: dict[str, Any] = Field(default_factory=dict, description="of the estimator")
-    search: dict[str, Any] = Field(default_factory=dict, description="name: [choices] or {low, high, log}")
+    search: JsonObject = Field(default_factory=dict, description="name: [choices] or {low, high, log}")
     class_balance: Literal["none", "weights", "downsample", "ask"] = Field(
         "none", description="weights: in the loss; downsample: as many rows of each class; ask: a person chooses in Airflow"
     )

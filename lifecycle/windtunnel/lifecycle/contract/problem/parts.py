@@ -36,11 +36,11 @@ class Registered:
 
     registry: Registry[Any]
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Check what the handler takes."""
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
-    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
         """The names as an enum."""
         return {**handler(schema), "enum": self.registry.names}
 
@@ -62,7 +62,7 @@ class Part(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> object:
         """YAML's yes, no, on and off are truth values, which would be taken for 1 and 0."""
         field = cls.model_fields.get(info.field_name or "")
         if isinstance(value, bool) and field is not None and _NUMERIC & _types(field.annotation) and bool not in _types(field.annotation):
@@ -73,6 +73,6 @@ class Part(BaseModel):
 _NUMERIC = frozenset({int, float})
 
 
-def _types(annotation: Any) -> set[Any]:
+def _types(annotation: object) -> set[Any]:
     arguments = get_args(annotation)
     return {annotation} if not arguments else {inner for argument in arguments for inner in _types(argument)}

@@ -3,7 +3,7 @@
 import datetime as dt
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -87,7 +87,7 @@ class Problem(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _short_forms(cls, values: Any) -> Any:
+    def _short_forms(cls, values: object) -> object:
         if isinstance(values, Mapping) and isinstance(values.get("baseline"), str):
             values = {**values, "baseline": {"kind": values["baseline"]}}
         if isinstance(values, Mapping) and isinstance(values.get("slices"), list):

@@ -3,7 +3,6 @@
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -12,6 +11,7 @@ from windtunnel.lifecycle.contract.problem.mistakes import explain, place_of
 from windtunnel.lifecycle.contract.problem.problem import Problem
 from windtunnel.lifecycle.contract.problem.sense import Fault, contradictions, faults
 from windtunnel.lifecycle.contract.yaml_text import YamlTextError, read_yaml
+from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["LARGEST", "json_schema", "load", "parse"]
 
@@ -20,7 +20,7 @@ LARGEST = 1 << 20
 """Bytes that a problem file may have."""
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> dict[str, object]:
     """The JSON Schema of a problem file."""
     return Problem.model_json_schema()
 
@@ -61,7 +61,7 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def parse(values: Any, path: Path | None = None) -> Problem:
+def parse(values: object, path: Path | None = None) -> Problem:
     """A problem from plain data, with errors that a person can act on.
 
     Args:
@@ -94,6 +94,6 @@ def _refusal(where: str, wrong: Sequence[Fault]) -> ProblemError:
     )
 
 
-def _fault(entry: Mapping[str, Any]) -> Fault:
+def _fault(entry: JsonMapping) -> Fault:
     """One of pydantic's errors."""
     return Fault(".".join(place_of(entry["loc"])) or "(the whole file)", explain(entry, Problem))

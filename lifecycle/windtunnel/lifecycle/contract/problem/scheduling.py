@@ -2,11 +2,12 @@
 
 import datetime as dt
 import zoneinfo
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from windtunnel.lifecycle.contract.problem.parts import Part
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["AssetSchedule", "DagOptions", "Timezone"]
 
@@ -50,13 +51,13 @@ class DagOptions(Part):
     )
     retries: int = Field(2, ge=0, description="of a stage whose failure a retry can mend")
     pool: str | None = Field(None, description="the pool that stages take their slots from")
-    access_control: dict[str, Any] | None = Field(None, description="Airflow's: role -> what it may do with the DAGs")
+    access_control: JsonObject | None = Field(None, description="Airflow's: role -> what it may do with the DAGs")
     owner_links: dict[str, str] | None = Field(None, description="owner -> a URL or mailto: of theirs")
     allowed_run_types: list[RunType] | None = Field(None, min_length=1, description="ways in which a retraining may be started; None: all")
     deadline: _Span | None = Field(
         None, description="the problem's alerts are told of a retraining that is not done so long after it was due, such as 06:00:00"
     )
-    default_args: dict[str, Any] = Field(default_factory=dict, description="further arguments of every task")
+    default_args: JsonObject = Field(default_factory=dict, description="further arguments of every task")
 
     def run_timeout(self, waiting_hours: float) -> dt.timedelta:
         """How long a run may take, when people have so many hours to answer in it."""

@@ -24,7 +24,7 @@ class LearnerRow(Row):
     """
 
     estimators: Mapping[str, str]
-    defaults: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    defaults: Mapping[str, Mapping[str, object]] = dataclasses.field(default_factory=dict)
     trusted: tuple[str, ...] = ()
     compile: str = part("")
 

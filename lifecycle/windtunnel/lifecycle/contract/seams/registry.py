@@ -44,7 +44,7 @@ def part(default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(metadata={"part": True}, **({} if default is dataclasses.MISSING else {"default": default}))
 
 
-def _is_part(field: dataclasses.Field[Any], row: Row) -> bool:
+def _is_part(field: dataclasses.Field[object], row: Row) -> bool:
     return bool(field.metadata.get("part")) and bool(getattr(row, field.name))
 
 

@@ -132,7 +132,7 @@ def _between(column: str, lower: str | None, upper: str | None) -> str:
     return f'({condition}) OR "{column}" IS NULL' if lower is None else condition
 
 
-def _literal(value: Any) -> str:
+def _literal(value: object) -> str:
     return str(value) if isinstance(value, int) else f"'{value}'"
 
 

@@ -1,7 +1,6 @@
 """Anything else: a Python function of the window that yields Arrow batches."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import pyarrow as pa
 
@@ -50,15 +49,15 @@ def read_generator(problem: Problem, piece: Piece, _settings: Settings) -> Itera
             row += part.num_rows
 
 
-def _function(problem: Problem) -> Callable[..., Iterable[Any]]:
+def _function(problem: Problem) -> Callable[..., Iterable[object]]:
     found = imported(str(problem.source.generator), f"problem {problem.name}: source.generator", problem.directory)
     if not callable(found):
         raise ConfigurationError(f"problem {problem.name}: source.generator {problem.source.generator!r} is not a function")
-    function: Callable[..., Iterable[Any]] = found
+    function: Callable[..., Iterable[object]] = found
     return function
 
 
-def _told(where: str, function: Callable[..., Iterable[Any]], *arguments: Any) -> Iterator[pa.RecordBatch]:
+def _told(where: str, function: Callable[..., Iterable[object]], *arguments: object) -> Iterator[pa.RecordBatch]:
     """Its batches; whatever it raises says where it came from."""
     try:
         for given in function(*arguments):
@@ -69,7 +68,7 @@ def _told(where: str, function: Callable[..., Iterable[Any]], *arguments: Any) -
         raise SourceFormatError(f"{where}: raised {type(error).__name__}: {error}", hint="mend the generator") from error
 
 
-def _batches(given: Any, where: str) -> Iterator[pa.RecordBatch]:
+def _batches(given: object, where: str) -> Iterator[pa.RecordBatch]:
     if isinstance(given, pa.RecordBatch):
         yield given
     elif isinstance(given, pa.Table):

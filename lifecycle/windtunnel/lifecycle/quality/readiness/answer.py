@@ -4,7 +4,9 @@ import dataclasses
 import shutil
 import textwrap
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
+
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["Answer", "Grade", "Readiness"]
 
@@ -63,7 +65,7 @@ class Readiness:
             return "not ready"
         return "ready with care" if grades & {"care", "unknown"} else "ready"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain data: the verdict, how many answers there are of each grade, and the answers."""
         counts = {grade: sum(answer.grade == grade for answer in self.answers) for grade in _ORDER}
         return {"verdict": self.verdict, "counts": counts, "answers": [answer.to_dict() for answer in self.answers]}

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.data.rows import DAY, label_of
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.quality.readiness.subject import Subject
 from windtunnel.lifecycle.statistics.profiled import Profiled
 
@@ -42,7 +42,7 @@ def subject_of(
     )
 
 
-def _labels(problem: Problem, found: Profiled, end: str) -> dict[str, Any]:
+def _labels(problem: Problem, found: Profiled, end: str) -> JsonObject:
     """What is known of the labels of a problem's table."""
     column, sample = problem.label.column, found.table.sample.table
     labels = label_of(problem, sample, end) if column in sample.schema.names else None

@@ -6,6 +6,7 @@ from typing import Any, Protocol, cast
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.seams.targets import LOOKUPS, ROUTES, target_row
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["Lookups", "Router", "Target", "lookups", "router", "target_of"]
 
@@ -21,15 +22,11 @@ class Target(Protocol):
     url: str
     capabilities: frozenset[str]
 
-    def push(
-        self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, Any] | None = None
-    ) -> Any:
+    def push(self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: JsonMapping | None = None) -> Any:
         """Make a version available there under some labels; called by a deployment, with a bundle that passed its smoke test."""
         ...
 
-    def label(
-        self, model: str, version: str, labels: Sequence[str], route: Mapping[str, Any] | None = None, *, drop: Sequence[str] = ()
-    ) -> Any:
+    def label(self, model: str, version: str, labels: Sequence[str], route: JsonMapping | None = None, *, drop: Sequence[str] = ()) -> Any:
         """Give labels to a version that is there, and take others away from whatever version has them."""
         ...
 
@@ -37,11 +34,11 @@ class Target(Protocol):
 class Router(Target, Protocol):
     """A target that answers requests by a route, says how each version does, and may be asked for an answer."""
 
-    def versions(self, model: str) -> dict[str, dict[str, Any]]:
+    def versions(self, model: str) -> dict[str, JsonObject]:
         """The versions of a model that are loaded: version -> what is known of it, with ``labels`` and ``digest``."""
         ...
 
-    def route(self, model: str) -> dict[str, Any]:
+    def route(self, model: str) -> JsonObject:
         """``labels`` and ``route`` of a model, and its ``experiment`` if there is one; empty where it is not served."""
         ...
 
@@ -49,19 +46,19 @@ class Router(Target, Protocol):
         """Stop serving a version."""
         ...
 
-    def predict(self, model: str, version: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def predict(self, model: str, version: str, rows: Sequence[Mapping[str, Any]]) -> list[JsonObject]:
         """Answers of one version, whatever the route says."""
         ...
 
-    def statistics(self, model: str) -> dict[str, dict[str, Any]]:
+    def statistics(self, model: str) -> dict[str, JsonObject]:
         """Requests, errors and times by ``version/route``."""
         ...
 
-    def experiment(self, model: str) -> dict[str, Any]:
+    def experiment(self, model: str) -> JsonObject:
         """What is said of the experiment over a model's arms; empty where there is none."""
         ...
 
-    def reward(self, model: str, rewards: Mapping[str, Mapping[str, float]]) -> Any:
+    def reward(self, model: str, rewards: Mapping[str, Mapping[str, float]]) -> object:
         """Tell that experiment what the arms were worth: totals by ``version/arm``."""
         ...
 
@@ -69,7 +66,7 @@ class Router(Target, Protocol):
 class Lookups(Target, Protocol):
     """A target that can answer from answers that were computed beforehand."""
 
-    def look_up(self, model: str, uri: str, digest: str) -> Any:
+    def look_up(self, model: str, uri: str, digest: str) -> object:
         """Let it answer from precomputed answers."""
         ...
 

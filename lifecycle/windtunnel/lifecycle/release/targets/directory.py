@@ -3,13 +3,14 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.artifacts import local_copy
 from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["DirectoryTarget", "directory_target"]
 
@@ -32,9 +33,7 @@ class DirectoryTarget:
         self.root = root
         self.url = str(root)
 
-    def push(
-        self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, Any] | None = None
-    ) -> Any:
+    def push(self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: JsonMapping | None = None) -> object:
         """Copy the bundle, by a rename at the end.
 
         Raises:
@@ -54,9 +53,7 @@ class DirectoryTarget:
         bundles.read(target, digest)
         return self.label(model, version, labels, route)
 
-    def label(
-        self, model: str, version: str, labels: Sequence[str], route: Mapping[str, Any] | None = None, *, drop: Sequence[str] = ()
-    ) -> Any:
+    def label(self, model: str, version: str, labels: Sequence[str], route: JsonMapping | None = None, *, drop: Sequence[str] = ()) -> Any:
         """Note the labels."""
         path = self.root / model / "labels.json"
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"labels": {}, "route": {}}

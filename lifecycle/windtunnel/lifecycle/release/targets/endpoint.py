@@ -12,6 +12,7 @@ from urllib.parse import quote
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.artifacts import local_copy
 from windtunnel.lifecycle.model import bundle as bundles
+from windtunnel.lifecycle.payload import JsonMapping
 from windtunnel.lifecycle.release.targets.calls import Caller
 
 __all__ = ["EndpointTarget", "endpoint_target"]
@@ -41,8 +42,8 @@ class EndpointTarget:
         self._caller = Caller(token, patience)
 
     def push(
-        self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, Any] | None = None
-    ) -> Any:
+        self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, object] | None = None
+    ) -> object:
         """Send the bundle, then the labels.
 
         Raises:
@@ -62,7 +63,7 @@ class EndpointTarget:
         model: str,
         version: str,
         labels: Sequence[str],
-        route: Mapping[str, Any] | None = None,  # it has no routes
+        route: JsonMapping | None = None,  # it has no routes
         *,
         drop: Sequence[str] = (),  # it is never given a label that would have to be dropped
     ) -> Any:

@@ -1,9 +1,10 @@
 """MLflow's registry: aliases follow; the bundle itself is in the run's artefacts already."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["MlflowTarget", "mlflow_target"]
 
@@ -25,9 +26,7 @@ class MlflowTarget:
     def __init__(self, uri: str) -> None:
         self.url = uri
 
-    def push(
-        self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, Any] | None = None
-    ) -> Any:
+    def push(self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: JsonMapping | None = None) -> Any:
         """Note the compiled bundle's digest on the version, and set the aliases."""
         self._client().set_model_version_tag(model, version, "windtunnel.served_digest", digest)
         self._client().set_model_version_tag(model, version, "windtunnel.served_from", folder)
@@ -38,7 +37,7 @@ class MlflowTarget:
         model: str,
         version: str,
         labels: Sequence[str],
-        route: Mapping[str, Any] | None = None,  # it has no routes
+        route: JsonMapping | None = None,  # it has no routes
         *,
         drop: Sequence[str] = (),  # a promotion moves the registry's aliases itself
     ) -> Any:

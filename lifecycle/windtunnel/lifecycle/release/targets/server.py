@@ -8,6 +8,7 @@ from urllib.parse import quote
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.seams.targets import LOOKUPS, ROUTES
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.release.targets.calls import ATTEMPTS, Caller
 
 __all__ = ["ARM_COLUMNS", "ServerTarget", "server_target"]
@@ -41,51 +42,47 @@ class ServerTarget:
         self.url = url.rstrip("/")
         self._caller = Caller(token, patience, attempts)
 
-    def push(
-        self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: Mapping[str, Any] | None = None
-    ) -> Any:
+    def push(self, model: str, version: str, folder: str, digest: str, labels: Sequence[str], route: JsonMapping | None = None) -> object:
         """Load a version on all workers of the server."""
-        parameters: dict[str, Any] = {"uri": folder, "digest": digest, "version": version, "labels": list(labels)}
+        parameters: dict[str, object] = {"uri": folder, "digest": digest, "version": version, "labels": list(labels)}
         if route is not None:
             parameters["route"] = dict(route)
         return self.call(f"/v2/repository/models/{quote(model)}/load", {"parameters": parameters})
 
-    def label(
-        self, model: str, version: str, labels: Sequence[str], route: Mapping[str, Any] | None = None, *, drop: Sequence[str] = ()
-    ) -> Any:
+    def label(self, model: str, version: str, labels: Sequence[str], route: JsonMapping | None = None, *, drop: Sequence[str] = ()) -> Any:
         """Give labels to a loaded version; labels are dropped and a route is set in the same step."""
-        parameters: dict[str, Any] = {"version": version, "labels": list(labels), "drop": list(drop)}
+        parameters: dict[str, object] = {"version": version, "labels": list(labels), "drop": list(drop)}
         if route is not None:
             parameters["route"] = dict(route)
         return self.call(f"/v2/repository/models/{quote(model)}/label", {"parameters": parameters})
 
-    def unload(self, model: str, version: str) -> Any:
+    def unload(self, model: str, version: str) -> object:
         """Stop serving a version."""
         return self.call(f"/v2/repository/models/{quote(model)}/unload", {"parameters": {"version": version}})
 
-    def look_up(self, model: str, uri: str, digest: str) -> Any:
+    def look_up(self, model: str, uri: str, digest: str) -> object:
         """Let the server answer from precomputed answers."""
         return self.call(f"/v2/repository/models/{quote(model)}/lookup", {"parameters": {"uri": uri, "digest": digest}})
 
-    def versions(self, model: str) -> dict[str, dict[str, Any]]:
+    def versions(self, model: str) -> dict[str, JsonObject]:
         """The versions of a model that are loaded: version -> its entry in the repository index, with labels and digest."""
         return {entry["version"]: entry for entry in self.call("/v2/repository/index", {}) if entry["name"] == model}
 
-    def route(self, model: str) -> dict[str, Any]:
+    def route(self, model: str) -> JsonObject:
         """Labels and route of a model; empty where it is not served."""
         if not self.versions(model):
             return {"labels": {}, "route": {}}
-        found: dict[str, Any] = self.call(f"/v2/models/{quote(model)}/route")
+        found: JsonObject = self.call(f"/v2/models/{quote(model)}/route")
         return found
 
-    def statistics(self, model: str) -> dict[str, dict[str, Any]]:
+    def statistics(self, model: str) -> dict[str, JsonObject]:
         """Requests, errors and times by ``version/route``."""
-        found: dict[str, dict[str, Any]] = self.call(f"/v2/models/{quote(model)}/stats")["arms"]
+        found: dict[str, JsonObject] = self.call(f"/v2/models/{quote(model)}/stats")["arms"]
         return found
 
-    def experiment(self, model: str) -> dict[str, Any]:
+    def experiment(self, model: str) -> JsonObject:
         """What the server says of the experiment over a model's arms; empty where there is none."""
-        found: dict[str, Any] = self.call(f"/v2/models/{quote(model)}/stats")["experiment"] or {}
+        found: JsonObject = self.call(f"/v2/models/{quote(model)}/stats")["experiment"] or {}
         return found
 
     def reward(self, model: str, rewards: Mapping[str, Mapping[str, float]]) -> Any:
@@ -96,11 +93,11 @@ class ServerTarget:
         """The models that are served."""
         return sorted({entry["name"] for entry in self.call("/v2/repository/index", {})})
 
-    def set_route(self, model: str, route: Mapping[str, Any]) -> Any:
+    def set_route(self, model: str, route: JsonMapping) -> object:
         """Replace a model's route."""
         return self.call(f"/v2/models/{quote(model)}/route", dict(route), method="PUT")
 
-    def overview(self, model: str) -> dict[str, Any]:
+    def overview(self, model: str) -> JsonObject:
         """Who answers, how each arm does and what may be said of an experiment.
 
         Returns:
@@ -124,13 +121,13 @@ class ServerTarget:
             rows.append(row | {"p": worth.get("p")})
         return {"model": model, **about, "arms": rows, "text": experiment.get("text", "")}
 
-    def predict(self, model: str, version: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def predict(self, model: str, version: str, rows: Sequence[Mapping[str, Any]]) -> list[JsonObject]:
         """Answers of one version, whatever the route says."""
         headers = {"X-Windtunnel-Version": version}
-        found: list[dict[str, Any]] = self.call(f"/v1/models/{quote(model)}/predict", {"rows": list(rows)}, headers)["predictions"]
+        found: list[JsonObject] = self.call(f"/v1/models/{quote(model)}/predict", {"rows": list(rows)}, headers)["predictions"]
         return found
 
-    def call(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None, *, method: str | None = None) -> Any:
+    def call(self, path: str, body: object = None, headers: Mapping[str, str] | None = None, *, method: str | None = None) -> Any:
         """One call; what is out of reach for a moment is tried again.
 
         Raises:

@@ -3,9 +3,11 @@
 import dataclasses
 import math
 import warnings
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
+
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["Moments", "TableMoments", "joined"]
 
@@ -126,7 +128,7 @@ class Moments:
             return None
         return (self.m3 / self.count) / (self.m2 / self.count) ** 1.5
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain data."""
         return dataclasses.asdict(self)
 

@@ -44,7 +44,7 @@ def between(counts: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarray, np
     return low, high, place - below
 
 
-def search(blocks: Blocks, rank: int) -> Any:
+def search(blocks: Blocks, rank: int) -> object:
     """The value at a zero-based rank of values that come in parts, in any order, too many to be sorted at once.
 
     A bracket around the rank is narrowed, a reading of the parts each time, until what is in it can be sorted.

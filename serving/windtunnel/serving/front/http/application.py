@@ -198,7 +198,7 @@ class Application:
         }
         reply = Reply(HTTPStatus.OK, b"")
 
-        async def receive() -> MutableMapping[str, Any]:
+        async def receive() -> MutableMapping[str, object]:
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(message: MutableMapping[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """The routes beside predictions, as Starlette endpoints: health, metadata, figures, routes of models, the repository, metrics, pages."""
 
 import asyncio
-from collections.abc import Mapping
 from http import HTTPStatus
 from importlib import metadata
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
+from windtunnel.lifecycle.payload import JsonMapping
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.base.metrics import Metrics
 from windtunnel.serving.front import v2
@@ -93,7 +93,7 @@ class Control:
 
     async def all_stats(self, request: Request) -> Response:
         """The protocol's statistics of all models that the caller may use."""
-        stats: list[dict[str, Any]] = []
+        stats: list[dict[str, object]] = []
         for name, served in self._service.models.served.items():
             if caller_of(request).may(name):
                 stats += v2.statistics(served, await asyncio.to_thread(self._service.metrics.totals, name))
@@ -159,8 +159,8 @@ class Control:
             raise no_model(self._service, name, caller_of(request).models)
         return served, request.path_params.get("version", "")
 
-    def _state(self, model: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._service.models.store.read()["models"].get(model, {})
+    def _state(self, model: str) -> JsonMapping:
+        found: JsonMapping = self._service.models.store.read()["models"].get(model, {})
         return found
 
 

@@ -105,7 +105,7 @@ def batch_of(body: Any, schema: Schema) -> Batch:
     return batch
 
 
-def _split(form: str, value: Any, schema: Schema) -> Batch:
+def _split(form: str, value: object, schema: Schema) -> Batch:
     """Pandas' own form: columns and data apart."""
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
         raise _bad(form, 'must be an object such as {"columns": [...], "data": [[...]]}')
@@ -118,7 +118,7 @@ def _split(form: str, value: Any, schema: Schema) -> Batch:
     return Named(dict(zip(names, map(list, zip(*value["data"], strict=True)), strict=True)) if value["data"] else {})
 
 
-def _are_names(names: Any) -> bool:
+def _are_names(names: object) -> bool:
     return isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
 
 
@@ -133,7 +133,7 @@ def _records(form: str, value: Any, schema: Schema) -> Batch:
     return from_matrix(schema, value, form)
 
 
-def _columnar(form: str, value: Any, schema: Schema) -> Batch:
+def _columnar(form: str, value: object, schema: Schema) -> Batch:
     """Lists by column name, or rows."""
     if not isinstance(value, dict):
         return _records(form, value, schema)
@@ -146,7 +146,7 @@ def _columnar(form: str, value: Any, schema: Schema) -> Batch:
                   for name, column in value.items()})  # fmt: skip
 
 
-_FORMS: Mapping[str, Callable[[str, Any, Schema], Batch]] = {
+_FORMS: Mapping[str, Callable[[str, object, Schema], Batch]] = {
     "dataframe_split": _split,
     "dataframe_records": _records,
     "instances": _records,
@@ -163,7 +163,7 @@ def plain(answer: Answer) -> list[Any]:
     return [names.get(row["prediction"], row["prediction"]) for row in answer.rows]
 
 
-def labels_of(bundle: Bundle) -> dict[str, Any]:
+def labels_of(bundle: Bundle) -> dict[str, object]:
     """Class name -> the class as a bundle of before `Bundle.label_type` lets one guess: names that are all whole numbers are numbers.
 
     Example:

@@ -7,13 +7,14 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from windtunnel.lifecycle.model.bundle import Input
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.serving.compiler.engine import Engine
 from windtunnel.serving.front.v2 import DATATYPES, datatype_of
 from windtunnel.serving.routing.models import Served
 
 __all__ = ["Described", "Schema", "document", "page"]
 
-_SCHEMAS: dict[str, dict[str, Any]] = {
+_SCHEMAS: dict[str, dict[str, object]] = {
     "bool": {"type": "boolean"},
     "int32": {"type": "integer", "minimum": -(1 << 31), "maximum": (1 << 31) - 1},
     "int64": {"type": "integer", "minimum": -(1 << 63), "maximum": (1 << 63) - 1},
@@ -66,11 +67,11 @@ _STYLE = (
 Schema = Callable[[Sequence[Input]], dict[str, Any]]
 """The JSON Schema of a body, for a model's inputs."""
 
-OBJECT: Mapping[str, Any] = {"type": "object"}
-LIST: Mapping[str, Any] = {"type": "array", "items": OBJECT}
-TEXT: Mapping[str, Any] = {"type": "string"}
-PLAIN: Mapping[str, Any] = {"type": "object", "required": ["predictions"], "properties": {"predictions": {"type": "array", "items": {}}}}
-PREDICTIONS: Mapping[str, Any] = {
+OBJECT: JsonMapping = {"type": "object"}
+LIST: JsonMapping = {"type": "array", "items": OBJECT}
+TEXT: JsonMapping = {"type": "string"}
+PLAIN: Mapping[str, object] = {"type": "object", "required": ["predictions"], "properties": {"predictions": {"type": "array", "items": {}}}}
+PREDICTIONS: JsonMapping = {
     "type": "object",
     "required": ["id", "model", "version", "route", "predictions"],
     "properties": {
@@ -108,7 +109,7 @@ class Described(Protocol):
         """The schema of its body."""
 
     @property
-    def answer(self) -> Mapping[str, Any]:
+    def answer(self) -> JsonMapping:
         """The schema of its answer."""
 
     @property
@@ -116,14 +117,14 @@ class Described(Protocol):
         """The serving option of a model without which it is not there."""
 
 
-def document(rows: Iterable[Described], served: Mapping[str, Served]) -> dict[str, Any]:
+def document(rows: Iterable[Described], served: Mapping[str, Served]) -> JsonObject:
     """The OpenAPI 3.1 document of what is served now.
 
     Args:
         rows: the table of routes.
         served: the models that are to be described.
     """
-    paths: dict[str, Any] = {}
+    paths: JsonObject = {}
     for row in rows:
         for model, engine in _of(row, served):
             path = row.path.replace("{model}", quote(model))
@@ -153,13 +154,13 @@ def _of(row: Described, served: Mapping[str, Served]) -> Iterator[tuple[str, Eng
             yield name, engine
 
 
-def _operation(row: Described, model: str, inputs: Sequence[Input]) -> dict[str, Any]:
+def _operation(row: Described, model: str, inputs: Sequence[Input]) -> JsonObject:
     """One operation; its name is unique over models, so that generated clients have one function each."""
     error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     kind = "text/plain" if row.answer is TEXT else "application/json"
-    responses: dict[str, Any] = {"200": {"description": "OK", "content": {kind: {"schema": dict(row.answer)}}}}
+    responses: dict[str, object] = {"200": {"description": "OK", "content": {kind: {"schema": dict(row.answer)}}}}
     responses |= {code: {"description": text, **error} for code, text in _TEXTS.items()}
-    found: dict[str, Any] = {"operationId": f"{row.name}_{model}" if model else row.name, "summary": row.about, "responses": responses}
+    found: JsonObject = {"operationId": f"{row.name}_{model}" if model else row.name, "summary": row.about, "responses": responses}
     if model:
         found["tags"] = [model]
     if row.open:
@@ -175,9 +176,9 @@ def _operation(row: Described, model: str, inputs: Sequence[Input]) -> dict[str,
     return found
 
 
-def _parameters(row: Described) -> list[dict[str, Any]]:
-    text: dict[str, Any] = {"type": "string"}
-    found: list[dict[str, Any]] = []
+def _parameters(row: Described) -> list[JsonObject]:
+    text: JsonObject = {"type": "string"}
+    found: list[JsonObject] = []
     if "{version}" in row.path:
         found.append({"name": "version", "in": "path", "required": True, "schema": {**text, "minLength": 1}, "description": "Or a label"})
     if row.answer in (PREDICTIONS, PLAIN) or row.body is tensors:
@@ -192,12 +193,12 @@ def rows(inputs: Sequence[Input]) -> dict[str, Any]:
     return {"type": "object", "required": ["rows"], "properties": {"rows": _row_list(inputs)}}
 
 
-def instances(inputs: Sequence[Input]) -> dict[str, Any]:
+def instances(inputs: Sequence[Input]) -> JsonObject:
     """KServe's ``{"instances": [...]}``."""
     return {"type": "object", "required": ["instances"], "properties": {"instances": _row_list(inputs)}}
 
 
-def invocations(inputs: Sequence[Input]) -> dict[str, Any]:
+def invocations(inputs: Sequence[Input]) -> JsonObject:
     """MLflow's forms: generated clients get the two that have types of their own."""
     names = [column.name for column in inputs]
     columns = {"type": "array", "items": {"type": "string", "enum": names}, "minItems": len(names), "maxItems": len(names)}
@@ -207,24 +208,24 @@ def invocations(inputs: Sequence[Input]) -> dict[str, Any]:
     return {"type": "object", "properties": forms, "minProperties": 1, "maxProperties": 1, "additionalProperties": False}
 
 
-def _row_of(inputs: Sequence[Input]) -> dict[str, Any]:
+def _row_of(inputs: Sequence[Input]) -> dict[str, object]:
     """A row as a list of values; ``items`` as false would say its length too, but generators of clients cannot read that."""
     entries = [_nullable(column) for column in inputs]
     return {"type": "array", "prefixItems": entries, "minItems": len(entries), "maxItems": len(entries)}
 
 
-def _row_list(inputs: Sequence[Input]) -> dict[str, Any]:
+def _row_list(inputs: Sequence[Input]) -> dict[str, object]:
     properties = {column.name: _nullable(column) for column in inputs}
     row = {"type": "object", "properties": properties, "required": [column.name for column in inputs if column.required]}
     return {"type": "array", "minItems": 1, "maxItems": 100, "items": row}
 
 
-def _nullable(column: Input) -> dict[str, Any]:
+def _nullable(column: Input) -> JsonObject:
     schema = _SCHEMAS.get(column.type, {})
     return schema if column.required else {"anyOf": [schema, {"type": "null"}]}
 
 
-def tensors(inputs: Sequence[Input]) -> dict[str, Any]:
+def tensors(inputs: Sequence[Input]) -> dict[str, object]:
     """The Open Inference Protocol's request."""
     tensor = {
         "type": "object",
@@ -245,9 +246,9 @@ def tensors(inputs: Sequence[Input]) -> dict[str, Any]:
     }
 
 
-def _parameters_of(properties: Mapping[str, Any], *required: str) -> dict[str, Any]:
+def _parameters_of(properties: JsonMapping, *required: str) -> dict[str, object]:
     inner = {"type": "object", "properties": dict(properties), "required": list(required)}
-    found: dict[str, Any] = {"type": "object", "properties": {"parameters": inner}}
+    found: JsonObject = {"type": "object", "properties": {"parameters": inner}}
     return found | {"required": ["parameters"]} if required else found
 
 
@@ -256,39 +257,39 @@ _LABELS = {"type": "array", "items": _NAME}
 _DIGEST = {"type": "string", "pattern": "^[0-9a-f]{1,64}$"}
 
 
-def index(_: Sequence[Input]) -> dict[str, Any]:
+def index(_: Sequence[Input]) -> JsonObject:
     """The body of the repository's index."""
     return {"type": "object", "properties": {"ready": {"type": "boolean"}}}
 
 
-def load(_: Sequence[Input]) -> dict[str, Any]:
+def load(_: Sequence[Input]) -> JsonObject:
     """The body of a load; without parameters it makes sure that what the server knows is loaded."""
     return _parameters_of({"uri": TEXT, "digest": _DIGEST, "version": _NAME, "labels": _LABELS, "route": OBJECT})
 
 
-def label(_: Sequence[Input]) -> dict[str, Any]:
+def label(_: Sequence[Input]) -> JsonObject:
     """The body of a change of labels."""
     return _parameters_of({"version": _NAME, "labels": _LABELS, "drop": _LABELS, "route": OBJECT}, "version")
 
 
-def unload(_: Sequence[Input]) -> dict[str, Any]:
+def unload(_: Sequence[Input]) -> JsonObject:
     """The body of an unload; without a version all go."""
     return _parameters_of({"version": _NAME})
 
 
-def lookup(_: Sequence[Input]) -> dict[str, Any]:
+def lookup(_: Sequence[Input]) -> dict[str, object]:
     """The body that names precomputed answers."""
     return _parameters_of({"uri": TEXT, "digest": _DIGEST}, "uri", "digest")
 
 
-def route(_: Sequence[Input]) -> dict[str, Any]:
+def route(_: Sequence[Input]) -> JsonObject:
     """The body that replaces a route."""
     weights = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}}
     properties = {"arms": weights, "sticky": TEXT, "salt": TEXT, "shadow": {"type": "array", "items": TEXT}, "experiment": OBJECT}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def rewards(_: Sequence[Input]) -> dict[str, Any]:
+def rewards(_: Sequence[Input]) -> JsonObject:
     """The body that says what arms were worth."""
     number = {"type": "number", "minimum": 0}
     return {

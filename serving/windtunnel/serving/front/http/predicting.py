@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from windtunnel.serving.base import batch as batches
 from windtunnel.serving.base import quickjson
@@ -17,6 +17,9 @@ from windtunnel.serving.routing.models import Served
 from windtunnel.serving.routing.router import Unknown
 from windtunnel.serving.routing.service import MAX_ROWS, Service, Target
 from windtunnel.serving.routing.work import INLINE_BYTES
+
+if TYPE_CHECKING:
+    from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["Asked", "Codec", "Explained", "Predicting", "Rows", "Tensors"]
 
@@ -122,7 +125,7 @@ def schema_of(ask: Ask, service: Service) -> Schema:
     return served.engines[version].schema
 
 
-def asked_of(batch: Batch, ask: Ask, service: Service, extra: Any = None) -> Asked:
+def asked_of(batch: Batch, ask: Ask, service: Service, extra: object = None) -> Asked:
     """What rows ask for, once it is known which model is to answer them.
 
     Raises:
@@ -137,7 +140,7 @@ def asked_of(batch: Batch, ask: Ask, service: Service, extra: Any = None) -> Ask
 
 def said(answer: Answer, predictions: bytes) -> Reply:
     """One object a row, who answered, and what was guessed if anything was."""
-    about: dict[str, Any] = {"id": answer.id, "model": answer.model, "version": answer.version, "route": answer.route}
+    about: JsonObject = {"id": answer.id, "model": answer.model, "version": answer.version, "route": answer.route}
     if answer.guesses:
         about["guesses"] = answer.guesses.to_dict()
     return Reply(200, quickjson.dumps(about)[:-1] + b',"predictions":' + predictions + b"}", JSON, identified(answer))

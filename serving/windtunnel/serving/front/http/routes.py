@@ -7,12 +7,12 @@ endpoint of `windtunnel.serving.front.http.control`, which Starlette finds.
 import dataclasses
 import enum
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from windtunnel.lifecycle.payload import JsonMapping
 from windtunnel.serving.front.http import formats, openapi
 from windtunnel.serving.front.http.control import Control
 from windtunnel.serving.front.http.predicting import Codec, Explained, Rows, Tensors
@@ -57,7 +57,7 @@ class Route:
     endpoint: Endpoint | None = None
     codec: Codec | None = None
     body: openapi.Schema | None = None
-    answer: Mapping[str, Any] = dataclasses.field(default_factory=lambda: openapi.OBJECT)
+    answer: JsonMapping = dataclasses.field(default_factory=lambda: openapi.OBJECT)
     needs: str = ""
     waits: bool = False
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from sklearn.base import BaseEstimator
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import check_array, check_random_state
 
@@ -21,7 +22,7 @@ from windtunnel.lifecycle.contract.errors import UnsupportedError
 from windtunnel.lifecycle.learning import scikit
 
 
-def ordinal_bins(fitted: Any) -> list[int] | None:
+def ordinal_bins(fitted: BaseEstimator) -> list[int] | None:
     """Column by column where the bins are numbers."""
     return identity_map(fitted) if fitted.encode == "ordinal" else None
 
@@ -40,7 +41,7 @@ def rows_at(context: Context, stream: Stream, indices: np.ndarray) -> Fit:
     return table.iloc[inverse] if hasattr(table, "iloc") else table[inverse]
 
 
-def bins(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def bins(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """Every strategy; more rows than `subsample` are sampled at the same places as scikit-learn's."""
     rows = yield from context.rows()
     weighted = context.weighted(estimator)
@@ -79,14 +80,14 @@ def bins(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     return estimator, None, rows * width if estimator.encode == "onehot" else None
 
 
-def _fit_on_all(estimator: Any, rows: Any, weight: np.ndarray | None) -> Any:
+def _fit_on_all(estimator: BaseEstimator, rows: object, weight: np.ndarray | None) -> BaseEstimator:
     limit = estimator.subsample
     with quiet():
         estimator.set_params(subsample=None).fit(rows, sample_weight=weight)
     return estimator.set_params(subsample=limit)
 
 
-def _edges(estimator: Any, summary: Summary, index: int, kind: Any, n_bins: int) -> tuple[np.ndarray, int]:
+def _edges(estimator: BaseEstimator, summary: Summary, index: int, kind: Any, n_bins: int) -> tuple[np.ndarray, int]:
     """The edges of one column, as KBinsDiscretizer.fit finds them, and how many bins they make."""
     tally = summary.tallies[index]
     if tally.large is not None:
@@ -111,7 +112,7 @@ def _edges(estimator: Any, summary: Summary, index: int, kind: Any, n_bins: int)
     return found, len(found) - 1
 
 
-def quantile(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def quantile(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """All quantiles exactly, or those of scikit-learn's own subsample."""
     if estimator.subsample is not None and estimator.n_quantiles > estimator.subsample:
         raise ValueError(

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, stats
 from scipy.special import boxcox as box_cox
+from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 
@@ -21,7 +22,7 @@ from windtunnel.lifecycle.learning import scikit
 from windtunnel.lifecycle.statistics.counting import TableMoments
 
 
-def spline(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def spline(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """scikit-learn's own fit, given the base knots of all rows."""
     width = np.shape(context.peek(stream))[1]
     if context.weighted(estimator) and isinstance(estimator.knots, str):
@@ -52,7 +53,7 @@ def spline(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     return estimator
 
 
-def power(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def power(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """On the rows themselves while they are few, which is scikit-learn's own fit; else from distinct values with counts.
 
     The likelihood is flat at its top, so its maximum is only defined to about 1e-6: the order of the sums decides beyond that.
@@ -69,7 +70,7 @@ def power(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
         return _from_summary(estimator, summary)
 
 
-def _from_summary(estimator: Any, summary: Summary) -> Any:
+def _from_summary(estimator: BaseEstimator, summary: Summary) -> BaseEstimator:
     table = scikit.power_input(estimator, summary.surrogate())
     width = table.shape[1]
     estimator.lambdas_ = np.empty(width, dtype=table.dtype)

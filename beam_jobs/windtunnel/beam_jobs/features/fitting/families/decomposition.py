@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import validate_data
@@ -60,7 +61,7 @@ class Scatter(Gatherer):
         self.n = n
 
 
-def _solver(estimator: Any, rows: int, width: int) -> str:
+def _solver(estimator: BaseEstimator, rows: int, width: int) -> str:
     """The solver that PCA itself would choose for dense rows."""
     wanted = min(rows, width) if estimator.n_components is None else estimator.n_components
     if estimator.svd_solver != "auto":
@@ -72,7 +73,7 @@ def _solver(estimator: Any, rows: int, width: int) -> str:
     return "randomized" if 1 <= wanted < 0.8 * min(rows, width) else "full"
 
 
-def _wide(where: str, estimator: Any, width: int) -> UnsupportedError:
+def _wide(where: str, estimator: BaseEstimator, width: int) -> UnsupportedError:
     return UnsupportedError(
         f"{where}: the covariance route of {type(estimator).__name__} takes up to {WIDEST:,} columns but there are {width:,}",
         hint=f"select columns before it (SelectKBest, max_features), or fit it on a declared sample "
@@ -80,7 +81,7 @@ def _wide(where: str, estimator: Any, width: int) -> UnsupportedError:
     )
 
 
-def pca(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def pca(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """Few rows are given to scikit-learn itself; more go the covariance route, which is exact, whatever the solver."""
     rows = yield from context.rows()
     head = context.peek(stream)
@@ -102,7 +103,7 @@ def pca(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
     return estimator
 
 
-def _finish_pca(estimator: Any, scatter: Scatter, rows: int, width: int, solver: str) -> None:
+def _finish_pca(estimator: BaseEstimator, scatter: Scatter, rows: int, width: int, solver: str) -> None:
     """Components from the covariance, cut off as PCA does it."""
     wanted = min(rows, width) if estimator.n_components is None else estimator.n_components
     if wanted == "mle":
@@ -131,7 +132,7 @@ def _finish_pca(estimator: Any, scatter: Scatter, rows: int, width: int, solver:
     estimator.singular_values_ = np.sqrt(values * (rows - 1))[:wanted].astype(kind)
 
 
-def svd(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def svd(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """Few rows are given to scikit-learn itself, with its own random numbers; more go the exact route over the products of columns."""
     rows = yield from context.rows()
     head = context.peek(stream)

@@ -1,6 +1,6 @@
 """OneHotEncoder and OrdinalEncoder: categories are the distinct values, the infrequent ones follow from their counts."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse
@@ -11,8 +11,11 @@ from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.beam_jobs.features.tallies.summary import Summary
 from windtunnel.lifecycle.learning import scikit
 
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
-def _counted(categories: np.ndarray, values: Any, counts: np.ndarray) -> np.ndarray:
+
+def _counted(categories: np.ndarray, values: object, counts: np.ndarray) -> np.ndarray:
     """How often each category occurs."""
     held = {("nan" if scikit.is_nan(value) else (value,)): count for value, count in zip(_plain(values), counts.tolist(), strict=True)}
     return np.array([held.get("nan" if scikit.is_nan(value) else (value,), 0) for value in _plain(categories)], dtype=np.int64)
@@ -22,7 +25,7 @@ def _plain(values: Any) -> list[Any]:
     return [value.item() if hasattr(value, "item") else value for value in np.asarray(values)]
 
 
-def _fit_on_distinct(estimator: Any, summary: Summary, *, applied: bool) -> None:
+def _fit_on_distinct(estimator: "BaseEstimator", summary: Summary, *, applied: bool) -> None:
     """Fit on the distinct values, then group the infrequent ones by their true counts."""
     summary.need_complete()
     limits = {"min_frequency": estimator.min_frequency, "max_categories": estimator.max_categories}
@@ -39,7 +42,7 @@ def _fit_on_distinct(estimator: Any, summary: Summary, *, applied: bool) -> None
             estimator.transform(surrogate)  # refuses: a missing time equals no category
 
 
-def one_hot(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def one_hot(context: Context, estimator: "BaseEstimator", stream: Stream, where: str) -> Fit:
     """Answers how many entries it stores, too: that decides whether a ColumnTransformer is sparse."""
     summary = yield from context.summary(stream)
     limited = estimator.min_frequency is not None or estimator.max_categories is not None
@@ -59,7 +62,7 @@ def one_hot(context: Context, estimator: Any, stream: Stream, where: str) -> Fit
     return estimator, None, stored
 
 
-def ordinal(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def ordinal(context: Context, estimator: "BaseEstimator", stream: Stream, where: str) -> Fit:
     """Categories, and the infrequent ones grouped."""
     summary = yield from context.summary(stream)
     limited = estimator.min_frequency is not None or estimator.max_categories is not None

@@ -1,6 +1,6 @@
 """SimpleImputer and MissingIndicator: what is missing is seen in the distinct values; statistics come from their counts."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse
@@ -12,8 +12,11 @@ from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.lifecycle.contract.errors import UnsupportedError
 from windtunnel.lifecycle.learning import scikit
 
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
-def kept(fitted: Any) -> list[int] | None:
+
+def kept(fitted: "BaseEstimator") -> list[int] | None:
     """The columns that are not dropped for being empty."""
     if fitted.add_indicator:
         return None
@@ -23,7 +26,7 @@ def kept(fitted: Any) -> list[int] | None:
     return [int(i) for i in np.flatnonzero(~empty)]
 
 
-def imputer(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def imputer(context: Context, estimator: "BaseEstimator", stream: Stream, where: str) -> Fit:
     """All strategies; the indicator too."""
     if callable(estimator.strategy):
         raise UnsupportedError(
@@ -42,7 +45,7 @@ def imputer(context: Context, estimator: Any, stream: Stream, where: str) -> Fit
     return estimator
 
 
-def _statistic(estimator: Any, summary: Any, index: int, sparse: bool) -> Any:
+def _statistic(estimator: "BaseEstimator", summary: Any, index: int, sparse: bool) -> Any:
     if summary.tallies[index].large is not None:
         return _of_large(estimator, summary, index)
     values, counts = summary.column(index)
@@ -63,7 +66,7 @@ def _statistic(estimator: Any, summary: Any, index: int, sparse: bool) -> Any:
     return mean + np.dot(counts, numbers - mean) / n if np.isfinite(mean) else mean
 
 
-def _of_large(estimator: Any, summary: Any, index: int) -> Any:
+def _of_large(estimator: "BaseEstimator", summary: Any, index: int) -> Any:
     """The statistic of a column with very many distinct numbers."""
     if not scikit.is_nan(estimator.missing_values):
         summary.need_complete()
@@ -72,7 +75,7 @@ def _of_large(estimator: Any, summary: Any, index: int) -> Any:
     return large_statistic(summary, index, estimator.strategy)
 
 
-def indicator(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def indicator(context: Context, estimator: "BaseEstimator", stream: Stream, where: str) -> Fit:
     """Fitted by scikit-learn itself on the distinct values."""
     summary = yield from context.summary(stream)
     with quiet():

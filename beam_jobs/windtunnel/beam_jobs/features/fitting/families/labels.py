@@ -1,6 +1,6 @@
 """LabelBinarizer and LabelEncoder: the classes are the distinct values."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,13 @@ from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.streams import Apply, Pick, Source, Stream
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
 __all__ = ["labels"]
 
 
-def labels(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def labels(context: Context, estimator: "BaseEstimator", stream: Stream, where: str) -> Fit:
     """Fitted by scikit-learn itself on the distinct labels; of a table with one column, that column is the labels."""
     head = context.peek(stream)
     if isinstance(head, pd.DataFrame):

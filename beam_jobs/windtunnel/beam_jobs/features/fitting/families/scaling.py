@@ -1,6 +1,6 @@
 """StandardScaler, MinMaxScaler and MaxAbsScaler: from moments. RobustScaler: from order statistics."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
@@ -13,15 +13,18 @@ from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.lifecycle.learning import scikit
 from windtunnel.lifecycle.statistics.counting import TableMoments
 
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
-def standard(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+
+def standard(context: Context, estimator: "BaseEstimator", stream: Stream, where: str) -> Fit:
     """Mean and variance; a column counts as constant by scikit-learn's own rule."""
     weighted = context.weighted(estimator)
     moments = yield from context.moments(stream, weighted=weighted)
     return finish_standard(estimator, moments, context.peek(stream), weighted=weighted)
 
 
-def finish_standard(estimator: Any, moments: TableMoments, template: Any, *, weighted: bool) -> Any:
+def finish_standard(estimator: "BaseEstimator", moments: TableMoments, template: object, *, weighted: bool) -> "BaseEstimator":
     """A StandardScaler from moments, in the types that scikit-learn leaves."""
     with quiet():
         likeness = stand_in(moments, template)
@@ -41,7 +44,7 @@ def finish_standard(estimator: Any, moments: TableMoments, template: Any, *, wei
     return estimator
 
 
-def extremes(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def extremes(context: Context, estimator: "BaseEstimator", stream: Stream, where: str) -> Fit:
     """Fitted by scikit-learn itself on the least and the greatest values."""
     moments = yield from context.moments(stream)
     with quiet():
@@ -50,7 +53,7 @@ def extremes(context: Context, estimator: Any, stream: Stream, where: str) -> Fi
     return estimator
 
 
-def robust(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def robust(context: Context, estimator: "BaseEstimator", stream: Stream, where: str) -> Fit:
     """Median and quantile range."""
     summary = yield from context.summary(stream)
     with quiet():

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from scipy import special, stats
+from sklearn.base import BaseEstimator
 from sklearn.feature_selection import (
     chi2,
     f_classif,
@@ -23,7 +24,7 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError, Unsupported
 from windtunnel.lifecycle.statistics.counting import TableMoments
 
 
-def variance(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def variance(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """Variances, and for a threshold of zero the ranges, which rounding cannot spoil."""
     moments: TableMoments = yield from context.moments(stream)
     with quiet():
@@ -50,7 +51,7 @@ class ByClass(Gatherer):
     """The moments of each column, class by class."""
 
     def __init__(self) -> None:
-        self.classes: dict[Any, TableMoments] = {}
+        self.classes: dict[object, TableMoments] = {}
         self.sums: dict[Any, np.ndarray] = {}
 
     def gather(self, stream: Stream, chunk: Chunk) -> None:
@@ -62,7 +63,7 @@ class ByClass(Gatherer):
             sums = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
             self._take(label, of_table(rows), sums)
 
-    def _take(self, label: Any, moments: TableMoments, sums: np.ndarray) -> None:
+    def _take(self, label: object, moments: TableMoments, sums: np.ndarray) -> None:
         if label in self.classes:
             self.classes[label].merge(moments)
             self.sums[label] = self.sums[label] + sums
@@ -119,7 +120,7 @@ class WithTarget(Gatherer):
         self.n = n
 
 
-def univariate(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def univariate(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """The scores of chi2, f_classif and f_regression; scikit-learn selects by them."""
     function = estimator.score_func
     if function not in {chi2, f_classif, f_regression}:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.preprocessing import Binarizer, FunctionTransformer, Normalizer, PolynomialFeatures
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
@@ -16,13 +17,13 @@ _CHECKED = (Normalizer, Binarizer, PolynomialFeatures)
 """They refuse NaN and infinity when they are fitted."""
 
 
-def elementwise(fitted: Any) -> list[int] | None:
+def elementwise(fitted: BaseEstimator) -> list[int] | None:
     """A numpy ufunc works on each entry alone."""
     plain = isinstance(fitted.func, np.ufunc) or fitted.func is None
     return identity_map(fitted) if plain and not fitted.kw_args and hasattr(fitted, "n_features_in_") else None
 
 
-def stateless(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def stateless(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """On the first few rows, as nothing is learnt; but what scikit-learn refuses in any row is refused, where tallies show it."""
     head = context.peek(stream)
     with quiet():
@@ -36,7 +37,7 @@ def stateless(context: Context, estimator: Any, stream: Stream, where: str) -> F
     return estimator
 
 
-def probe_rowwise(fitted: Any, head: Any, where: str) -> None:
+def probe_rowwise(fitted: BaseEstimator, head: Any, where: str) -> None:
     """Ask a function about the first rows at once, and in two parts: it is applied to batches, so both must be the same.
 
     Raises:
@@ -57,7 +58,7 @@ def probe_rowwise(fitted: Any, head: Any, where: str) -> None:
                 )
 
 
-def _rows(table: Any, low: int, high: int) -> Any:
+def _rows(table: Any, low: int, high: int) -> object:
     return table.iloc[low:high] if hasattr(table, "iloc") else table[low:high]
 
 

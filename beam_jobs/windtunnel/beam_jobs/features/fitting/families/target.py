@@ -8,6 +8,7 @@ import copy
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import check_cv
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder
 from sklearn.utils.multiclass import type_of_target
@@ -24,7 +25,7 @@ from windtunnel.lifecycle.learning import scikit
 class Encoded(Gatherer):
     """Count, mean and squared deviations of the target, fold by fold, for each category of each column."""
 
-    def __init__(self, encoder: Any, folds: np.ndarray, count: int, targets: np.ndarray) -> None:
+    def __init__(self, encoder: BaseEstimator, folds: np.ndarray, count: int, targets: np.ndarray) -> None:
         self._encoder, self._folds, self._count, self._targets = encoder, folds, count, targets
         width = targets.shape[1]
         shapes = [(count, len(found), width) for found in encoder.categories_]
@@ -67,7 +68,9 @@ def _join(a: tuple[np.ndarray, np.ndarray, np.ndarray], b: tuple[np.ndarray, np.
     return n, a[1] + away * share, a[2] + b[2] + away * away * a[0][..., None] * share
 
 
-def _encodings(encoder: Any, cells: list[tuple[np.ndarray, np.ndarray, np.ndarray]], overall: Any, spread: Any) -> list[np.ndarray]:
+def _encodings(
+    encoder: BaseEstimator, cells: list[tuple[np.ndarray, np.ndarray, np.ndarray]], overall: Any, spread: Any
+) -> list[np.ndarray]:
     """Smoothed encodings of each column, and of each class within a column."""
     made = []
     for counts, means, squares in cells:
@@ -89,7 +92,7 @@ class CrossFitted(Step):
     """What ``fit_transform`` answers: each row by the encodings of the other folds."""
 
     def __init__(
-        self, encoder: Any, folds: np.ndarray, encodings: list[list[np.ndarray]], means: list[Any], refusal: str | None = None
+        self, encoder: BaseEstimator, folds: np.ndarray, encodings: list[list[np.ndarray]], means: list[Any], refusal: str | None = None
     ) -> None:
         self.encoder, self.folds, self.encodings, self.means, self.refusal = encoder, folds, encodings, means, refusal
 
@@ -110,7 +113,7 @@ class CrossFitted(Step):
         return scikit.in_container(made, given, encoder)
 
 
-def target(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def target(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """Fits the encoder, and answers cross-fitted values to what follows."""
     if context.head.y is None:
         raise ConfigurationError(f"{where}: a TargetEncoder learns from labels", hint="name their column: options label=...")
@@ -156,7 +159,7 @@ def _fold_sum(cells: Encoded, i: int, folds: Any) -> tuple[np.ndarray, np.ndarra
     return total
 
 
-def _targets(estimator: Any, y: np.ndarray) -> np.ndarray:
+def _targets(estimator: BaseEstimator, y: np.ndarray) -> np.ndarray:
     """The labels as numbers, and the kind of target, as TargetEncoder finds them."""
     kind = type_of_target(y, input_name="y") if estimator.target_type == "auto" else estimator.target_type
     if kind not in {"binary", "multiclass", "continuous"}:
@@ -172,7 +175,7 @@ def _targets(estimator: Any, y: np.ndarray) -> np.ndarray:
     return np.asarray(made)
 
 
-def _folds(estimator: Any, y: np.ndarray, where: str) -> tuple[np.ndarray, int]:
+def _folds(estimator: BaseEstimator, y: np.ndarray, where: str) -> tuple[np.ndarray, int]:
     """The fold of each row, from the very splitter that scikit-learn would use; a seed that is left open is 0."""
     shuffle = True if isinstance(estimator.shuffle, str) else estimator.shuffle
     given = None if isinstance(estimator.random_state, str) else copy.deepcopy(estimator.random_state)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.feature_extraction.text import TfidfTransformer, TfidfVectorizer
 
 from windtunnel.beam_jobs.features.fitting.engine import Context, Fit
@@ -20,7 +20,7 @@ from windtunnel.lifecycle.learning import scikit
 class Terms(Gatherer):
     """In how many documents each term is, and how often; each distinct text of a chunk is analysed once."""
 
-    def __init__(self, vectorizer: Any) -> None:
+    def __init__(self, vectorizer: BaseEstimator) -> None:
         self._vectorizer = vectorizer
         self._analyze: Any = None
         self._places: dict[str, int] = dict(vectorizer.vocabulary_) if vectorizer.fixed_vocabulary_ else {}
@@ -28,7 +28,7 @@ class Terms(Gatherer):
         self._terms = np.zeros(len(self._places), dtype=np.int64)
         self.rows = 0
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_analyze": None}
 
     def gather(self, stream: Stream, chunk: Chunk) -> None:
@@ -87,7 +87,7 @@ class Terms(Gatherer):
         return terms, self._documents[order], self._terms[order]
 
 
-def _distinct(texts: Any) -> tuple[list[Any], np.ndarray]:
+def _distinct(texts: Any) -> tuple[list[object], np.ndarray]:
     values = texts.tolist() if hasattr(texts, "tolist") else list(texts)
     try:
         codes, unique = pd.factorize(np.array(values, dtype=object), use_na_sentinel=False)
@@ -96,7 +96,7 @@ def _distinct(texts: Any) -> tuple[list[Any], np.ndarray]:
     return unique.tolist(), np.bincount(codes, minlength=len(unique)).astype(np.int64)
 
 
-def vectorizer(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def vectorizer(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """One pass; answers the number of stored entries, which is the sum of the document frequencies."""
     with quiet():
         if isinstance(estimator, TfidfVectorizer):
@@ -123,7 +123,7 @@ def vectorizer(context: Context, estimator: Any, stream: Stream, where: str) -> 
     return estimator, None, int(documents.sum())
 
 
-def _limited(estimator: Any, rows: int, documents: np.ndarray, often: np.ndarray) -> np.ndarray:
+def _limited(estimator: BaseEstimator, rows: int, documents: np.ndarray, often: np.ndarray) -> np.ndarray:
     """Which terms stay, by the same comparisons as scikit-learn's."""
     most = estimator.max_df if isinstance(estimator.max_df, Integral) else estimator.max_df * rows
     least = estimator.min_df if isinstance(estimator.min_df, Integral) else estimator.min_df * rows
@@ -141,7 +141,7 @@ def _limited(estimator: Any, rows: int, documents: np.ndarray, often: np.ndarray
     return mask
 
 
-def _idf(estimator: Any, documents: np.ndarray, rows: int, dtype: np.dtype[Any]) -> np.ndarray:
+def _idf(estimator: BaseEstimator, documents: np.ndarray, rows: int, dtype: np.dtype) -> np.ndarray:
     """The formula of TfidfTransformer, in its type."""
     kind = dtype if dtype in (np.float64, np.float32) else np.dtype(np.float64)
     df = documents.astype(kind) + float(estimator.smooth_idf)
@@ -175,7 +175,7 @@ class Stored(Gatherer):
             self.documents = other.documents if self.documents is None else self.documents + other.documents
 
 
-def tfidf(context: Context, estimator: Any, stream: Stream, where: str) -> Fit:
+def tfidf(context: Context, estimator: BaseEstimator, stream: Stream, where: str) -> Fit:
     """One pass over the counts."""
     (found,) = yield from context.need(Request(("documents", stream.key), stream, Stored()))
     head = context.peek(stream)

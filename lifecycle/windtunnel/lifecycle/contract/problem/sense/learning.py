@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from windtunnel.lifecycle.contract.naming import unknown
 from windtunnel.lifecycle.contract.problem.sense.fault import Fault, Rule
 from windtunnel.lifecycle.contract.seams.learners import LEARNERS
+from windtunnel.lifecycle.payload import JsonMapping
 
 if TYPE_CHECKING:
     from windtunnel.lifecycle.contract.problem.label import Positive
@@ -40,7 +41,7 @@ def _search(problem: "Problem") -> Iterator[Fault]:
             yield Fault(f"model.search.{name}", fault)
 
 
-def _space_fault(space: Any) -> str:
+def _space_fault(space: object) -> str:
     """What is wrong with one parameter's part of the search; empty if nothing is."""
     if isinstance(space, list):
         return "" if space else "has no choice; give a list of at least one"
@@ -50,7 +51,7 @@ def _space_fault(space: Any) -> str:
     return unknown(strange[0], "part of a range", _RANGE) if strange else _range_fault(space)
 
 
-def _range_fault(space: Mapping[str, Any]) -> str:
+def _range_fault(space: JsonMapping) -> str:
     low, high, log = space.get("low"), space.get("high"), space.get("log", False)
     if low is None or high is None or not (_is_number(low) and _is_number(high)):
         return f"needs low and high, both numbers, but got {dict(space)!r}"
@@ -61,7 +62,7 @@ def _range_fault(space: Mapping[str, Any]) -> str:
     return f"a range by logarithm starts above 0 but low is {low}" if log and float(low) <= 0 else ""
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

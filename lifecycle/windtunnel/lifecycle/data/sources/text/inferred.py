@@ -23,6 +23,7 @@ from windtunnel.lifecycle.data.sources.text.inference import FAMILIES, infer_typ
 from windtunnel.lifecycle.data.sources.text.layout import HEADS, Layout, fit_width, looks_like_data, placed, told_delimiter
 from windtunnel.lifecycle.data.sources.text.records import Block, Splitter
 from windtunnel.lifecycle.data.sources.text.stream import Head, TextStream
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["Reading", "infer_delimited"]
 
@@ -95,7 +96,7 @@ class _Strictly(Converter):
         raise _WiderError(self.unfit)
 
 
-def infer_delimited(path: str, given: dict[str, Any], reading: Reading) -> Iterator[pa.RecordBatch | None]:
+def infer_delimited(path: str, given: dict[str, object], reading: Reading) -> Iterator[pa.RecordBatch | None]:
     """The batches of a CSV file; ``None`` says: forget those so far, reading starts over with wider types.
 
     Raises:
@@ -125,7 +126,7 @@ class _Inferred:
         given: options of a source that a person has given.
     """
 
-    def __init__(self, path: str, given: dict[str, Any]) -> None:
+    def __init__(self, path: str, given: JsonObject) -> None:
         self._path, self._given = path, given
         self._kinds: dict[str, pa.DataType] = {}
         self._nearly: dict[str, _Column] = {}

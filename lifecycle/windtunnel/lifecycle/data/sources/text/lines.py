@@ -19,6 +19,7 @@ from windtunnel.lifecycle.data.sources.files import damage_named, opened, unchan
 from windtunnel.lifecycle.data.sources.piece import Chunk, Piece, Rejected, shorten
 from windtunnel.lifecycle.data.sources.text.inference import wider
 from windtunnel.lifecycle.data.sources.text.stream import TextStream
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["read_lines", "read_untyped_lines"]
 
@@ -60,7 +61,7 @@ def read_lines(problem: Problem, piece: Piece, _settings: Settings) -> Iterator[
                 yield _fit(problem, piece, texts, options)
 
 
-def read_untyped_lines(path: str, given: dict[str, Any]) -> Iterator[pa.RecordBatch | None]:
+def read_untyped_lines(path: str, given: JsonObject) -> Iterator[pa.RecordBatch | None]:
     """Batches of such a file without a schema: types are those of all values; columns of mixed types become text.
 
     ``None`` says: forget those so far, reading starts over with wider types.
@@ -178,7 +179,7 @@ def _array(name: str, source: TextStream) -> Iterator[_Text]:
         text = text[end:]
 
 
-def _object(line: str | bytes) -> dict[str, Any] | str:
+def _object(line: str | bytes) -> JsonObject | str:
     """The object that a text is, or what is wrong with it."""
     if isinstance(line, bytes):
         return "cannot be decoded"
@@ -228,7 +229,7 @@ def _fit(problem: Problem, piece: Piece, texts: Sequence[_Text], options: TextOp
     return Chunk(batch if good.all() else batch.filter(pa.array(good)), rejected, len(texts))
 
 
-def _objects(problem: Problem, texts: Sequence[_Text], schema: pa.Schema) -> tuple[list[Rejected], list[dict[str, Any]], list[_Text]]:
+def _objects(problem: Problem, texts: Sequence[_Text], schema: pa.Schema) -> tuple[list[Rejected], list[JsonObject], list[_Text]]:
     """The objects that have all columns, with where they stand; and what is none."""
     required = [name for name in schema.names if name not in problem.optional_columns]
     rejected: list[Rejected] = []
@@ -247,7 +248,7 @@ def _objects(problem: Problem, texts: Sequence[_Text], schema: pa.Schema) -> tup
     return rejected, rows, sources
 
 
-def _typed(values: list[Any], kind: pa.DataType, options: TextOptions) -> tuple[pa.Array, Mask]:
+def _typed(values: list[object], kind: pa.DataType, options: TextOptions) -> tuple[pa.Array, Mask]:
     """JSON values as a column: JSON's own types decide, so only dates, times and decimals are read from text."""
     if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
         return _read_from_text(values, kind, options)
@@ -273,7 +274,7 @@ def _family(kind: pa.DataType) -> str:
     return "float" if pa.types.is_floating(kind) else "text"
 
 
-def _is_integer(value: Any, kind: pa.DataType) -> bool:
+def _is_integer(value: object, kind: pa.DataType) -> bool:
     whole = (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
     return whole and -(1 << (kind.bit_width - 1)) <= value < 1 << (kind.bit_width - 1)
 
@@ -288,7 +289,7 @@ def _is_float(value: Any, kind: pa.DataType) -> bool:
     return kind != pa.float32() or not _FLOAT32 < abs(value) < float("inf")
 
 
-def _is_text(value: Any, _kind: pa.DataType) -> bool:
+def _is_text(value: object, _kind: pa.DataType) -> bool:
     """Half of a surrogate pair is no text that can be stored."""
     return isinstance(value, str) and (value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value))
 
