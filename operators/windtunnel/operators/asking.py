@@ -9,6 +9,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk.configuration import conf
 
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.operators.base import Staged, problem_of, with_defaults
 from windtunnel.operators.settings import airflow_settings
 from windtunnel.operators.telling.alerts import ProblemNotifier, Question
@@ -32,7 +33,7 @@ class AskingOperator(Staged, HITLOperator):
 
     template_fields = ("subject", "body")
 
-    def __init__(self, *, problem: Problem | Mapping[str, Any] | str | Path, **kwargs: Any) -> None:
+    def __init__(self, *, problem: Problem | Mapping[str, object] | str | Path, **kwargs: Any) -> None:
         problem = problem_of(problem)
         approval = problem.approval
         with_defaults(self.row, problem, kwargs)
@@ -66,7 +67,7 @@ class AskingOperator(Staged, HITLOperator):
         base = conf.get("api", "base_url", fallback="") or "/"
         return str(self.generate_link_to_ui(task_instance=context["task_instance"], base_url=base))
 
-    def record(self, context: "Context", work: "RunContext", **choice: Any) -> dict[str, Any]:
+    def record(self, context: "Context", work: "RunContext", **choice: Any) -> JsonObject:
         """Write down what was chosen, by whom and why, before anything follows from it."""
         return self.finish(context, work, self.do(work, **choice))
 
@@ -75,7 +76,7 @@ class AskingOperator(Staged, HITLOperator):
         self.link = artifact_url(airflow_settings(), uri)
 
     @staticmethod
-    def person(event: Mapping[str, Any]) -> str:
+    def person(event: JsonMapping) -> str:
         """Who answered; empty if nobody did."""
         person = event.get("responded_by_user") or {}
         return str(person.get("name") or person.get("id") or "") if isinstance(person, Mapping) else str(person)

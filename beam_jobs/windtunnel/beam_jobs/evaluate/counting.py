@@ -166,7 +166,7 @@ class CountRows(beam.DoFn):
             progress_of("evaluate").add(batch.num_rows)
         return ()
 
-    def finish_bundle(self) -> Iterable[Any]:
+    def finish_bundle(self) -> Iterable[object]:
         """Hand on what was counted."""
         self._judge()
         if self._count is not None and self._count.rows:

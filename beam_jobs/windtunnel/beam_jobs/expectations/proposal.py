@@ -29,7 +29,7 @@ def columns_of(source: Source, statistics: TableStatistics | None = None) -> lis
     """What is in each column, in one pass over those that the statistics of these rows do not tell about."""
     known = Known(source, statistics or TableStatistics(), FrameEngine())
     counted: dict[str, Weighted | None] = {}
-    ranges: dict[str, tuple[Any, Any]] = {}  # of the columns with more values than are counted
+    ranges: dict[str, tuple[object, object]] = {}  # of the columns with more values than are counted
     unknown = []
     for name in (name for name in source.columns if name in source.keyed):
         if (rows := known.rows_of(name)) is not None:
@@ -43,7 +43,7 @@ def columns_of(source: Source, statistics: TableStatistics | None = None) -> lis
     return [_column(source, name, counted.get(name), ranges.get(name)) for name in source.columns]
 
 
-def _count(source: Source, names: list[str], counted: dict[str, Weighted | None], ranges: dict[str, tuple[Any, Any]]) -> None:
+def _count(source: Source, names: list[str], counted: dict[str, Weighted | None], ranges: dict[str, tuple[object, object]]) -> None:
     """One pass: the distinct values of columns, or only their range where they are too many."""
     counters = {name: Counter(source, [name], Limit(most=_COUNTED)) for name in names}
     for chunk in source.chunks(names):

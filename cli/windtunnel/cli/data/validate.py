@@ -3,9 +3,8 @@
 import argparse
 import json
 
-from windtunnel.lifecycle.payload import JsonObject
-
 from windtunnel.cli.terminal import paint
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["add_arguments", "run"]
 

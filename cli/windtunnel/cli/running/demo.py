@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.cli.terminal import paint
+from windtunnel.lifecycle.payload import JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +124,7 @@ def _problem(instance: "Instance") -> "Problem":
     return load(Path(instance.state["dags"]) / "problems" / f"{DAG}.yaml")
 
 
-def _steps(instance: "Instance", found: dict[str, Any]) -> list[str]:
+def _steps(instance: "Instance", found: JsonObject) -> list[str]:
     """The steps of the run's deployment, as the ledger has them."""
     from windtunnel.lifecycle.record.ledger import Ledger
 
@@ -151,7 +152,7 @@ def _watch(api: "AirflowApi", run_id: str, say: Any, timeout: float) -> str:
         time.sleep(0.25)
 
 
-def _summary(api: "AirflowApi", instance: "Instance", run_id: str, landing: Path, state: str) -> dict[str, Any]:
+def _summary(api: "AirflowApi", instance: "Instance", run_id: str, landing: Path, state: str) -> JsonObject:
     """What came of it, from what the tasks handed on."""
     from windtunnel.lifecycle.contract.errors import WindtunnelError
 
@@ -193,7 +194,7 @@ def _summary(api: "AirflowApi", instance: "Instance", run_id: str, landing: Path
     }
 
 
-def _ask(server: str, token: str, landing: Path, end: str) -> dict[str, Any]:
+def _ask(server: str, token: str, landing: Path, end: str) -> JsonObject:
     """Ask the served model about one real flight of the newest day, by the Open Inference Protocol."""
     from windtunnel.cli.running.airflow_api import call
 
@@ -222,13 +223,13 @@ def _flight(landing: Path, end: str) -> dict[str, str]:
     return next((row for row in flights if float(row["dep_delay"]) > 30), flights[0])
 
 
-def _typed(value: str, datatype: str) -> Any:
+def _typed(value: str, datatype: str) -> object:
     if datatype == "BYTES":
         return value
     return float(value) if datatype.startswith("FP") else int(float(value))
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(found: JsonObject) -> None:
     version, metric, model, answer = found["data_version"], found["metric"], found["model"], found["answer"] or {}
     seconds = found["seconds"]
 
@@ -265,7 +266,7 @@ def _show(found: dict[str, Any]) -> None:
     print("  everything keeps running; stop it with: .venv/bin/windtunnel down\n")
 
 
-def _answer(answer: dict[str, Any]) -> str:
+def _answer(answer: JsonObject) -> str:
     probability = f", probability {answer['score']:.2f}" if isinstance(answer.get("score"), float) else ""
     late = {"1": "late", "0": "in time"}.get(str(answer["prediction"]), str(answer["prediction"]))
     return f"predicted {late}{probability}"

@@ -2,10 +2,9 @@
 
 import argparse
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from windtunnel.cli.terminal import paint
+from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["add_arguments", "run"]
 
@@ -31,5 +30,5 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(service["healthy"] for service in services.values()) else 1
 
 
-def _health(service: Mapping[str, Any]) -> str:
+def _health(service: JsonMapping) -> str:
     return paint(f"{'well':9}", "green") if service["healthy"] else paint(f"{'not well':9}", "bold red")

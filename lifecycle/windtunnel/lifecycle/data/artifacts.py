@@ -22,6 +22,7 @@ from windtunnel.lifecycle.contract.errors import UnavailableError
 from windtunnel.lifecycle.contract.seams.pages import further_pages
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.expiry import expired, modified, refuse_expired
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["Stage", "local_copy", "read_text", "replace_file", "room_for"]
 
@@ -56,7 +57,7 @@ class Stage:
         """The place of one file of it."""
         return f"{self.uri}/{name}"
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> JsonObject | None:
         """What the stage found, or None if it has not ended.
 
         One that is used again counts as new: a housekeeping that is under way must not remove it before the run has noted that it needs it.
@@ -65,7 +66,7 @@ class Stage:
         if not filesystem.exists(path):
             return None
         content = filesystem.cat_file(path)
-        found: dict[str, Any] = json.loads(content)
+        found: JsonObject = json.loads(content)
         written = modified(filesystem.info(path))
         if dt.datetime.now(dt.UTC) - written > _FRESH and not self._used_again(filesystem, path, content, written):
             return None
@@ -106,7 +107,7 @@ class Stage:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def finish(self, folder: Path, result: dict[str, Any]) -> None:
+    def finish(self, folder: Path, result: JsonObject) -> None:
         """Publish the folder with its result; if another worker was first with the same fingerprint, theirs stays."""
         self._add_pages(folder, result)
         (folder / _RESULT).write_text(json.dumps(result, sort_keys=True), encoding="utf-8")
@@ -124,7 +125,7 @@ class Stage:
                 folder.rename(path)
             shutil.rmtree(stale, ignore_errors=True)
 
-    def _add_pages(self, folder: Path, result: dict[str, Any]) -> None:
+    def _add_pages(self, folder: Path, result: JsonObject) -> None:
         """The pages that installed packages add; one that cannot be rendered is logged, and takes nothing away."""
         for page in further_pages(self.name):
             try:

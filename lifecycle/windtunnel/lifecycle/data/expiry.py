@@ -14,6 +14,7 @@ import fsspec
 
 from windtunnel.lifecycle.contract.errors import ExpiredError
 from windtunnel.lifecycle.contract.settings import Settings
+from windtunnel.lifecycle.payload import JsonObject
 
 __all__ = ["FOLDER", "expire", "expired", "modified", "note", "notes_of", "refuse_expired"]
 
@@ -41,19 +42,19 @@ def note(uri: str, rule: str, at: dt.datetime) -> None:
     filesystem.mv(temporary, path)
 
 
-def expired(uri: str) -> dict[str, Any] | None:
+def expired(uri: str) -> dict[str, object] | None:
     """The note of an artefact, or of something in it; None if it did not expire."""
     parts = uri.rstrip("/").split("/")
     # The artefact's own folder, or the folder of a file in it, some folders down.
     for length in range(len(parts), max(len(parts) - 4, 3), -1):
         filesystem, path = fsspec.core.url_to_fs(_place("/".join(parts[:length])))
         if filesystem.exists(path):
-            found: dict[str, Any] = json.loads(filesystem.cat_file(path))
+            found: JsonObject = json.loads(filesystem.cat_file(path))
             return found
     return None
 
 
-def notes_of(settings: Settings, problem: str, values: Any) -> list[str]:
+def notes_of(settings: Settings, problem: str, values: object) -> list[str]:
     """What expired among all that some plain data names, in words: artefacts by their URI, versions of tables by their snapshot."""
     found: dict[str, None] = {}
     for value in _named(values):
@@ -92,7 +93,7 @@ def refuse_expired(uri: str) -> None:
         )
 
 
-def modified(entry: dict[str, Any]) -> dt.datetime:
+def modified(entry: JsonObject) -> dt.datetime:
     """When a file was written, whatever its file system calls that."""
     value = entry.get("mtime") or entry.get("LastModified") or entry.get("updated") or entry.get("last_modified")
     if isinstance(value, int | float):

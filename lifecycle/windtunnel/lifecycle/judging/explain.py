@@ -71,7 +71,7 @@ def partial_dependence(answer: Answer, frame: pd.DataFrame, column: str) -> list
 class Change:
     """A change of one example that flips its answer: column -> (before, after), and the answer's score then."""
 
-    columns: dict[str, tuple[Any, Any]]
+    columns: dict[str, tuple[object, object]]
     score: float
 
 

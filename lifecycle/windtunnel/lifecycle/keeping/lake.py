@@ -1,7 +1,7 @@
 """Iceberg tables: rows, snapshots and files that expire."""
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import fsspec
 
@@ -98,5 +98,5 @@ def _named(table: "Table") -> set[str]:
     return found
 
 
-def _age(entry: dict[str, Any], now: dt.datetime) -> dt.timedelta:
+def _age(entry: dict[str, object], now: dt.datetime) -> dt.timedelta:
     return now - expiry.modified(entry)

@@ -305,7 +305,7 @@ def _categories(drift: ColumnDrift, before: ColumnStatistics, after: ColumnStati
     drift.lost = [[_plain(names[i]), float(p[i])] for i in order if names[i] not in now][:20]
 
 
-def _values_of(column: ColumnStatistics) -> dict[Any, int]:
+def _values_of(column: ColumnStatistics) -> dict[object, int]:
     """Each value with its number; NaN is no value."""
     counted = zip(column.values.to_pylist(), column.counts.tolist(), strict=True)
     return {value: count for value, count in counted if value == value}  # only NaN differs from itself

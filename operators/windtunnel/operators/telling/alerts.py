@@ -11,6 +11,7 @@ from airflow.sdk import BaseNotifier
 
 from windtunnel.lifecycle.contract.problem import Alert, Problem
 from windtunnel.lifecycle.contract.seams.notifiers import notifier_path, question_options
+from windtunnel.lifecycle.payload import JsonMapping
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -37,7 +38,7 @@ def raise_alarm(problem: Problem, context: "Context", text: str) -> None:
         alert.notify(told)
 
 
-def deadline_missed(problem: str, alerts: Sequence[Mapping[str, Any]], context: "Context | None" = None) -> None:
+def deadline_missed(problem: str, alerts: Sequence[JsonMapping], context: "Context | None" = None) -> None:
     """Tell the problem's people of a retraining that is not done by its deadline; Airflow calls it in a worker."""
     run: Any = (context or {}).get("dag_run") or {}
     names = run if isinstance(run, Mapping) else vars(run)
@@ -77,7 +78,7 @@ class ProblemNotifier(BaseNotifier):
 
     template_fields: Sequence[str] = ()
 
-    def __init__(self, *, notifier: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, *, notifier: str, options: Mapping[str, object] | None = None) -> None:
         super().__init__()
         self.notifier = notifier
         self.options = dict(options or {})

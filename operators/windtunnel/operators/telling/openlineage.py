@@ -42,7 +42,7 @@ NO_DATA_SETS = {
 
 
 def lineage_of(
-    row: Stage, problem: Problem, settings: "Settings", given: Iterable[Any], output: JsonMapping | None
+    row: Stage, problem: Problem, settings: "Settings", given: Iterable[object], output: JsonMapping | None
 ) -> "OperatorLineage[Any, Any]":
     """The datasets of one stage.
 

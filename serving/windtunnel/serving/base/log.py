@@ -13,9 +13,9 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from windtunnel.lifecycle.contract.errors import UnavailableError
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base import quickjson
 
 __all__ = ["LogUnavailableError", "PredictionLog", "closed_files", "entries"]
@@ -56,7 +56,7 @@ class PredictionLog:
             _mend(self._path)
             self._close_file()
 
-    def append(self, entry: dict[str, Any]) -> None:
+    def append(self, entry: JsonObject) -> None:
         """Write one entry as a line; raises what `write` does."""
         self.write(quickjson.dumps(entry) + b"\n")
 
@@ -175,7 +175,7 @@ def closed_files(folder: Path) -> list[Path]:
     return sorted(named, key=lambda path: int(path.stem.split("-")[0]))
 
 
-def entries(folder: Path) -> Iterator[dict[str, Any]]:
+def entries(folder: Path) -> Iterator[dict[str, object]]:
     """Every entry that is not yet shipped, from closed and active files; a line still being written, or damaged, is left out."""
     for path in [*closed_files(folder), *sorted((folder / _ACTIVE).glob("*.jsonl"))]:
         with contextlib.suppress(FileNotFoundError):  # it was shipped, or closed, in between

@@ -16,9 +16,12 @@ import math
 import mmap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.payload import JsonObject
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 __all__ = ["Metrics", "range_of"]
 
@@ -372,7 +375,7 @@ class _Shown:
     def __init__(self, totals: Mapping[Key, Sequence[float]]) -> None:
         self._totals = totals
 
-    def collect(self) -> Iterable[Any]:
+    def collect(self) -> Iterable["Metric"]:
         """One family of metrics after the other."""
         from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 

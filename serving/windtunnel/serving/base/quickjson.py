@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import pydantic_core
 
+from windtunnel.lifecycle.payload import JsonObject
+
 __all__ = ["NotStrictError", "dumps", "encode", "loads", "once", "plain", "strict"]
 
 _DECODE = msgspec.json.Decoder().decode
@@ -124,7 +126,7 @@ def _slowly(raw: bytes) -> Any:
         raise NotStrictError("body", 0, "must be JSON in UTF-8 but looks like UTF-16 or UTF-32")
     ended = 0
 
-    def whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def whole(pairs: list[tuple[str, Any]]) -> JsonObject:
         nonlocal ended
         found = dict(pairs)
         if len(found) != len(pairs):

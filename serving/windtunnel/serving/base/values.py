@@ -221,7 +221,7 @@ class Schema:
         self._conversions[kinds] = tuple(found)
         return self._conversions[kinds]
 
-    def _one_by_one(self, values: Iterable[Any]) -> list[Any] | None:
+    def _one_by_one(self, values: Iterable[object]) -> list[Any] | None:
         """Values that the quick conversions cannot take; None where one does not fit."""
         try:
             return [_carefully(column, value) for column, value in zip(self.inputs, values, strict=True)]
@@ -232,7 +232,7 @@ class Schema:
 _MOST_KINDS = 256
 
 
-def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+def _picker(names: Sequence[str]) -> Callable[[JsonMapping], Sequence[Any]]:
     """A function that answers a row's values of some names.
 
     Raises:

@@ -222,7 +222,7 @@ def _probe(part: "BaseEstimator", place: int) -> np.ndarray:
 
 def _table(categories: Any, places: list[int]) -> tuple[dict[object, int], int | None]:
     """Category -> place as plain data, and the place of null if it is a category."""
-    table: dict[Any, int] = {}
+    table: dict[object, int] = {}
     null: int | None = None
     for category, place in zip(np.asarray(categories).tolist(), places, strict=True):
         if category is None or category is pd.NA or (isinstance(category, float) and category != category):  # NaN

@@ -131,7 +131,7 @@ class Engine:
             raise refuse("these values are so extreme that the model's answer is no number")
         return np.array([found])
 
-    def plain_answer(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def plain_answer(self, row: Mapping[str, Any]) -> JsonObject | None:
         """The answer to one JSON object in which nothing is odd; None where the long way has to say something, or to count a guess."""
         if self._order is None or self._plan is None or self._abstain_below is not None:
             return None
@@ -280,7 +280,7 @@ _NOTHING = Guesses()
 _KINDS = {str: "string", bool: "bool", int: "int64", float: "float64"}
 
 
-def rows_beyond(column: Column, known: frozenset[Any]) -> int:
+def rows_beyond(column: Column, known: frozenset[object]) -> int:
     """Rows of a column whose value is neither known nor null."""
     values = column.values if isinstance(column, Texts) else column.tolist()
     odd = [place for place, value in enumerate(values) if value not in known and not (value is None or value != value)]  # NaN
@@ -289,12 +289,12 @@ def rows_beyond(column: Column, known: frozenset[Any]) -> int:
     return len(odd)
 
 
-def known_categories(plan: Plan | None, pipeline: "BaseEstimator", bundle: Bundle) -> dict[str, frozenset[Any]]:
+def known_categories(plan: Plan | None, pipeline: "BaseEstimator", bundle: Bundle) -> dict[str, frozenset[object]]:
     """The categories that a model's encoders know, by the input that goes straight to one; several encoders know what any of them does."""
     if plan is None:
         from windtunnel.serving.compiler.unseen import categories_of
 
         return {} if pipeline is None else categories_of(pipeline, bundle)
-    found: dict[str, set[Any]] = {}
+    found: dict[str, set[object]] = {}
     plan.step.trace(list(plan.inputs), found)
     return {name: frozenset(values) for name, values in found.items()}

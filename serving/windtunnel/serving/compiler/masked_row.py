@@ -87,7 +87,7 @@ class MaskedRow:
     """
 
     def __init__(
-        self, words: Words, thresholds: list[tuple[int, list[float], list[int]]], tables: list[tuple[int, dict[Any, int]]]
+        self, words: Words, thresholds: list[tuple[int, list[float], list[int]]], tables: list[tuple[int, dict[object, int]]]
     ) -> None:
         self._words = words
         self._thresholds, self._tables = thresholds, tables
@@ -124,10 +124,10 @@ class MaskedRow:
         return self._words.sums(remaining)
 
 
-def _table(column: _Column, strand: Strand) -> dict[Any, int]:
+def _table(column: _Column, strand: Strand) -> dict[object, int]:
     """Category -> word; those that the encoder refuses are left out."""
     look = next(step for step in strand.steps if isinstance(step, steps.Look))
-    found: dict[Any, int] = {}
+    found: dict[object, int] = {}
     for value in (*look.tables[0], None):
         try:
             found[value] = column.word(float(strand.one(value)))

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 import numpy as np
 
 from windtunnel.lifecycle.contract.errors import IntegrityError, UnsupportedError
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base.values import Column, Columns, InvalidInputError, Texts
 
 __all__ = [
@@ -82,7 +83,7 @@ class Step:
             return list(found[0].tolist())
         return [column.rows()[0] if isinstance(column, Texts) else float(column[0]) for column in found]
 
-    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:  # what steps that pass inputs on override
+    def trace(self, names: list[str], known: dict[str, set[object]]) -> list[str]:  # what steps that pass inputs on override
         """Follow inputs through the step: which of its outputs are inputs still, by name; encoders add the categories that they know."""
         return []
 
@@ -248,7 +249,7 @@ def _no_scorer(_: Row) -> None:
     """The short cut of a plan that has none."""
 
 
-def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+def _pack(value: object, arrays: dict[str, np.ndarray]) -> Any:
     """A field of a step as JSON; arrays and bytes go to `arrays`, by a name."""
     for kind, packed in _PACKED:
         if isinstance(value, kind):
@@ -256,7 +257,7 @@ def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     raise TypeError(f"a {type(value).__name__} cannot be part of a plan")
 
 
-def _pack_step(value: Step, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _pack_step(value: Step, arrays: dict[str, np.ndarray]) -> JsonObject:
     fields = {field.name: _pack(getattr(value, field.name), arrays) for field in dataclasses.fields(value) if field.init}
     return {"$step": value.name, **fields}
 
@@ -267,7 +268,7 @@ def _pack_array(value: np.ndarray, arrays: dict[str, np.ndarray]) -> dict[str, s
     return {"$array": name}
 
 
-def _pack_float(value: float, _: dict[str, np.ndarray]) -> Any:
+def _pack_float(value: float, _: dict[str, np.ndarray]) -> object:
     return value if math.isfinite(value) else {"$float": str(value)}
 
 
@@ -283,7 +284,7 @@ _PACKED: tuple[tuple[Any, Callable[[Any, dict[str, np.ndarray]], Any]], ...] = (
 )
 
 
-def _unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+def _unpack(value: object, arrays: dict[str, np.ndarray]) -> Any:
     """What `_pack` was given."""
     if isinstance(value, list):
         return [_unpack(entry, arrays) for entry in value]

@@ -43,7 +43,7 @@ class Chain(Step):
             row = step.one(row)
         return row
 
-    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
+    def trace(self, names: list[str], known: dict[str, set[object]]) -> list[str]:
         """Through each of them."""
         for step in self.steps:
             names = step.trace(names, known)
@@ -82,7 +82,7 @@ class Select(Step):
         """Those values."""
         return [row[place] for place in self.places]
 
-    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
+    def trace(self, names: list[str], known: dict[str, set[object]]) -> list[str]:
         """Those names, where these are inputs."""
         return [names[place] for place in self.places] if names else []
 
@@ -118,7 +118,7 @@ class Union(Step):
             found += branch.one(row)
         return found
 
-    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
+    def trace(self, names: list[str], known: dict[str, set[object]]) -> list[str]:
         """Through all of them; what follows gets no inputs."""
         for branch in self.branches:
             branch.trace(names, known)
@@ -142,7 +142,7 @@ class Affine(Step):
     sub: Any = None
     div: Any = None
     mul: Any = None
-    add: Any = None
+    add: object = None
     low: Any = None
     high: Any = None
     label: str = "a scaler"
@@ -236,7 +236,7 @@ class Fill(Step):
             )
         return found
 
-    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
+    def trace(self, names: list[str], known: dict[str, set[object]]) -> list[str]:
         """The columns that are kept; indicators follow them."""
         return [names[place] for place in self.keep] if names else []
 
@@ -265,7 +265,7 @@ class Indicate(Step):
     """MissingIndicator."""
 
     places: list[int]
-    missing: Any
+    missing: object
 
     def width_out(self) -> int | None:
         """The indicators."""
@@ -292,7 +292,7 @@ class OneHot(Step):
         width: output columns.
     """
 
-    tables: list[dict[Any, int]]
+    tables: list[dict[object, int]]
     nulls: list[int]
     unknown: list[int]
     width: int
@@ -327,7 +327,7 @@ class OneHot(Step):
                 raise refuse(_UNSEEN)
         return out
 
-    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
+    def trace(self, names: list[str], known: dict[str, set[object]]) -> list[str]:
         """Adds what each column's table knows."""
         for name, table in zip(names, self.tables, strict=False):
             known.setdefault(name, set()).update(table)
@@ -345,7 +345,7 @@ class Look(Step):
         unknown: for each column, the row of a category that was never seen; -2 where it is refused.
     """
 
-    tables: list[dict[Any, int]]
+    tables: list[dict[object, int]]
     outputs: list[np.ndarray]
     nulls: list[int]
     unknown: list[int]
@@ -386,7 +386,7 @@ class Look(Step):
             for strand, table, output, null, unknown in zip(strands, self.tables, self.outputs, self.nulls, self.unknown, strict=True)
         ]
 
-    def trace(self, names: list[str], known: dict[str, set[Any]]) -> list[str]:
+    def trace(self, names: list[str], known: dict[str, set[object]]) -> list[str]:
         """Adds what each column's table knows."""
         for name, table in zip(names, self.tables, strict=False):
             known.setdefault(name, set()).update(table)
@@ -448,7 +448,7 @@ def finite(x: np.ndarray, who: str, *, null: bool = True) -> np.ndarray:
     return x
 
 
-def look_up(column: Column, table: dict[Any, int], null: int, unknown: int) -> np.ndarray:
+def look_up(column: Column, table: dict[object, int], null: int, unknown: int) -> np.ndarray:
     """The place of each value in a table of categories.
 
     Raises:
@@ -477,6 +477,6 @@ def _missing_of(x: np.ndarray, missing: Any) -> np.ndarray:
     return x == missing if isinstance(missing, int | float) else np.zeros(x.shape, dtype=bool)
 
 
-def _spread(value: Any, count: int) -> list[float] | None:
+def _spread(value: object, count: int) -> list[float] | None:
     """A scalar or an array as one float for each of some values."""
     return None if value is None else list(np.broadcast_to(np.asarray(value, dtype=np.float64), (count,)).tolist())

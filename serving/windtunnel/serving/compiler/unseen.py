@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 __all__ = ["categories_of"]
 
 
-def categories_of(pipeline: "BaseEstimator", bundle: Bundle) -> dict[str, frozenset[Any]]:
+def categories_of(pipeline: "BaseEstimator", bundle: Bundle) -> dict[str, frozenset[object]]:
     """The categories of a pipeline that scikit-learn answers, of those encoders that inputs reach through steps that compile."""
-    found: dict[str, set[Any]] = {}
+    found: dict[str, set[object]] = {}
     *before, _ = [part for _, part in pipeline.steps] if hasattr(pipeline, "steps") else [pipeline]
     _follow(Compiler(bundle), before, [column.name for column in bundle.inputs], found)
     return {name: frozenset(values) for name, values in found.items()}
 
 
-def _follow(compiler: Compiler, parts: Sequence[Any], names: list[str], found: dict[str, set[Any]]) -> list[str]:
+def _follow(compiler: Compiler, parts: Sequence[Any], names: list[str], found: dict[str, set[object]]) -> list[str]:
     """Follow inputs through one transformer after the other; answers those that are inputs still, by name."""
     for part in parts:
         if part is None or isinstance(part, str):
@@ -33,7 +33,7 @@ def _follow(compiler: Compiler, parts: Sequence[Any], names: list[str], found: d
     return names
 
 
-def _through(compiler: Compiler, part: "BaseEstimator", names: list[str], found: dict[str, set[Any]]) -> list[str]:
+def _through(compiler: Compiler, part: "BaseEstimator", names: list[str], found: dict[str, set[object]]) -> list[str]:
     """As `_follow`, of one: several side by side are followed each by itself, so that one that does not compile hides no other."""
     if hasattr(part, "steps"):
         return _follow(compiler, [step for _, step in part.steps], names, found)

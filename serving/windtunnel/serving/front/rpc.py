@@ -8,10 +8,11 @@ from typing import Any
 
 import grpc
 from google.protobuf import json_format
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
 from windtunnel.lifecycle.contract.errors import UnavailableError, WindtunnelError
+from windtunnel.lifecycle.payload import JsonMapping
 from windtunnel.serving.base.options import Options
 from windtunnel.serving.base.values import InvalidInputError, Schema, invalid
 from windtunnel.serving.front import v2
@@ -76,7 +77,7 @@ async def start(service: Service, access: Access, options: Options) -> aio.Serve
     return server
 
 
-def _handler(servicer: "_Servicer") -> Any:
+def _handler(servicer: "_Servicer") -> object:
     """The servicer's methods under the standard's name of the service."""
     methods = {}
     for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
@@ -89,10 +90,12 @@ def _handler(servicer: "_Servicer") -> Any:
     return grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
 
 
-def _reading(work: Work, call: Callable[[Any, Any], Awaitable[Any]], kind: Any) -> Callable[[bytes, Any], Awaitable[Any]]:
+def _reading(
+    work: Work, call: Callable[[Message, aio.ServicerContext], Awaitable[Message | bytes]], kind: type[Message]
+) -> Callable[[bytes, aio.ServicerContext], Awaitable[Message | bytes]]:
     """A call that gets its message as bytes: grpc itself would answer those that are none with an unknown error."""
 
-    async def read(raw: bytes, context: Any) -> Any:
+    async def read(raw: bytes, context: aio.ServicerContext) -> Message | bytes:
         try:
             message = await _parsed(work, raw, kind)
         except DecodeError:
@@ -104,7 +107,7 @@ def _reading(work: Work, call: Callable[[Any, Any], Awaitable[Any]], kind: Any) 
     return read
 
 
-async def _parsed(work: Work, raw: bytes, kind: Any) -> Any:
+async def _parsed(work: Work, raw: bytes, kind: type[Message]) -> Any:
     """The message of some bytes; large ones are read beside the event loop.
 
     Raises:
@@ -114,12 +117,12 @@ async def _parsed(work: Work, raw: bytes, kind: Any) -> Any:
     return await work.run(kind.FromString, raw) if len(raw) > INLINE_BYTES else kind.FromString(raw)
 
 
-def _bytes_of(answer: Any) -> bytes:
+def _bytes_of(answer: Message | bytes) -> bytes:
     """A message as bytes, which the plainest already are."""
-    return answer if type(answer) is bytes else bytes(answer.SerializeToString())
+    return answer if isinstance(answer, bytes) else bytes(answer.SerializeToString())
 
 
-def _credentials(options: Options) -> Any:
+def _credentials(options: Options) -> object:
     from pathlib import Path
 
     clients = Path(options.tls_clients).read_bytes() if options.tls_clients else None
@@ -138,36 +141,36 @@ class _Servicer:
         self._repository = Repository(service.models)
         self._plain = PlainRows(service, access)
 
-    async def ServerLive(self, request: Any, context: Any) -> Any:
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: aio.ServicerContext) -> pb.ServerLiveResponse:
         """Whether the process is alive; asks for no token."""
         return pb.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, request: Any, context: Any) -> Any:
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: aio.ServicerContext) -> pb.ServerReadyResponse:
         """Whether requests can be answered; asks for no token."""
         return pb.ServerReadyResponse(ready=self._service.ready and not self._service.shed())
 
-    async def ModelReady(self, request: Any, context: Any) -> Any:
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: aio.ServicerContext) -> pb.ModelReadyResponse:
         """Whether a model, or a version of it, is loaded."""
 
-        async def work(caller: Caller) -> Any:
+        async def work(caller: Caller) -> pb.ModelReadyResponse:
             served = self._service.models.served.get(request.name) if caller.may(request.name) else None
             found = served is not None and (not request.version or {request.version} & {*served.route.labels, *served.engines})
             return pb.ModelReadyResponse(ready=bool(found))
 
         return await self._guarded(context, "", work)
 
-    async def ServerMetadata(self, request: Any, context: Any) -> Any:
+    async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: aio.ServicerContext) -> pb.ServerMetadataResponse:
         """The server's name, version and extensions."""
 
-        async def work(_: Caller) -> Any:
+        async def work(_: Caller) -> pb.ServerMetadataResponse:
             return pb.ServerMetadataResponse(**v2.server_metadata())
 
         return await self._guarded(context, "", work)
 
-    async def ModelMetadata(self, request: Any, context: Any) -> Any:
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: aio.ServicerContext) -> pb.ModelMetadataResponse:
         """Versions, inputs and outputs of a model."""
 
-        async def work(caller: Caller) -> Any:
+        async def work(caller: Caller) -> pb.ModelMetadataResponse:
             found = v2.model_metadata(self._served(request.name, caller), request.version)
             tensor = pb.ModelMetadataResponse.TensorMetadata
             return pb.ModelMetadataResponse(
@@ -180,19 +183,21 @@ class _Servicer:
 
         return await self._guarded(context, request.name, work)
 
-    async def ModelInfer(self, request: Any, context: Any) -> Any:
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: aio.ServicerContext) -> pb.ModelInferResponse | bytes:
         """Answers for tensors, one a column."""
         began, metadata = time.perf_counter(), _metadata(context)
         plain = self._plain.answer(request, metadata, began)
         if plain is not None:
             return plain
 
-        async def work(_: Caller) -> Any:
+        async def work(_: Caller) -> pb.ModelInferResponse:
             return await self._infer(request, metadata, began)
 
         return await self._guarded(context, request.model_name, work)
 
-    async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def ModelStreamInfer(
+        self, requests: AsyncIterator[bytes], context: aio.ServicerContext
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Answers for tensors as they come; an error is one request's, and the stream goes on."""
         metadata = _metadata(context)
         try:
@@ -206,11 +211,11 @@ class _Servicer:
         except DecodeError as error:  # a stream's messages are parsed as they come, outside of what grpc answers for itself
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the stream holds bytes that are no ModelInferRequest: {error}")
 
-    async def _streamed(self, request: Any, metadata: Any) -> Any:
+    async def _streamed(self, request: pb.ModelInferRequest, metadata: Mapping[str, str]) -> pb.ModelStreamInferResponse:
         """The answer to one request of a stream."""
         began = time.perf_counter()
 
-        async def work(_: Caller) -> Any:
+        async def work(_: Caller) -> pb.ModelInferResponse:
             return await self._infer(request, metadata, began)
 
         status, answer = await self._safely(metadata, request.model_name, work, admin=False)
@@ -219,20 +224,20 @@ class _Servicer:
             return pb.ModelStreamInferResponse(infer_response=answer)
         return pb.ModelStreamInferResponse(error_message=answer, infer_response=pb.ModelInferResponse(id=request.id))
 
-    async def ModelConfig(self, request: Any, context: Any) -> Any:
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: aio.ServicerContext) -> pb.ModelConfigResponse:
         """A model's metadata as a configuration, as Triton's clients ask for it."""
 
-        async def work(caller: Caller) -> Any:
+        async def work(caller: Caller) -> pb.ModelConfigResponse:
             found = v2.model_config(self._served(request.name, caller), request.version)
             del found["version_policy"]
             return json_format.ParseDict({"config": found}, pb.ModelConfigResponse())
 
         return await self._guarded(context, request.name, work)
 
-    async def RepositoryIndex(self, request: Any, context: Any) -> Any:
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: aio.ServicerContext) -> pb.RepositoryIndexResponse:
         """Every version that is loaded."""
 
-        async def work(caller: Caller) -> Any:
+        async def work(caller: Caller) -> pb.RepositoryIndexResponse:
             models = self._service.models
             entries = [
                 pb.RepositoryIndexResponse.ModelIndex(name=e["name"], version=e["version"], state=e["state"], reason=e["reason"])
@@ -243,10 +248,10 @@ class _Servicer:
 
         return await self._guarded(context, "", work)
 
-    async def ModelStatistics(self, request: Any, context: Any) -> Any:
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: aio.ServicerContext) -> pb.ModelStatisticsResponse:
         """Rows, requests and seconds of each version of a model, or of one; of all models where none is named."""
 
-        async def work(caller: Caller) -> Any:
+        async def work(caller: Caller) -> pb.ModelStatisticsResponse:
             service, found = self._service, []
             for name in [request.name] if request.name else [name for name in service.models.served if caller.may(name)]:
                 totals = await asyncio.to_thread(service.metrics.totals, name)
@@ -255,19 +260,23 @@ class _Servicer:
 
         return await self._guarded(context, request.name, work)
 
-    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: aio.ServicerContext
+    ) -> pb.RepositoryModelLoadResponse:
         """Load a version by ``uri``, ``digest``, ``version`` and ``labels`` (separated by commas)."""
 
-        async def work(_: Caller) -> Any:
+        async def work(_: Caller) -> pb.RepositoryModelLoadResponse:
             await self._repository.act(request.model_name, "load", _parameters(request.parameters))
             return pb.RepositoryModelLoadResponse()
 
         return await self._guarded(context, request.model_name, work, admin=True)
 
-    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: aio.ServicerContext
+    ) -> pb.RepositoryModelUnloadResponse:
         """Stop serving a version, or the whole model."""
 
-        async def work(_: Caller) -> Any:
+        async def work(_: Caller) -> pb.RepositoryModelUnloadResponse:
             await self._repository.act(request.model_name, "unload", _parameters(request.parameters))
             return pb.RepositoryModelUnloadResponse()
 
@@ -288,7 +297,7 @@ class _Servicer:
     def _ended(self, model: str, status: int) -> None:
         self._service.metrics.ended(model if model in self._service.models.served else "", "grpc", status)
 
-    async def _infer(self, message: Any, metadata: Mapping[str, str], began: float) -> Any:
+    async def _infer(self, message: pb.ModelInferRequest, metadata: Mapping[str, str], began: float) -> pb.ModelInferResponse:
         service = self._service
         if service.shed():
             service.metrics.shed("lag")
@@ -303,7 +312,9 @@ class _Servicer:
         answer = await service.predict(found, batch, request.id or service.new_id(), "grpc", began)
         return await self.work.run(_response, answer, request) if large else _response(answer, request)
 
-    async def _guarded(self, context: Any, model: str, work: Callable[[Caller], Awaitable[Any]], *, admin: bool = False) -> Any:
+    async def _guarded(
+        self, context: aio.ServicerContext, model: str, work: Callable[[Caller], Awaitable[Message]], *, admin: bool = False
+    ) -> Any:
         """Ask who is calling, do the work, and turn errors into status codes."""
         metadata, tracer = _metadata(context), self._service.tracer
         if tracer is None:
@@ -321,7 +332,7 @@ class _Servicer:
         raise AssertionError("abort raises")
 
     async def _safely(
-        self, metadata: Mapping[str, str], model: str, work: Callable[[Caller], Awaitable[Any]], *, admin: bool
+        self, metadata: Mapping[str, str], model: str, work: Callable[[Caller], Awaitable[Message]], *, admin: bool
     ) -> tuple[int, Any]:
         """Status and answer, or the text of the error."""
         try:
@@ -359,11 +370,11 @@ class _Refused(Exception):  # a way out of a call
         self.status = status
 
 
-def _metadata(context: Any) -> dict[str, str]:
+def _metadata(context: aio.ServicerContext) -> dict[str, str]:
     return {str(key): value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
-def _parameters(found: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(found: JsonMapping) -> dict[str, object]:
     values = {}
     for name, parameter in found.items():
         kind = parameter.WhichOneof("parameter_choice")
@@ -383,7 +394,7 @@ def _response(answer: Answer, request: v2.Request) -> Any:
     return response
 
 
-def _request(message: Any) -> v2.Request:
+def _request(message: pb.ModelInferRequest) -> v2.Request:
     """The request of a gRPC message.
 
     Raises:
@@ -404,7 +415,7 @@ def _request(message: Any) -> v2.Request:
     return v2.Request(message.id, tensors, {entry.name: True for entry in message.outputs})
 
 
-def _contents(entry: Any, count: int) -> list[Any]:
+def _contents(entry: Any, count: int) -> list[object]:
     if entry.datatype == "BYTES":
         values: list[Any] = [v2.decode(entry.name, value) for value in entry.contents.bytes_contents]
     elif entry.datatype in _CONTENTS:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from windtunnel.lifecycle.contract.errors import WindtunnelError
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.front import v2
 from windtunnel.serving.front.access import Access
@@ -79,7 +80,7 @@ class PlainRows:
         lane = self._lanes.of(found, "grpc")
         return lane if lane is not None and lane.engine.bundle.task in _TASKS else None
 
-    def _constant_of(self, lane: Lane, found: Mapping[str, Any]) -> bytes:
+    def _constant_of(self, lane: Lane, found: JsonMapping) -> bytes:
         """What all answers of a lane have in common."""
         constant = self._constant.get(lane)
         if constant is None:
@@ -97,7 +98,7 @@ class PlainRows:
 _MOST_LANES = 64
 
 
-def _row(message: Any) -> dict[str, Any] | None:
+def _row(message: Any) -> JsonObject | None:
     """The row of a message's tensors; None where it has none of the plain kind."""
     raw = message.raw_input_contents
     if len(message.id) > 200 or (raw and len(raw) != len(message.inputs)):

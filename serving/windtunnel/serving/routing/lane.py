@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.base.log import LogUnavailableError
 from windtunnel.serving.routing.entries import spellings
@@ -52,7 +53,7 @@ class Lane:
             return None
         return cls(service, found, protocol, ends)
 
-    def answer(self, row: Mapping[str, Any], identity: bytes, began: float) -> tuple[dict[str, Any], bytes] | None:
+    def answer(self, row: Mapping[str, Any], identity: bytes, began: float) -> tuple[JsonObject, bytes] | None:
         """The answer to a row, also as JSON, which is in the log and counted; None where the ordinary way must be taken.
 
         Args:

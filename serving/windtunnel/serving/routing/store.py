@@ -27,6 +27,7 @@ from typing import Any
 from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError, UnavailableError
 from windtunnel.lifecycle.data.artifacts import local_copy
 from windtunnel.lifecycle.model.bundle import read
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base import watch
 from windtunnel.serving.routing.lookup import FILE
 
@@ -38,7 +39,7 @@ State = dict[str, Any]
 _DIGEST = re.compile("[0-9a-f]{1,64}")
 
 
-def empty_model() -> dict[str, Any]:
+def empty_model() -> JsonObject:
     """What the state says of a model that has nothing yet."""
     return {"versions": {}, "labels": {}, "route": {}}
 
@@ -118,7 +119,7 @@ class Store:
             await asyncio.sleep(0.1)
             yield None
 
-    def change(self, edit: Callable[[dict[str, Any]], None]) -> State:
+    def change(self, edit: Callable[[JsonObject], None]) -> State:
         """Edit the models of the state under the lock; answers the new state. If `edit` raises, nothing changes.
 
         Raises:
@@ -248,7 +249,7 @@ class Store:
         with contextlib.suppress(OSError):  # a full disk must not stop a worker from serving
             write_atomically(self._run / f"worker-{slot}.json", json.dumps(body), durable=False)
 
-    def workers(self) -> dict[int, dict[str, Any]]:
+    def workers(self) -> dict[int, dict[str, object]]:
         """What the workers that are alive last acknowledged."""
         found = {}
         for path in self._run.glob("worker-*.json"):

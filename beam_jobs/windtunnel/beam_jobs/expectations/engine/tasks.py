@@ -331,7 +331,7 @@ def _by_column(metric: MetricConfiguration) -> bool:
     return named and metric.metric_name.endswith(".unexpected_index_list")
 
 
-def _joined(parts: Iterable[Iterable[Any]]) -> list[Any]:
+def _joined(parts: Iterable[Iterable[object]]) -> list[Any]:
     return list(itertools.chain.from_iterable(parts))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from windtunnel.lifecycle.model.bundle import Bundle
+from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.front import v2
 from windtunnel.serving.front.http.formats import labels_of
@@ -100,7 +101,7 @@ class Instances(Form):
         return known or b'{"predictions":[%b]}' % quickjson.encode(prediction), b"application/json"
 
 
-def _guessed(bundle: Bundle) -> dict[str, Any]:
+def _guessed(bundle: Bundle) -> JsonObject:
     """Class name -> class, of bundles that do not say what type their classes are of."""
     return {} if bundle.label_type else labels_of(bundle)
 

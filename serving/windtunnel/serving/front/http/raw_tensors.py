@@ -4,9 +4,9 @@ Where texts differ in length the sizes in the JSON part differ, so even then the
 """
 
 import struct
-from collections.abc import Mapping
 from typing import Any, Self
 
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.base.values import InvalidInputError
 from windtunnel.serving.front import v2
@@ -107,7 +107,7 @@ class RawTensors(Form):
         about = {"model_name": lane.found[0].name, "model_version": lane.found[2], "parameters": {"route": lane.found[1]}}
         self._about = quickjson.encode(about)[1:-1]
 
-    def read(self, body: bytes) -> dict[str, Any] | None:
+    def read(self, body: bytes) -> JsonObject | None:
         """The row of the bytes behind the JSON part."""
         head, raw = body[: self._length], body[self._length :]
         layout = self._layouts[head] if head in self._layouts else self._learn(head, raw)
@@ -123,7 +123,7 @@ class RawTensors(Form):
         self._layouts[head] = layout if layout is not None and set(layout.outputs) <= known else None
         return self._layouts[head]
 
-    def write(self, found: Mapping[str, Any], text: bytes, identity: bytes) -> tuple[bytes, bytes]:
+    def write(self, found: JsonMapping, text: bytes, identity: bytes) -> tuple[bytes, bytes]:
         """One tensor of one value an output, as the layout of the row that was just read has it."""
         layout = self._layout
         assert layout is not None  # a row was read
