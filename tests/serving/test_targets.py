@@ -183,3 +183,29 @@ def test_the_image_s_server_speaks_sagemaker(serve, bundles, rows, monkeypatch):
     assert (status, body["version"], len(body["predictions"])) == (200, "3", 2)
     server.load(bundles["two"], "1", ["champion"], model="other")
     assert server.call("/invocations", {"rows": rows[:1]})[0] == 404
+
+
+def test_housekeeping_unloads_what_no_label_and_no_rule_asks_for(serve, bundles, rows, tmp_path):
+    """The champion, the one before it and the newest versions stay; the server removes its copies of the others."""
+    from windtunnel.lifecycle.contract.run import Run
+    from windtunnel.lifecycle.keeping.housekeeping import housekeep
+    from windtunnel.lifecycle.record.ledger import Ledger
+
+    server = serve()
+    settings = Settings(
+        ledger_uri=f"sqlite:///{tmp_path}/ledger.db", artifacts=str(tmp_path / "a"), server_url=server.url, server_token=server.token
+    )
+    target, digest = target_of(settings), bundle.read(bundles["one"]).digest
+    for version in ("1", "2", "3", "4"):
+        target.push("flight_delays", version, str(bundles["one"]), digest, ["champion"] if version == "4" else [], {})
+        payload = {"version": version, "cutoff": f"2013-01-0{version}", "fingerprint": version, "run_id": ""}
+        Ledger(settings).append("flight_delays", "promotion", payload, Run())
+    problem = parse({**PROBLEM, "keys": ["x"], "retention": {"versions": 1}})
+    dry = housekeep(problem, settings, dry=True)
+    assert [row.names for row in dry.freed if row.kind == "server copies"] == [("1", "2")]
+    assert set(target.versions("flight_delays")) == {"1", "2", "3", "4"}
+    outcome = housekeep(problem, settings)
+    assert not outcome.failed
+    assert set(target.versions("flight_delays")) == {"3", "4"}
+    assert server.call("/v1/models/flight_delays/predict", {"rows": rows[:1]})[0] == 200
+    assert not [row for row in housekeep(problem, settings).freed if row.kind == "server copies" and row.count]

@@ -21,6 +21,7 @@ from windtunnel.lifecycle.contract.references import DecisionRef
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import PREFIX, Settings
 from windtunnel.lifecycle.contract.window import Window
+from windtunnel.lifecycle.data import expiry
 from windtunnel.lifecycle.data.rows import label_of, split_of
 from windtunnel.lifecycle.record.champion import champion
 from windtunnel.lifecycle.record.ledger import Ledger
@@ -228,6 +229,27 @@ def test_a_replay_gives_equal_fingerprints_and_names_what_changed(instance, caps
         assert "DIFFERS ingest" in capsys.readouterr().out
     finally:
         landed.write_text(kept)
+
+
+def test_lineage_and_replay_say_what_expired_when_and_by_which_rule(instance, capsys):
+    stages = find(instance.settings, "manual__2013-01-06").stages
+    bundle, features = str(stages["train"].output["uri"]), str(stages["preprocess"].output["uri"])
+    at = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+    apart = Path(f"{features}.apart")
+    Path(features).rename(apart)
+    try:
+        expiry.note(bundle, "retention.artifacts_days = 90", at)
+        expiry.note(features, "retention.shards_days = 14", at)
+        assert main(["lineage", "flight_delays", "--version", "1"]) == 0
+        assert "its bundle expired on 2026-03-01 by the rule retention.artifacts_days = 90" in capsys.readouterr().out
+        assert main(["lineage", "flight_delays", "--version", "2"]) == 0
+        assert "expired on" not in capsys.readouterr().out
+        assert main(["replay", "manual__2013-01-06", "--stages", "train"]) == 2
+        assert f"{features} expired on 2026-03-01 by the rule retention.shards_days = 14" in capsys.readouterr().out
+    finally:
+        apart.rename(features)
+        for note in Path(instance.settings.artifacts, "flight_delays", expiry.FOLDER).iterdir():
+            note.unlink()
 
 
 @pytest.mark.slow

@@ -105,7 +105,8 @@ def _compared(again: "_Again", row: Stage, record: "StageRecord") -> "StageCompa
     except (WindtunnelError, FileNotFoundError) as error:
         # What it needs may have expired: then the note says when, and by which rule.
         gone = notes_of(again.settings, again.manifest.problem, [record.inputs, record.output])
-        cause = Difference("data", "could not be computed again", "", "; ".join(gone) or str(error).replace("\n", " "))
+        why = "; ".join(gone) or " ".join(str(error).split())
+        cause = Difference("data", f"could not be computed again: {why}", "", "")
         return StageComparison(record.stage, False, record.fingerprint, "", [cause], [])
     now = dataclasses.replace(record, inputs=again.inputs(row, record), output=output.to_dict(), environment=environment())
     manifest = again.manifest

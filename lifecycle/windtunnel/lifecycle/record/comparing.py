@@ -30,7 +30,8 @@ class Difference:
     after: Any
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.what}: {_short(self.before)} -> {_short(self.after)}"
+        changed = f": {_short(self.before)} -> {_short(self.after)}" if (self.before, self.after) != ("", "") else ""
+        return f"{self.kind}: {self.what}{changed}"
 
 
 @dataclasses.dataclass(frozen=True)
