@@ -36,11 +36,11 @@ from windtunnel.lifecycle.data.parquet import batches, write_file
 from windtunnel.lifecycle.data.tables import existing, open_table, table_name
 from windtunnel.lifecycle.live.collecting import collect
 from windtunnel.lifecycle.live.feedback import Truth, add_labels, feedback_schema, horizon, join, truth_columns
+from windtunnel.lifecycle.live.joined import feedback_report, figures_of, outcomes_of
 from windtunnel.lifecycle.live.labels import labels_schema
-from windtunnel.lifecycle.live.outcomes import COLUMNS, Arm, Live
 from windtunnel.lifecycle.pages.feedback import render
 from windtunnel.lifecycle.payload import JsonMapping, JsonObject
-from windtunnel.lifecycle.record.champion import Champion, champion, registered
+from windtunnel.lifecycle.record.champion import champion
 from windtunnel.lifecycle.release.rewards import tell_server
 
 __all__ = ["add_labels", "feedback", "run"]
@@ -98,14 +98,20 @@ def feedback(problem: Problem, window: Window, settings: Settings, progress: Pro
             table = open_table(settings, names["feedback"], feedback_schema(problem))
             step = _JoinDay(problem, examples, labels, day_path(table, "{day}", "{digest}", 0), until)
             days = _run(problem, step, tasks, settings, progress)
-            contents: dict[str, list[str]] = {entry.day: [] for entry in done}
-            contents |= {entry["day"]: [entry["path"]] for entry in days if entry["rows"]}
-            replace_days(settings, names["feedback"], contents, {"windtunnel.feedback": name})
+            replace_days(settings, names["feedback"], _contents(done, days), {"windtunnel.feedback": name})
             done = day_files(table.refresh(), since, until)
-        live = _live(problem, settings, done, until)
-        found = _publish(stage, problem, window, settings, live, days, answers, content_fingerprint(done), names["feedback"], name)
+        live, present = outcomes_of(problem, settings, done, until), champion(settings, problem.name)
+        report = feedback_report(problem, window, live, days, sum(entry.rows for entry in answers), present)
+        report |= {"table": names["feedback"], "content": content_fingerprint(done)}
+        found = _publish(stage, problem, report, figures_of(report, live, present), names["feedback"], name)
     tell_server(problem, settings, until)
     return FeedbackRef.from_dict(found)
+
+
+def _contents(before: Sequence[DayFile], days: Sequence[JsonMapping]) -> dict[str, list[str]]:
+    """The files of each day from now on; a day that had rows and has none any more becomes empty."""
+    contents: dict[str, list[str]] = {entry.day: [] for entry in before}
+    return contents | {entry["day"]: [entry["path"]] for entry in days if entry["rows"]}
 
 
 def _by_day(files: Sequence[DayFile]) -> dict[str, list[DayFile]]:
@@ -196,103 +202,20 @@ def _run(problem: Problem, step: _JoinDay, tasks: Sequence[_Task], settings: Set
     return found
 
 
-def _live(problem: Problem, settings: Settings, done: Sequence[DayFile], until: dt.date | None) -> Live:
-    """How the joined rows turned out: one plain pass over a few columns."""
-    live = Live(problem, classes_of(problem, settings), until)
-    for batch in batches([entry.path for entry in done if entry.rows], COLUMNS):
-        live.add(batch)
-    return live
-
-
-def classes_of(problem: Problem, settings: Settings) -> dict[str, list[str]]:
-    """The class names of every registered version of a multiclass model, in the order of its probabilities."""
-    from windtunnel.lifecycle.data.artifacts import local_copy
-    from windtunnel.lifecycle.model import bundle as bundles
-    from windtunnel.lifecycle.record.ledger import Ledger
-
-    found: dict[str, list[str]] = {}
-    if problem.task != "multiclass" or not Ledger.configured(settings):
-        return found
-    for version, entry in registered(settings, problem.name).items():
-        try:
-            with local_copy(str(entry.payload["uri"])) as folder:
-                found[version] = bundles.read(folder, names=[]).classes
-        except (OSError, KeyError) as error:
-            log.warning("the classes of version %s cannot be read: %s", version, error)
-    return found
-
-
-def _publish(
-    stage: Stage,
-    problem: Problem,
-    window: Window,
-    settings: Settings,
-    live: Live,
-    days: Sequence[JsonMapping],
-    answers: Sequence[DayFile],
-    content: str,
-    table: str,
-    name: str,
-) -> JsonObject:
-    waiting: collections.Counter[str] = collections.Counter()
-    for entry in days:
-        waiting.update(entry["waiting"])
-    total = sum(entry.rows for entry in answers)
-    if not problem.keys and total:
-        waiting["no_keys"] = total
-    present = champion(settings, problem.name)
-    shown = live.outcome(_shown(live))
-    body: JsonObject = {
-        "problem": problem.name,
-        "window": window.to_dict(),
-        "table": table,
-        "content": content,
-        "answers": total,
-        "joined": sum(live.rows.values()),
-        "waiting": dict(waiting),
-        "corrected": live.corrected,
-        "differs": live.shares(),
-        "compared": live.compared,
-        "champion": present.version if present else None,
-        "shown": dataclasses.asdict(shown) if shown else None,
-        "arms": [arm_of(live, arm) for arm in sorted(live.rows)],
-        "days": [dict(entry) for entry in days],
-    }
-    figures: dict[str, float] = {"answers": float(total), "joined": float(body["joined"]), "waiting": float(sum(waiting.values()))}
-    figures |= {"corrected": float(live.corrected)} | {f"waiting.{reason}": float(count) for reason, count in waiting.items()}
-    figures |= {f"differs.{feature}": share for feature, share in body["differs"].items()}
-    figures |= {f"live.{metric}": value for metric, value in shown.figures.items()} if shown else {}
-    mine = live.outcome([arm for arm in _shown(live) if present and arm.version in names_of(present)])
-    figures |= {f"champion.{metric}": value for metric, value in mine.figures.items()} | {"champion.rows": float(mine.rows)} if mine else {}
+def _publish(stage: Stage, problem: Problem, report: JsonObject, figures: dict[str, float], table: str, name: str) -> JsonObject:
     reference = FeedbackRef(
         report=stage.path("feedback.html"),
         table=table,
-        joined=body["joined"],
-        waiting=sum(waiting.values()),
+        joined=report["joined"],
+        waiting=sum(report["waiting"].values()),
         figures=figures,
         fingerprint=name,
     )
     with stage.writing() as folder:
-        (folder / "feedback.json").write_text(json.dumps(body, sort_keys=True, indent=1), encoding="utf-8")
-        (folder / "feedback.html").write_text(render(problem, body), encoding="utf-8")
+        (folder / "feedback.json").write_text(json.dumps(report, sort_keys=True, indent=1), encoding="utf-8")
+        (folder / "feedback.html").write_text(render(problem, report), encoding="utf-8")
         stage.finish(folder, reference.to_dict())
     return stage.result() or reference.to_dict()
-
-
-def arm_of(live: Live, arm: Arm) -> dict[str, object]:
-    """An arm and what its answers were worth, as plain data."""
-    outcome = live.outcome([arm])
-    return dataclasses.asdict(arm) | (dataclasses.asdict(outcome) if outcome else {"rows": 0, "figures": {}})
-
-
-def names_of(version: Champion) -> set[str]:
-    """What the column ``version`` of predictions calls a version: its number, or (batch jobs) its candidate."""
-    return {version.version, version.fingerprint[:32]} - {""}
-
-
-def _shown(live: Live) -> list[Arm]:
-    """The arms whose answers people saw."""
-    return [arm for arm in live.rows if not arm.shadow]
 
 
 def run(spec: JsonObject, progress: Progress) -> JsonObject:

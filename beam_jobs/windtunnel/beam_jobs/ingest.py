@@ -172,17 +172,21 @@ def _write(
     return found
 
 
+def _why(written: Sequence[JsonMapping]) -> str:
+    """The three reasons that most rejected rows share."""
+    reasons: collections.Counter[str] = collections.Counter()
+    for entry in written:
+        for column, reason, count in entry["reasons"]:
+            reasons[f"column {column!r} {reason}" if column else reason] += count
+    return "; ".join(f"{count:,} rows: {text}" for text, count in reasons.most_common(3))
+
+
 def _check_share(problem: Problem, window: Window, written: Sequence[JsonMapping]) -> None:
     """Too large a share of bad rows stops the run before anything is committed."""
     rows, rejected = (sum(entry[name] for entry in written) for name in ("delivered", "rejected"))
     if not rejected:
         return
-    reasons: collections.Counter[tuple[str, str]] = collections.Counter()
-    for entry in written:
-        for column, reason, count in entry["reasons"]:
-            reasons[column, reason] += count
-    told = [(f"column {column!r} {reason}" if column else reason, count) for (column, reason), count in reasons.most_common(3)]
-    why = "; ".join(f"{count:,} rows: {text}" for text, count in told)
+    why = _why(written)
     samples = [sample for entry in written for sample in entry["samples"]][:5]
     first = f"{samples[0]['source']} line {samples[0]['line']}: {samples[0]['reason']}"
     limit = problem.limits.quarantine_share

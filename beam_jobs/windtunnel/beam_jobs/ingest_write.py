@@ -33,6 +33,20 @@ _HELD_BYTES = 64 << 20
 _REASONS = 5
 
 
+def _quarantined(rejected: Sequence[Rejected], path: str, day: dt.date) -> pa.RecordBatch:
+    """Rejected rows as the quarantine keeps them."""
+    columns = [
+        pa.array([path] * len(rejected), pa.string()),
+        pa.array([entry.line or None for entry in rejected], pa.int64()),
+        pa.array([entry.last_line or entry.line or None for entry in rejected], pa.int64()),
+        pa.array([entry.column or None for entry in rejected], pa.string()),
+        pa.array([entry.reason for entry in rejected], pa.string()),
+        pa.array([entry.raw for entry in rejected], pa.string()),
+        pa.array([day] * len(rejected), pa.date32()),
+    ]
+    return pa.record_batch(columns, schema=QUARANTINE_SCHEMA)
+
+
 class PieceWriter:
     """Writes the rows of one piece.
 
@@ -107,17 +121,7 @@ class PieceWriter:
         ]
         dated = dt.date.fromisoformat(day)
         for start in range(0, len(rejected), BATCH_ROWS):
-            part = rejected[start : start + BATCH_ROWS]
-            columns = [
-                pa.array([self._piece.path] * len(part), pa.string()),
-                pa.array([entry.line or None for entry in part], pa.int64()),
-                pa.array([entry.last_line or entry.line or None for entry in part], pa.int64()),
-                pa.array([entry.column or None for entry in part], pa.string()),
-                pa.array([entry.reason for entry in part], pa.string()),
-                pa.array([entry.raw for entry in part], pa.string()),
-                pa.array([dated] * len(part), pa.date32()),
-            ]
-            self._bad.add(pa.record_batch(columns, schema=QUARANTINE_SCHEMA))
+            self._bad.add(_quarantined(rejected[start : start + BATCH_ROWS], self._piece.path, dated))
 
     def finish(self) -> dict[str, object]:
         """Close the files and say what they are.

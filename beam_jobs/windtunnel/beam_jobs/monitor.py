@@ -21,7 +21,6 @@ import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from windtunnel.beam_jobs.feedback import arm_of, classes_of, names_of
 from windtunnel.beam_jobs.job import Progress, main, pipeline, progress_of, reporting
 from windtunnel.beam_jobs.outcome import Outcomes, outcomes
 from windtunnel.beam_jobs.profile import STATE, profile
@@ -43,8 +42,8 @@ from windtunnel.lifecycle.data.tables import existing, table_name
 from windtunnel.lifecycle.live import monitoring
 from windtunnel.lifecycle.live.collecting import collect
 from windtunnel.lifecycle.live.feedback import horizon, inputs_of
-from windtunnel.lifecycle.live.monitoring import Alert, Latencies
-from windtunnel.lifecycle.live.outcomes import COLUMNS, Live
+from windtunnel.lifecycle.live.joined import look_at_quality
+from windtunnel.lifecycle.live.monitoring import Findings, Latencies, MonitoringAlert
 from windtunnel.lifecycle.pages.monitor import render
 from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.record.baseline_data import champion_statistics
@@ -62,21 +61,6 @@ _NEWEST = 7
 """Days that count as the newest: of data, and of answers."""
 
 
-@dataclasses.dataclass
-class _Found:
-    """What the checks found, gathered."""
-
-    alerts: list[Alert] = dataclasses.field(default_factory=list)
-    notes: list[str] = dataclasses.field(default_factory=list)
-    figures: dict[str, float] = dataclasses.field(default_factory=dict)
-    sections: JsonObject = dataclasses.field(default_factory=dict)
-
-    def take(self, found: tuple[list[Alert], dict[str, float]]) -> None:
-        """Take in what a check answered."""
-        self.alerts += found[0]
-        self.figures |= found[1]
-
-
 def monitor(context: RunContext, window: Window, progress: Progress) -> MonitorRef:
     """Look at the champion as it was at the end of a window.
 
@@ -90,17 +74,17 @@ def monitor(context: RunContext, window: Window, progress: Progress) -> MonitorR
         UnavailableError: the ledger or the catalog is out of reach.
     """
     collect(context.problem, context.settings)
-    found = _Found()
+    found = Findings()
     present = champion(context.settings, context.problem.name)
     until = horizon(context.problem, window)
     if present is None:
         text = f"{context.problem.name} has no champion: run the retraining DAG {context.problem.name!r}, and approve its model"
-        found.alerts.append(Alert("champion", text, retrain=True))
+        found.alerts.append(MonitoringAlert("champion", text, retrain=True))
     newest = _newest_day(context.problem, context.settings, window)
     if present is not None:
         found.take(monitoring.check_staleness(context.problem, present, newest, window.end))
     _look_at_answers(context, window, present, newest, until, found, progress)
-    _look_at_quality(context, window, present, until, found)
+    look_at_quality(context.problem, context.settings, window, present, until, found)
     server = monitoring.look_at_server(context.settings, context.problem.name)
     found.take(monitoring.check_server(context.problem, server, present))
     if not server.url:
@@ -124,7 +108,7 @@ def _look_at_answers(
     present: Champion | None,
     newest: dt.date | None,
     until: dt.date | None,
-    found: _Found,
+    found: Findings,
     progress: Progress,
 ) -> None:
     """Drift of the newest rows and of what was asked, and how long answers took."""
@@ -140,7 +124,9 @@ def _look_at_answers(
         reference = _reference(context.problem, context.settings, present, progress)
         rows = _new_rows(context.problem, context.settings, present, newest, progress)
     except (DataError, JobError) as error:
-        found.alerts.append(Alert("drift", f"drift cannot be told, because data cannot be read: {error.message}: mend it and look again"))
+        found.alerts.append(
+            MonitoringAlert("drift", f"drift cannot be told, because data cannot be read: {error.message}: mend it and look again")
+        )
         return
     if reference is None:
         found.notes.append(f"The statistics of what version {present.version} learned from are gone, so drift cannot be told.")
@@ -235,10 +221,7 @@ def _answers(
     problem: Problem, window: Window, settings: Settings, until: dt.date | None, progress: Progress
 ) -> tuple[TableStatistics | None, Latencies, int]:
     """What the newest days with answers hold: statistics of the inputs, times, how many."""
-    table = existing(settings, table_name(problem, "predictions"))
-    files = [entry for entry in day_files(table, window.start, until) if entry.rows] if table is not None else []
-    days = sorted({entry.day for entry in files})[-_NEWEST:]
-    files = [entry for entry in files if entry.day in days]
+    files = _newest_answers(problem, window, settings, until)
     times = Latencies()
     if not files:
         return None, times, 0
@@ -254,42 +237,35 @@ def _answers(
     return whole, times, answers
 
 
-def _look_at_quality(context: RunContext, window: Window, present: Champion | None, until: dt.date | None, found: _Found) -> None:
-    """Answers whose truth is known by now: a plain pass over a few columns of the feedback table."""
-    table = existing(context.settings, table_name(context.problem, "feedback"))
-    since = window.start - dt.timedelta(days=context.problem.label.delay_days)
-    files = [entry.path for entry in day_files(table, since, until) if entry.rows] if table is not None else []
-    if not files:
-        if found.figures.get("answers"):
-            found.notes.append(f"No answer was joined with its truth yet: run the DAG {context.problem.name}_feedback.")
-        return
-    live = Live(context.problem, classes_of(context.problem, context.settings), until)
-    for batch in batches(files, COLUMNS):
-        live.add(batch)
-    found.take(monitoring.check_skew(live.shares(), live.compared))
-    if present is not None:
-        mine = live.outcome([arm for arm in live.rows if not arm.shadow and arm.version in names_of(present)])
-        found.take(monitoring.check_quality(context.problem, present, mine))
-    found.sections["quality"] = [arm_of(live, arm) for arm in sorted(live.rows)]
-    found.sections["skew"] = {"compared": live.compared, "shares": live.shares()}
+def _newest_answers(problem: Problem, window: Window, settings: Settings, until: dt.date | None) -> list[DayFile]:
+    """The files of the last days that have any answer."""
+    table = existing(settings, table_name(problem, "predictions"))
+    files = [entry for entry in day_files(table, window.start, until) if entry.rows] if table is not None else []
+    days = sorted({entry.day for entry in files})[-_NEWEST:]
+    return [entry for entry in files if entry.day in days]
 
 
 # The result -------------------------------------------------------------------------------------------------------------------------
 
 
-def _publish(context: RunContext, window: Window, present: Champion | None, found: _Found) -> MonitorRef:
-    figures = {name: float(value) for name, value in found.figures.items() if math.isfinite(value)}
-    alerts = [alert.text for alert in found.alerts]
-    reasons = [alert.text for alert in found.alerts if alert.retrain]
-    body: JsonObject = {
-        "problem": context.problem.name,
+def _body(problem: Problem, window: Window, present: Champion | None, found: Findings) -> JsonObject:
+    """What ``monitor.json`` says."""
+    return {
+        "problem": problem.name,
         "window": window.to_dict(),
         "champion": dataclasses.asdict(present) if present else None,
         "alerts": [dataclasses.asdict(alert) for alert in found.alerts],
         "notes": found.notes,
-        "figures": figures,
+        "figures": {name: float(value) for name, value in found.figures.items() if math.isfinite(value)},
         "sections": found.sections,
     }
+
+
+def _publish(context: RunContext, window: Window, present: Champion | None, found: Findings) -> MonitorRef:
+    alerts = [alert.text for alert in found.alerts]
+    reasons = [alert.text for alert in found.alerts if alert.retrain]
+    body = _body(context.problem, window, present, found)
+    figures = body["figures"]
     name = fingerprint("monitor", code_version(), context.problem.fingerprint, body)
     stage = Stage(context.settings, context.problem.name, "monitor", name)
     reference = MonitorRef(stage.path("monitor.html"), alerts, reasons, figures, name)
@@ -299,12 +275,8 @@ def _publish(context: RunContext, window: Window, present: Champion | None, foun
             (folder / "monitor.html").write_text(render(context.problem, body), encoding="utf-8")
             stage.finish(folder, reference.to_dict())
     if reasons and Ledger.configured(context.settings):
-        payload = {
-            "reasons": reasons,
-            "champion": present.version if present else None,
-            "cutoff": window.cutoff,
-            "report": reference.report,
-        }
+        version = present.version if present else None
+        payload = {"reasons": reasons, "champion": version, "cutoff": window.cutoff, "report": reference.report}
         Ledger(context.settings).append(context.problem, "monitoring", payload, context.run, key=name)
     return reference
 

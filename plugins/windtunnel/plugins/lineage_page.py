@@ -61,6 +61,16 @@ def _form(problem: str, version: str, key: str, day: str) -> Markup:
     return page.section("Ask", page.form(problem, fields))
 
 
+def _cells(row: Mapping[str, Any]) -> list[object]:
+    values = ", ".join(f"{name} {value}" for name, value in row["row"].items() if value is not None)
+    return [page.unbroken(row["day"]), values]
+
+
+def _model(model: Mapping[str, Any]) -> list[object]:
+    version = page.link(f"?version={model['version']}", f"version {model['version']}")
+    return [model["role"], version, model["cutoff"], str(model["snapshot_id"]), model["day"]]
+
+
 def _row(settings: Settings, problem: str, key: str) -> Markup:
     pairs = [text.partition("=") for text in key.replace(",", " ").split()]
     if any(not sign for _, sign, _ in pairs):
@@ -69,23 +79,8 @@ def _row(settings: Settings, problem: str, key: str) -> Markup:
         found = of_row(settings, problem, {column: value for column, _, value in pairs})
     except ConfigurationError as error:
         return page.section("Row", str(error))
-    rows = [
-        [
-            page.unbroken(row["day"]),
-            ", ".join(f"{name} {value}" for name, value in row["row"].items() if value is not None),
-        ]
-        for row in found.rows
-    ]
-    models = [
-        [
-            model["role"],
-            page.link(f"?version={model['version']}", f"version {model['version']}"),
-            model["cutoff"],
-            str(model["snapshot_id"]),
-            model["day"],
-        ]
-        for model in found.models
-    ]
+    rows = [_cells(row) for row in found.rows]
+    models = [_model(model) for model in found.models]
     links = Markup(", ").join(page.link(f"?snapshot={identity}", str(identity)) for identity in found.snapshots)
     return page.section(
         f"Row {key}",

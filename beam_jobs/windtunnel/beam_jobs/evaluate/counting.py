@@ -134,6 +134,14 @@ class Count:
             sample.merge(other.kpi[name])
 
 
+def _recent(plan: Plan, rows: pa.RecordBatch) -> Any:
+    """Which rows are of the newest days; None where none is, or days do not matter."""
+    if plan.newest is None or DAY not in rows.schema.names:
+        return None
+    recent = rows.column(DAY).cast(pa.int32()).to_numpy(zero_copy_only=False) >= plan.newest
+    return recent if recent.any() else None
+
+
 class CountRows(beam.DoFn):
     """References to row groups, with their place in the list -> one `Count` a bundle."""
 
@@ -202,28 +210,36 @@ class CountRows(beam.DoFn):
         self._pending, self._waiting = [], 0
         group = (key >> np.uint64(40)).astype(np.int64) % GROUPS
         rows = table.to_batches()[0]
-        held = label_of(plan.problem, rows)
-        truth = np.array(held.to_pylist(), dtype=object) if plan.problem.task == "multiclass" else held.to_numpy(zero_copy_only=False)
-        recent = None
-        if plan.newest is not None and DAY in rows.schema.names:
-            recent = rows.column(DAY).cast(pa.int32()).to_numpy(zero_copy_only=False) >= plan.newest
+        labels = label_of(plan.problem, rows)
+        truth = np.array(labels.to_pylist(), dtype=object) if plan.problem.task == "multiclass" else labels.to_numpy(zero_copy_only=False)
         inputs = pa.Table.from_batches([rows.select(list(plan.models[0].bundle.dtypes))])
-        count.sample.add(_scattered(key), _decoded(inputs).append_column(TRUTH, held))
+        count.sample.add(_scattered(key), _decoded(inputs).append_column(TRUTH, labels))
         codes = {cuts.column: encode(cuts, rows.column(cuts.column)) for cuts in plan.cuts}
+        recent = _recent(plan, rows)
         for model in plan.models:
-            found = self._answer(model, rows)
-            count.heldout[model.name].add(truth, found, group)
-            if recent is not None and recent.any():
-                count.newest[model.name].add(truth[recent], found[recent], group[recent])
-            self._slice(count, model, codes, truth, found)
+            answers = self._answer(model, rows)
+            self._count_answers(count, model, codes, truth, answers, group, recent)
             if model.name in count.kpi:
-                count.kpi[model.name].add(_scattered(key), _answered(plan, model, held, found))
+                count.kpi[model.name].add(_scattered(key), _answered(plan, model, labels, answers))
         if plan.baseline is not None:
-            found = plan.baseline.scores(rows)
-            count.heldout["baseline"].add(truth, found, group)
-            if recent is not None and recent.any():
-                count.newest["baseline"].add(truth[recent], found[recent], group[recent])
-            self._slice(count, dataclasses.replace(plan.models[0], name="baseline"), codes, truth, found)
+            baseline = dataclasses.replace(plan.models[0], name="baseline")
+            self._count_answers(count, baseline, codes, truth, plan.baseline.scores(rows), group, recent)
+
+    def _count_answers(
+        self,
+        count: Count,
+        model: Model,
+        codes: Mapping[str, Any],
+        truth: Any,
+        answers: Any,
+        group: Any,
+        recent: Any,
+    ) -> None:
+        """Count a model's answers: all of them, those to the newest rows by themselves, and by slice."""
+        count.heldout[model.name].add(truth, answers, group)
+        if recent is not None:
+            count.newest[model.name].add(truth[recent], answers[recent], group[recent])
+        self._slice(count, model, codes, truth, answers)
 
     def _answer(self, model: Model, rows: pa.RecordBatch) -> np.ndarray:
         try:

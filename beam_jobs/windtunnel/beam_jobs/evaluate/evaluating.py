@@ -1,10 +1,10 @@
 """From references to an evaluation: plan the pass, run it, judge what it counted, write the report."""
 
 import datetime as dt
+import itertools
 import json
 import math
 from collections.abc import Mapping
-from itertools import combinations
 from typing import Any
 
 import apache_beam as beam
@@ -22,10 +22,10 @@ from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.references import CandidateRef, EvaluationRef, SnapshotRef
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.artifacts import Stage, local_copy
-from windtunnel.lifecycle.data.rows import DAY, first_unknown_day
+from windtunnel.lifecycle.data.rows import DAY, newest_from
 from windtunnel.lifecycle.judging.evaluation import conclude, unseen
 from windtunnel.lifecycle.judging.explaining import explain
-from windtunnel.lifecycle.judging.slices import Cuts
+from windtunnel.lifecycle.judging.slices import Cuts, declared_slicings, searched_slicings
 from windtunnel.lifecycle.judging.tallies import MAIN
 from windtunnel.lifecycle.live.seen import seen_live
 from windtunnel.lifecycle.model import bundle as bundles
@@ -39,8 +39,6 @@ _PARTS = (
     *("task", "label", "splits", "keys", "slices", "sensitive", "gates", "serving", "features", "kpi", "windows", "costs", "objectives"),
     *("baseline", "explanations"),
 )
-_CROSSED = 20  # columns whose crossings are looked into
-
 
 _NOW: Any = object()
 
@@ -243,38 +241,36 @@ def _model(name: str, uri: str, digest: str | None, schema: pa.Schema) -> Model:
 def _plan(
     problem: Problem, models: tuple[Model, ...], schema: pa.Schema, references: list[RowGroup], snapshot: SnapshotRef, *, everything: bool
 ) -> Plan:
-    keys = [] if problem.splits.by == "time" or everything else problem.splits.key or problem.keys
-    sliced = list(dict.fromkeys([*(c for s in problem.slices for c in s), *problem.sensitive]))
+    declared = declared_slicings(problem)
     features = [column for column in problem.features.columns if column in schema.names and column not in problem.features.text]
-    inputs = [column.name for model in models for column in model.bundle.inputs]
-    names = [*inputs, problem.label.column, *keys, *sliced, *features, *problem.baseline.group, *([DAY] if DAY in schema.names else [])]
-    columns = tuple(dict.fromkeys(names))
-    missing = [column for column in columns if column not in schema.names]
-    if missing:
-        raise ConfigurationError(f"the rows lack columns that judging needs: {', '.join(missing)}", columns=missing)
-    sample = _sample(references, list(dict.fromkeys([*sliced, *features])))
-    cuts = {column: Cuts.of(column, sample.column(column)) for column in sample.column_names}
-    looked = features[:_CROSSED]
-    declared = [(column,) for column in problem.sensitive] + [tuple(entry) for entry in problem.slices]
-    searched = [(column,) for column in looked] + list(combinations(looked, 2))
-    text = [f.name for f in schema if f.name in columns and pa.types.is_string(f.type)]
-    newest = None
-    if problem.splits.by == "key" and DAY in schema.names:
-        days = max(1, problem.windows.train_days // 7)
-        newest = (first_unknown_day(problem, snapshot.end) - dt.timedelta(days=days) - dt.date(1970, 1, 1)).days
+    sliced = list(dict.fromkeys([*itertools.chain(*declared), *features]))
+    columns = _columns(problem, models, schema, sliced, everything=everything)
+    sample = _sample(references, sliced)
     return Plan(
         problem=problem,
         models=models,
         columns=columns,
-        dictionary=tuple(text),
-        cuts=tuple(cuts.values()),
-        declared=tuple(dict.fromkeys(declared)),
-        searched=tuple(searched),
+        dictionary=tuple(field.name for field in schema if field.name in columns and pa.types.is_string(field.type)),
+        cuts=tuple(Cuts.of(column, sample.column(column)) for column in sample.column_names),
+        declared=declared,
+        searched=searched_slicings(features),
         domains=tuple(column for column in problem.features.categorical if column in columns),
         end=snapshot.end,
-        newest=newest,
+        newest=newest_from(problem, snapshot.end) if DAY in schema.names else None,
         everything=everything,
     )
+
+
+def _columns(problem: Problem, models: tuple[Model, ...], schema: pa.Schema, sliced: list[str], *, everything: bool) -> tuple[str, ...]:
+    """What the pass reads: what the models, the label, the split, the slices and the baseline need."""
+    keys = [] if problem.splits.by == "time" or everything else problem.splits.key or problem.keys
+    inputs = [column.name for model in models for column in model.bundle.inputs]
+    days = [DAY] if DAY in schema.names else []
+    columns = tuple(dict.fromkeys([*inputs, problem.label.column, *keys, *sliced, *problem.baseline.group, *days]))
+    missing = [column for column in columns if column not in schema.names]
+    if missing:
+        raise ConfigurationError(f"the rows lack columns that judging needs: {', '.join(missing)}", columns=missing)
+    return columns
 
 
 def _sample(references: list[RowGroup], columns: list[str]) -> pa.Table:

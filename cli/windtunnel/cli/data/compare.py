@@ -61,12 +61,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.html:
         from windtunnel.lifecycle.pages.eda import comparison_page
 
-        names = [_named(data, one) for data, one in zip((arguments.a, arguments.b), asked, strict=True)]
-        reading.write(arguments.html, comparison_page(f"{names[0]} and {names[1]}", "", drift, sides[0], sides[1]).encode())
+        title = f"{_named(arguments.a, asked[0])} and {_named(arguments.b, asked[1])}"
+        reading.write(arguments.html, comparison_page(title, "", drift, sides[0], sides[1]).encode())
     if not (arguments.json or arguments.html) or (arguments.output_file and not arguments.json):
         _print(drift)
-    shifted = drift.get("label_shift", {}).get("shifted", False)
-    return 3 if arguments.fail and (drift["drifted"] or drift["lost_columns"] or shifted) else 0
+    return 3 if arguments.fail and _differs(drift) else 0
+
+
+def _differs(drift: JsonObject) -> bool:
+    """Whether something drifted, went or shifted."""
+    return bool(drift["drifted"] or drift["lost_columns"] or drift.get("label_shift", {}).get("shifted"))
 
 
 def _side(arguments: argparse.Namespace, side: str) -> argparse.Namespace:

@@ -343,7 +343,7 @@ def describe(found: Loaded, label: str | None = None, sensitive: Sequence[str] =
     from windtunnel.lifecycle.statistics.association import associations
 
     summary = summarize(found.profiled.table)
-    for name in [*([label] if label else []), *sensitive]:
+    for name in filter(None, (label, *sensitive)):
         if name not in summary["columns"]:
             raise ConfigurationError(f"there is no column {name!r}", hint=f"there are: {', '.join(summary['columns'])}")
     sample = found.profiled.table.sample.table
@@ -356,14 +356,19 @@ def describe(found: Loaded, label: str | None = None, sensitive: Sequence[str] =
         described["proxies"] = proxies
     if found.profiled.labels:
         described["labels"] = found.profiled.label_counts()
-    if found.profiled.splits:
-        described["splits"] = {name: summarize(statistics) for name, statistics in found.profiled.splits.items()}
-    if found.profiled.slices:
-        described["slices"] = {name: summarize(statistics) for name, statistics in found.profiled.slices.items()}
-    if found.reading.refused:
-        described["skipped"] = {"rows": found.reading.refused, "samples": [dataclasses.asdict(entry) for entry in found.reading.samples]}
-    if found.reading.notes or found.reading.options:
-        described["reading"] = {"options": found.reading.options, "notes": found.reading.notes}
+    for part, kept in (("splits", found.profiled.splits), ("slices", found.profiled.slices)):
+        if kept:
+            described[part] = {name: summarize(statistics) for name, statistics in kept.items()}
+    return described | _of_reading(found.reading)
+
+
+def _of_reading(reading: "Reading") -> dict[str, Any]:
+    """What became of rows that do not fit, and how the files were read."""
+    described: dict[str, Any] = {}
+    if reading.refused:
+        described["skipped"] = {"rows": reading.refused, "samples": [dataclasses.asdict(entry) for entry in reading.samples]}
+    if reading.notes or reading.options:
+        described["reading"] = {"options": reading.options, "notes": reading.notes}
     return described
 
 

@@ -3,6 +3,10 @@
 import argparse
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from windtunnel.lifecycle.record.comparing import StageComparison
 
 __all__ = ["add_arguments", "run"]
 
@@ -26,11 +30,15 @@ def run(arguments: argparse.Namespace) -> int:
     differing = [stage for stage in found if not stage.same]
     if arguments.json:
         print(json.dumps([asdict(stage) for stage in found], indent=2, default=str))
-        return 2 if differing else 0
-    for stage in found:
-        mark = "same     " if stage.same else "differs  "
-        print(f"{mark}{stage.stage:<11} {stage.before[:12] or '(did not run)':<14} {stage.after[:12] or '(did not run)'}")
-        for difference in [*stage.causes, *stage.outcome]:
-            print(f"           {difference}")
-    print("nothing differs" if not differing else f"the first stage that differs is {differing[0].stage}")
+    else:
+        for stage in found:
+            _print(stage)
+        print("nothing differs" if not differing else f"the first stage that differs is {differing[0].stage}")
     return 2 if differing else 0
+
+
+def _print(stage: "StageComparison") -> None:
+    mark = "same     " if stage.same else "differs  "
+    print(f"{mark}{stage.stage:<11} {stage.before[:12] or '(did not run)':<14} {stage.after[:12] or '(did not run)'}")
+    for difference in [*stage.causes, *stage.outcome]:
+        print(f"           {difference}")

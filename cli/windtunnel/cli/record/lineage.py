@@ -6,7 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from windtunnel.lifecycle.contract.settings import Settings
+    from windtunnel.lifecycle.payload import JsonMapping
+    from windtunnel.lifecycle.record.lineage import Lineage
+    from windtunnel.lifecycle.record.lineage_rows import RowLineage
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Answer."""
     from windtunnel.cli.instance.resolve import command_settings
-    from windtunnel.cli.record.ledger import line
     from windtunnel.lifecycle.contract.errors import ConfigurationError
     from windtunnel.lifecycle.record.lineage import models_of, of_version
 
@@ -32,21 +36,33 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.key:
         return _row(arguments, settings)
     if arguments.snapshot or arguments.day:
-        found = models_of(settings, arguments.problem, snapshot=arguments.snapshot, day=arguments.day)
-        if arguments.json:
-            print(json.dumps(found, indent=2))
-            return 0
-        for row in found:
-            print(f"{row['problem']} version {row['version']} ({row['semantic']}), cut-off {row['cutoff']}, bundle {row['digest'][:12]}")
-        if not found:
-            print("no registered version was made from it")
+        _print_models(models_of(settings, arguments.problem, snapshot=arguments.snapshot, day=arguments.day), arguments)
         return 0
     if not arguments.problem:
         raise ConfigurationError("say whose lineage: windtunnel lineage PROBLEM", hint="or give --snapshot or --day")
     lineage = of_version(settings, arguments.problem, arguments.version)
     if arguments.json:
         print(json.dumps(asdict(lineage), indent=2))
-        return 0
+    else:
+        _print_lineage(lineage)
+    return 0
+
+
+def _print_models(models: "Sequence[JsonMapping]", arguments: argparse.Namespace) -> None:
+    """The versions that were made from a snapshot or from the rows of a day."""
+    if arguments.json:
+        print(json.dumps(models, indent=2))
+        return
+    for row in models:
+        print(f"{row['problem']} version {row['version']} ({row['semantic']}), cut-off {row['cutoff']}, bundle {row['digest'][:12]}")
+    if not models:
+        print("no registered version was made from it")
+
+
+def _print_lineage(lineage: "Lineage") -> None:
+    """Everything that is known of a version."""
+    from windtunnel.cli.record.ledger import line
+
     print(f"{lineage.problem} version {lineage.version}, {lineage.semantic}, data cut-off {lineage.cutoff}")
     for title, values in (
         ("data", lineage.data),
@@ -67,7 +83,6 @@ def run(arguments: argparse.Namespace) -> int:
     print("  in the ledger")
     for entry in lineage.evidence:
         print(f"    {line(entry)}")
-    return 0
 
 
 def _row(arguments: argparse.Namespace, settings: "Settings") -> int:
@@ -82,7 +97,12 @@ def _row(arguments: argparse.Namespace, settings: "Settings") -> int:
     found = of_row(settings, arguments.problem, {column.strip(): value.strip() for column, _, value in pairs})
     if arguments.json:
         print(json.dumps(asdict(found), indent=2, default=str))
-        return 0
+    else:
+        _print_row(found)
+    return 0
+
+
+def _print_row(found: "RowLineage") -> None:
     print(f"{len(found.rows)} rows of {found.problem} have {', '.join(f'{k} {v}' for k, v in found.key.items())}")
     for row in found.rows:
         print(f"  {row['day']}  {_text(row['row'])}")
@@ -92,7 +112,6 @@ def _row(arguments: argparse.Namespace, settings: "Settings") -> int:
         print(f"  {model['role']}: version {model['version']} ({model['semantic']}), {where}, row of {model['day']}")
     if not found.models:
         print("  no registered version had to do with it")
-    return 0
 
 
 def _text(value: object) -> str:

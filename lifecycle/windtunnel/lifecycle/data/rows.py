@@ -75,6 +75,17 @@ def class_type(problem: Problem) -> str:
     return "int64"
 
 
+def newest_from(problem: Problem, end: str) -> int | None:
+    """The day, counted from 1970, from which rows are also judged by themselves: the last seventh of a split by key.
+
+    A split by time tests by the newest rows anyhow, so there it is None.
+    """
+    if problem.splits.by != "key":
+        return None
+    days = max(1, problem.windows.train_days // 7)
+    return (first_unknown_day(problem, end) - dt.timedelta(days=days) - dt.date(1970, 1, 1)).days
+
+
 def first_unknown_day(problem: Problem, end: str) -> dt.date:
     """The first day whose rows' labels are not known yet at a data cut-off (ISO): ``label.delay_days`` before it.
 

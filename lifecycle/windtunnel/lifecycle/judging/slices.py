@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.judging.curves import Curve, bin_of
 from windtunnel.lifecycle.judging.tallies import confusion_figures
 from windtunnel.lifecycle.payload import JsonObject
 
-__all__ = ["LIMIT", "Codes", "Cuts", "Slicing", "cell_stats", "encode", "wilson"]
+__all__ = ["LIMIT", "Codes", "Cuts", "Slicing", "cell_stats", "declared_slicings", "encode", "searched_slicings", "wilson"]
 
 LIMIT = 2_000
 """Values of a slicing at most: beyond it the slicing is given up, which is reported."""
@@ -30,6 +31,26 @@ _REACH = 8.0  # logits: a slice's AUC does not need the far tails
 _DISTINCT = 30
 _PARTS = 5
 _Z = 1.959963984540054
+
+
+_CROSSED = 20
+"""Columns that weak spots are looked for in."""
+
+
+def declared_slicings(problem: Problem) -> tuple[tuple[str, ...], ...]:
+    """The slicings that every model is judged by: each sensitive column, and what the problem declares."""
+    return tuple(dict.fromkeys([*((column,) for column in problem.sensitive), *map(tuple, problem.slices)]))
+
+
+def searched_slicings(features: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The slicings in which the candidate's weak spots are looked for: the first 20 features, alone and by twos.
+
+    Example:
+        >>> searched_slicings(["age", "sex"])
+        (('age',), ('sex',), ('age', 'sex'))
+    """
+    columns = features[:_CROSSED]
+    return (*((column,) for column in columns), *itertools.combinations(columns, 2))
 
 
 @dataclasses.dataclass(frozen=True)

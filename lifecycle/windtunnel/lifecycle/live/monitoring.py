@@ -18,14 +18,15 @@ from windtunnel.lifecycle.contract.problem import Gate, Problem
 from windtunnel.lifecycle.contract.seams.metrics import lower_is_better
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.live.outcomes import Outcome
-from windtunnel.lifecycle.payload import JsonMapping
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.record.champion import Champion
 
 __all__ = [
     "PERCENTILES",
-    "Alert",
+    "Findings",
     "Histogram",
     "Latencies",
+    "MonitoringAlert",
     "Server",
     "check_drift",
     "check_latency",
@@ -58,7 +59,7 @@ _TIMEOUT = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Alert:
+class MonitoringAlert:
     """Something is wrong.
 
     Attributes:
@@ -70,6 +71,28 @@ class Alert:
     check: str
     text: str
     retrain: bool = False
+
+
+@dataclasses.dataclass
+class Findings:
+    """What the checks of a window say, gathered.
+
+    Attributes:
+        alerts: what is wrong.
+        notes: what could not be looked at, and why.
+        figures: what was measured, by name.
+        sections: the page's parts.
+    """
+
+    alerts: list[MonitoringAlert] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)
+    sections: JsonObject = dataclasses.field(default_factory=dict)
+
+    def take(self, checked: tuple[list[MonitoringAlert], dict[str, float]]) -> None:
+        """Take in what a check answered."""
+        self.alerts += checked[0]
+        self.figures |= checked[1]
 
 
 # Latency ----------------------------------------------------------------------------------------------------------------------------
@@ -230,7 +253,9 @@ def _ask(settings: Settings, url: str, body: bytes | None = None) -> bytes:
 # Checks -----------------------------------------------------------------------------------------------------------------------------
 
 
-def check_staleness(problem: Problem, present: Champion, newest: dt.date | None, end: dt.date) -> tuple[list[Alert], dict[str, float]]:
+def check_staleness(
+    problem: Problem, present: Champion, newest: dt.date | None, end: dt.date
+) -> tuple[list[MonitoringAlert], dict[str, float]]:
     """Whether the champion is too old for the data that is there, and whether data still arrives.
 
     Args:
@@ -246,7 +271,7 @@ def check_staleness(problem: Problem, present: Champion, newest: dt.date | None,
     alerts = []
     if behind > limit:
         alerts.append(
-            Alert(
+            MonitoringAlert(
                 "staleness",
                 f"the champion, version {present.version}, learned from data up to {present.cutoff}; there are {behind} newer days, limit "
                 f"monitoring.stale_days = {limit}: retrain it",
@@ -258,7 +283,7 @@ def check_staleness(problem: Problem, present: Champion, newest: dt.date | None,
     if gap > limit:
         seen = f"the newest rows are of {newest}" if newest else "there are no rows at all"
         alerts.append(
-            Alert(
+            MonitoringAlert(
                 "data",
                 f"{seen}, {gap} days before {end}, limit monitoring.stale_days = {limit}: look at the source and at the runs of ingest",
             )
@@ -266,7 +291,7 @@ def check_staleness(problem: Problem, present: Champion, newest: dt.date | None,
     return alerts, figures
 
 
-def check_drift(problem: Problem, drift: JsonMapping, what: str, name: str) -> tuple[list[Alert], dict[str, float]]:
+def check_drift(problem: Problem, drift: JsonMapping, what: str, name: str) -> tuple[list[MonitoringAlert], dict[str, float]]:
     """Whether features drifted from what the champion learned from.
 
     Args:
@@ -278,7 +303,7 @@ def check_drift(problem: Problem, drift: JsonMapping, what: str, name: str) -> t
     watched = [c for c in dict.fromkeys([*problem.features.columns, *problem.sensitive]) if c in drift["columns"]]
     figures = {f"{name}.{c}": float(drift["columns"][c]["psi"]) for c in watched if drift["columns"][c]["psi"] is not None}
     alerts = [
-        Alert(
+        MonitoringAlert(
             "drift",
             f"{what}: feature {column!r} is not what the champion learned from: {'; '.join(drift['columns'][column]['reasons'])} (limit "
             f"monitoring.drift = {drift['limit']:g}, {drift['rows'][1]:,} rows against {drift['rows'][0]:,}): see whether the source "
@@ -291,10 +316,10 @@ def check_drift(problem: Problem, drift: JsonMapping, what: str, name: str) -> t
     return alerts, figures
 
 
-def check_skew(shares: Mapping[str, float], compared: int) -> tuple[list[Alert], dict[str, float]]:
+def check_skew(shares: Mapping[str, float], compared: int) -> tuple[list[MonitoringAlert], dict[str, float]]:
     """Whether the model is asked with other values than it learns from, for the very same rows."""
     alerts = [
-        Alert(
+        MonitoringAlert(
             "skew",
             f"feature {feature!r} was sent with another value than the ingested row has in {share:.1%} of {compared:,} answers, limit "
             f"{_SKEW:.0%}: make the caller compute it as the source does; training again does not help",
@@ -305,7 +330,7 @@ def check_skew(shares: Mapping[str, float], compared: int) -> tuple[list[Alert],
     return alerts, {f"skew.{feature}": share for feature, share in shares.items()}
 
 
-def check_quality(problem: Problem, present: Champion, live: Outcome | None) -> tuple[list[Alert], dict[str, float]]:
+def check_quality(problem: Problem, present: Champion, live: Outcome | None) -> tuple[list[MonitoringAlert], dict[str, float]]:
     """Whether the champion still does what it did when it was evaluated, and what the gates ask for.
 
     Args:
@@ -325,7 +350,7 @@ def check_quality(problem: Problem, present: Champion, live: Outcome | None) -> 
     return alerts if fallen is None else [*alerts, fallen], figures
 
 
-def _gate_alert(gate: Gate, live: Outcome) -> Alert | None:
+def _gate_alert(gate: Gate, live: Outcome) -> MonitoringAlert | None:
     """A gate with a fixed bound holds for the live model too, where its metric can be told from answers."""
     value = live.figures.get(gate.metric)
     name, bound = ("at_least", gate.at_least) if gate.at_least is not None else ("at_most", gate.at_most)
@@ -338,10 +363,10 @@ def _gate_alert(gate: Gate, live: Outcome) -> Alert | None:
         f"live {gate.metric} is {value:.4g} in {live.rows:,} labelled answers, limit {name} = {bound:g} of its gate: retrain, and roll "
         "back if an earlier version was better"
     )
-    return Alert("quality", text, retrain=True)
+    return MonitoringAlert("quality", text, retrain=True)
 
 
-def _fallen(present: Champion, live: Outcome) -> Alert | None:
+def _fallen(present: Champion, live: Outcome) -> MonitoringAlert | None:
     """Whether the whole 95 % interval of the live figure lies beyond what the evaluated one allows: chance alone raises no alarm."""
     if present.value is None or present.metric != live.metric or live.value is None or live.interval is None:
         return None
@@ -355,10 +380,10 @@ def _fallen(present: Champion, live: Outcome) -> Alert | None:
         f"live {live.metric} is {live.value:.4g} (95 % interval {low:.4g} to {high:.4g}, {live.rows:,} labelled answers), but was "
         f"{present.value:.4g} when it was evaluated, limit {limit:.4g}: look at drift and at slices; retrain"
     )
-    return Alert("quality", text, retrain=True)
+    return MonitoringAlert("quality", text, retrain=True)
 
 
-def check_latency(problem: Problem, times: Latencies | Histogram, what: str, name: str) -> tuple[list[Alert], dict[str, float]]:
+def check_latency(problem: Problem, times: Latencies | Histogram, what: str, name: str) -> tuple[list[MonitoringAlert], dict[str, float]]:
     """Whether answers take too long: the limit is ``serving.latency_p99_ms``."""
     figures = {f"{name}.requests": float(times.requests)}
     for share in PERCENTILES:
@@ -373,16 +398,16 @@ def check_latency(problem: Problem, times: Latencies | Histogram, what: str, nam
         f"{what}: 99 % of {times.requests:,} requests were answered {took}, limit serving.latency_p99_ms = {limit:g}: "
         "look at the server's load and workers, or deploy a smaller model"
     )
-    return [Alert("latency", text)], figures
+    return [MonitoringAlert("latency", text)], figures
 
 
-def check_server(problem: Problem, server: Server, present: Champion | None) -> tuple[list[Alert], dict[str, float]]:
+def check_server(problem: Problem, server: Server, present: Champion | None) -> tuple[list[MonitoringAlert], dict[str, float]]:
     """Whether the server is up, serves the champion and does not fail requests."""
     if not server.url:
         return [], {}
     if server.error:
         text = f"the model server at {server.url} does not answer: {server.error}: `windtunnel status` tells more, `windtunnel up` repairs"
-        return [Alert("server", text)], {"server.up": 0.0}
+        return [MonitoringAlert("server", text)], {"server.up": 0.0}
     figures, alerts = {"server.up": 1.0}, []
     served = server.labels.get("champion", "")
     if present is not None and served != present.version:
@@ -391,7 +416,7 @@ def check_server(problem: Problem, server: Server, present: Champion | None) -> 
             f"the model server calls {said} of {problem.name} champion, but the ledger says version {present.version}: deploy it again, "
             f"`windtunnel rollback` and the deploy task both put the server right"
         )
-        alerts.append(Alert("server", text))
+        alerts.append(MonitoringAlert("server", text))
     failing, counted = _check_errors(problem, server)
     alerts, figures = alerts + failing, figures | counted
     version = present.version if present else served
@@ -401,7 +426,7 @@ def check_server(problem: Problem, server: Server, present: Champion | None) -> 
     return alerts, figures
 
 
-def _check_errors(problem: Problem, server: Server) -> tuple[list[Alert], dict[str, float]]:
+def _check_errors(problem: Problem, server: Server) -> tuple[list[MonitoringAlert], dict[str, float]]:
     """How many requests the server itself failed; what callers did wrong is not counted."""
     requests = sum(server.codes.values())
     failed = sum(count for code, count in server.codes.items() if code.startswith("5") or code in {"INTERNAL", "UNAVAILABLE"})
@@ -412,4 +437,4 @@ def _check_errors(problem: Problem, server: Server) -> tuple[list[Alert], dict[s
         f"the model server failed {failed:,} of {requests:,} requests for {problem.name} ({failed / requests:.1%}), "
         f"limit {_ERRORS:.0%}: look at its log and load"
     )
-    return [Alert("server", text)], figures
+    return [MonitoringAlert("server", text)], figures

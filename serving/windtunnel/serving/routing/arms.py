@@ -8,7 +8,7 @@ the arms follow them there, so a request costs nothing more, and a key keeps its
 
 import datetime as dt
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
@@ -21,7 +21,7 @@ _FIELDS: dict[str, object] = {"reference": "champion", "alpha": ALPHA, "bandit":
 _OURS = {"started", "decided"}
 
 
-def check_experiment(arms: Mapping[str, object], given: Any) -> dict[str, object]:
+def check_experiment(arms: Mapping[str, object], given: object) -> dict[str, object]:
     """The experiment of a route from a request, checked and completed.
 
     Raises:
@@ -34,15 +34,26 @@ def check_experiment(arms: Mapping[str, object], given: Any) -> dict[str, object
         raise ConfigurationError(f"an experiment needs at least two arms but route.arms is {dict(arms)!r}")
     if not isinstance(found["reference"], str) or found["reference"] not in arms:
         raise ConfigurationError(f"route.experiment.reference must be one of the arms {sorted(arms)} but is {found['reference']!r}")
-    for name, high in (("alpha", 0.5), ("floor", 0.5)):
-        value = found[name]
-        if not is_number(value) or not 0 < value <= high:
-            raise ConfigurationError(f"route.experiment.{name} must be above 0 and at most {high} but is {value!r}")
-    if not isinstance(found["bandit"], bool):
-        raise ConfigurationError(f"route.experiment.bandit must be true or false but is {found['bandit']!r}")
-    if isinstance(found["seed"], bool) or not isinstance(found["seed"], int) or found["seed"] < 0:
-        raise ConfigurationError(f"route.experiment.seed must be a whole number from 0 on but is {found['seed']!r}")
+    for name, (fits, what) in _RULES.items():
+        if not fits(found[name]):
+            raise ConfigurationError(f"route.experiment.{name} must be {what} but is {found[name]!r}")
     return found
+
+
+def _is_share(value: object) -> bool:
+    return bool(is_number(value) and 0 < value <= 0.5)
+
+
+def _is_seed(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+_RULES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "alpha": (_is_share, "above 0 and at most 0.5"),
+    "floor": (_is_share, "above 0 and at most 0.5"),
+    "bandit": (lambda value: isinstance(value, bool), "true or false"),
+    "seed": (_is_seed, "a whole number from 0 on"),
+}
 
 
 def start(model: JsonObject, route: JsonObject) -> JsonObject:
@@ -60,6 +71,16 @@ def start(model: JsonObject, route: JsonObject) -> JsonObject:
     return {**route, "experiment": {**given, "versions": versions, "started": dt.datetime.now(dt.UTC).isoformat()}}
 
 
+def _check_rewards(rewards: object) -> None:
+    if not isinstance(rewards, Mapping):
+        raise ConfigurationError(f'rewards must be an object such as {{"2/canary": {{"count": 120, "total": 96}}}} but is {rewards!r}')
+    for arm, entry in rewards.items():
+        if not _are_totals(entry):
+            raise ConfigurationError(f"rewards of {arm!r} must have a count and a total from 0 to the count but are {entry!r}")
+        if set(entry) - {"count", "total", "kpi", "kpi_error"}:
+            raise ConfigurationError(f"rewards of {arm!r} have count, total, kpi and kpi_error but are {entry!r}")
+
+
 def reward(model: JsonObject, given: object) -> None:
     """Take in rewards: totals since the experiment began, by ``version/arm``; the weights of a bandit follow.
 
@@ -73,13 +94,7 @@ def reward(model: JsonObject, given: object) -> None:
     experiment = (model.get("route") or {}).get("experiment")
     if experiment is None:
         raise ConfigurationError("there is no experiment to reward", hint='set a route with "experiment": {}')
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(f'rewards must be an object such as {{"2/canary": {{"count": 120, "total": 96}}}} but is {given!r}')
-    for arm, entry in given.items():
-        if not _are_totals(entry):
-            raise ConfigurationError(f"rewards of {arm!r} must have a count and a total from 0 to the count but are {entry!r}")
-        if set(entry) - {"count", "total", "kpi", "kpi_error"}:
-            raise ConfigurationError(f"rewards of {arm!r} have count, total, kpi and kpi_error but are {entry!r}")
+    _check_rewards(given)
     model["rewards"] = {str(arm): {name: float(value) for name, value in entry.items()} for arm, entry in given.items()}
     arms = _rewards(model)
     if experiment["bandit"]:

@@ -120,21 +120,30 @@ def check_route(model: JsonMapping, route: Any) -> JsonObject:
     """
     if not isinstance(route, Mapping) or set(route) - _FIELDS:
         raise ConfigurationError(f"a route has the fields {sorted(_FIELDS)} but got {route!r}")
+    arms, shadow = _check_arms(route.get("arms", {})), _check_shadow(route.get("shadow", []))
     known = {*model["labels"], *model["versions"]}
-    arms = route.get("arms", {})
-    if not isinstance(arms, Mapping) or not all(is_number(weight) and weight >= 0 for weight in arms.values()):
-        raise ConfigurationError(f"route.arms must map a label or version to a weight of at least 0 but is {arms!r}")
-    shadow = route.get("shadow", [])
-    if not isinstance(shadow, list) or not all(isinstance(arm, str) for arm in shadow):
-        raise ConfigurationError(f"route.shadow must be a list of labels or versions but is {shadow!r}")
     unknown = sorted({*arms, *shadow} - known)
     if unknown:
         raise ConfigurationError(f"route names {unknown}, which are no labels or versions of the model", hint=f"there are: {sorted(known)}")
-    if arms and not sum(arms.values()):
-        raise ConfigurationError("every weight of route.arms is 0: nothing would answer")
     for name in ("sticky", "salt"):
         if not isinstance(route.get(name, ""), str):
             raise ConfigurationError(f"route.{name} must be text but is {route[name]!r}")
     if route.get("experiment") is None:
         return {name: value for name, value in route.items() if name != "experiment"}
     return {**route, "experiment": check_experiment(arms, route["experiment"])}
+
+
+def _check_arms(arms: Any) -> Mapping[str, float]:
+    """Who answers, with which weight."""
+    if not isinstance(arms, Mapping) or not all(is_number(weight) and weight >= 0 for weight in arms.values()):
+        raise ConfigurationError(f"route.arms must map a label or version to a weight of at least 0 but is {arms!r}")
+    if arms and not sum(arms.values()):
+        raise ConfigurationError("every weight of route.arms is 0: nothing would answer")
+    return arms
+
+
+def _check_shadow(shadow: Any) -> list[str]:
+    """Who answers unseen."""
+    if not isinstance(shadow, list) or not all(isinstance(arm, str) for arm in shadow):
+        raise ConfigurationError(f"route.shadow must be a list of labels or versions but is {shadow!r}")
+    return shadow
