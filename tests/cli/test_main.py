@@ -68,10 +68,10 @@ def test_every_help_has_examples_that_the_parser_takes(name, capsys):
 
 
 def test_what_was_probably_meant(capsys):
-    assert "did you mean ledger?" in refused(["ledgre"], capsys)
-    assert "did you mean verify?" in refused(["ledger", "verfy"], capsys)
-    assert "did you mean --json?" in refused(["status", "--jsn"], capsys)
-    assert "did you mean --reason?" in refused(["rollback", "churn", "--raeson=x"], capsys)
+    assert "did you mean 'ledger'?" in refused(["ledgre"], capsys)
+    assert "did you mean 'verify'?" in refused(["ledger", "verfy"], capsys)
+    assert "did you mean '--json'?" in refused(["status", "--jsn"], capsys)
+    assert "did you mean '--reason'?" in refused(["rollback", "churn", "--raeson=x"], capsys)
     assert "did you mean" not in refused(["xyzzy"], capsys)
 
 

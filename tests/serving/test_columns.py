@@ -104,7 +104,7 @@ def test_absent_columns_are_refused_unless_they_may_be():
         Rows([{}]).columns(SCHEMA)
     assert [problem["field"] for problem in caught.value.problems] == list(ROW)
     mistyped = {("reel" if name == "real" else name): value for name, value in ROW.items()}
-    with pytest.raises(InvalidInputError, match="row 1, field 'real' is missing; did you mean it by 'reel'"):
+    with pytest.raises(InvalidInputError, match="row 1, field 'real' is missing; 'reel' was sent: did you mean 'real'"):
         Rows([ROW, mistyped]).columns(SCHEMA)
     with pytest.raises(InvalidInputError, match="field 'text' is missing"):
         from_tensors((name, [value]) for name, value in ROW.items() if name != "text").columns(SCHEMA)

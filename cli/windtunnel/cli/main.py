@@ -7,7 +7,6 @@ A command's module has ``add_arguments(parser)`` and ``run(arguments) -> int``; 
 
 import argparse
 import contextlib
-import difflib
 import importlib
 import io
 import os
@@ -21,6 +20,7 @@ from typing import NoReturn
 from windtunnel.cli.commands import COMMANDS, Command
 from windtunnel.cli.terminal import paint
 from windtunnel.lifecycle.contract.errors import ConfigurationError, WindtunnelError
+from windtunnel.lifecycle.contract.naming import did_you_mean
 
 __all__ = ["COMMANDS", "main"]
 
@@ -147,8 +147,8 @@ def _output(command: Command, parsed: argparse.Namespace) -> Iterator[None]:
 
 
 def _meant(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+    guess = did_you_mean(word, known)
+    return f"; {guess}" if guess else ""
 
 
 if __name__ == "__main__":

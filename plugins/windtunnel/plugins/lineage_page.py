@@ -61,6 +61,10 @@ def _form(problem: str, version: str, key: str, day: str) -> Markup:
     return page.section("Ask", page.form(problem, fields))
 
 
+def _snapshots(identities: Sequence[Any]) -> Markup:
+    return Markup(", ").join(page.link(f"?snapshot={identity}", str(identity)) for identity in identities)
+
+
 def _cells(row: Mapping[str, Any]) -> list[object]:
     values = ", ".join(f"{name} {value}" for name, value in row["row"].items() if value is not None)
     return [page.unbroken(row["day"]), values]
@@ -81,7 +85,7 @@ def _row(settings: Settings, problem: str, key: str) -> Markup:
         return page.section("Row", str(error))
     rows = [_cells(row) for row in found.rows]
     models = [_model(model) for model in found.models]
-    links = Markup(", ").join(page.link(f"?snapshot={identity}", str(identity)) for identity in found.snapshots)
+    links = _snapshots(found.snapshots)
     return page.section(
         f"Row {key}",
         page.table(["day", "row"], rows) if rows else "no row of the newest version of the data has this key",

@@ -40,7 +40,7 @@ def page(
     changes: Sequence[str] = (),
 ) -> str:
     """The page as HTML; `changes` is what a newer proposal would change in the suite."""
-    bad = [finding for finding in findings if not finding.ok]
+    bad: list[Finding] = [finding for finding in findings if not finding.ok]
     asked = len(result["results"]) + sum(len(entry["results"]) for entry in daily.values()) + len(findings)
     stops = [*(failure.severity for failure in failures), *(finding.severity for finding in bad)].count("critical")
     tiles = [

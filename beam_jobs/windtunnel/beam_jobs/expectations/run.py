@@ -1,7 +1,6 @@
 """Running a suite over Parquet, as plain data: a suite's JSON in, Great Expectations' result as JSON out."""
 
 import dataclasses
-import difflib
 import functools
 import json
 import re
@@ -14,6 +13,7 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from windtunnel.beam_jobs.expectations.engine.known import STATISTICS
 from windtunnel.beam_jobs.expectations.engine.questions import COUNTING, PROGRESS, Counting
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.naming import did_you_mean
 from windtunnel.lifecycle.contract.seams.expectations import import_expectations
 from windtunnel.lifecycle.data.parquet import BATCH_ROWS
 from windtunnel.lifecycle.payload import JsonMapping, JsonObject
@@ -172,8 +172,7 @@ def _exception(entry: JsonMapping) -> str:
 def _hint(kind: str) -> str:
     """Which expectation may have been meant."""
     known = [re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in dir(gx.expectations) if name.startswith("Expect")]
-    near = difflib.get_close_matches(kind, known, n=3)
-    return f"did you mean one of {', '.join(near)}?" if near and kind not in near else ""
+    return did_you_mean(kind, known) if kind not in known else ""
 
 
 def _first_line(error: Exception) -> str:

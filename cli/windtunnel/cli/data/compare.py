@@ -51,11 +51,17 @@ def run(arguments: argparse.Namespace) -> int:
     from windtunnel.lifecycle.statistics.drift import compare, label_shift
 
     asked = [_side(arguments, side) for side in ("a", "b")]
-    sides = [_load(data, one) for data, one in zip((arguments.a, arguments.b), asked, strict=True)]
+    sides = [_load(arguments.a, asked[0]), _load(arguments.b, asked[1])]
     drift = compare(sides[0], sides[1], limit=arguments.limit, alpha=arguments.alpha, ignore=arguments.ignore)
     if arguments.label:
         before, after = (_classes(side, arguments.label) for side in sides)
         drift["label_shift"] = {"column": arguments.label, **label_shift(before, after, arguments.label_limit, arguments.alpha)}
+    _tell(arguments, asked, sides, drift)
+    return 3 if arguments.fail and _differs(drift) else 0
+
+
+def _tell(arguments: argparse.Namespace, asked: list[argparse.Namespace], sides: "list[TableStatistics]", drift: JsonObject) -> None:
+    """Say what differs in the ways that were asked for; in short text if in none."""
     if arguments.json:
         print(json.dumps(drift, indent=1, allow_nan=False, ensure_ascii=False))
     if arguments.html:
@@ -65,7 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
         reading.write(arguments.html, comparison_page(title, "", drift, sides[0], sides[1]).encode())
     if not (arguments.json or arguments.html) or (arguments.output_file and not arguments.json):
         _print(drift)
-    return 3 if arguments.fail and _differs(drift) else 0
 
 
 def _differs(drift: JsonObject) -> bool:

@@ -8,7 +8,24 @@ from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 
-__all__ = ["did_you_mean", "imported", "unknown"]
+__all__ = ["did_you_mean", "imported", "most_alike", "unknown"]
+
+
+def most_alike(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known name that is written most like this one, upper and lower case being alike; None where none is like it.
+
+    Args:
+        name: what a person wrote.
+        known: what it may be.
+        cutoff: how alike they must be, from 0 to 1; more than usual where more than a question hangs on it.
+
+    Example:
+        >>> most_alike("Acuracy", ["accuracy", "auc"]), most_alike("speed", ["accuracy", "auc"])
+        ('accuracy', None)
+    """
+    folded = {str(entry).strip().casefold(): str(entry) for entry in known}
+    close = difflib.get_close_matches(str(name).strip().casefold(), list(folded), n=1, cutoff=cutoff)
+    return folded[close[0]] if close else None
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -20,8 +37,8 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
         >>> did_you_mean("speed", ["accuracy", "auc"])
         ''
     """
-    close = difflib.get_close_matches(str(name), [str(entry) for entry in known], n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
+    alike = most_alike(name, known)
+    return f"did you mean {alike!r}?" if alike else ""
 
 
 def unknown(name: object, what: str, known: Iterable[str]) -> str:

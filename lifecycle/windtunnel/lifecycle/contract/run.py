@@ -1,11 +1,11 @@
 """Which run asks: decisions depend on it (a backfill never touches production) and the ledger keeps it."""
 
 import dataclasses
-import difflib
 from collections.abc import Collection, Mapping
 from typing import Self
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
+from windtunnel.lifecycle.contract.naming import did_you_mean, most_alike
 from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 
 __all__ = ["ASKED", "PROMOTIONS", "Run", "check_asked", "stricter"]
@@ -41,12 +41,10 @@ def check_asked(conf: Mapping[str, object], declared: Collection[str], rule: str
     ours = bool(set(declared) & set(ASKED))
     allowed = sorted({*declared, *ASKED})
     for name in sorted(set(conf) - set(allowed)):
-        alike = difflib.get_close_matches(str(name), allowed if ours else list(ASKED), n=1, cutoff=_ALIKE)
-        if ours or alike:
-            guess = f"did you mean {alike[0]!r}? " if alike else ""
-            raise ConfigurationError(
-                f"the run's conf has {name!r}, which is not known here", hint=f"{guess}allowed: {', '.join(allowed)}", key=str(name)
-            )
+        if ours or most_alike(name, ASKED, cutoff=_ALIKE):
+            guess = did_you_mean(name, allowed)
+            hint = f"{guess} allowed: {', '.join(allowed)}".lstrip()
+            raise ConfigurationError(f"the run's conf has {name!r}, which is not known here", hint=hint, key=str(name))
     asked = conf.get("promotion")
     if asked and stricter(str(asked), rule) != asked:
         raise ConfigurationError(

@@ -1,11 +1,11 @@
 """The pinned schema of a problem as Arrow types, and the rules by which a table may grow out of it."""
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 
 import pyarrow as pa
 
 from windtunnel.lifecycle.contract.errors import SchemaMismatchError
+from windtunnel.lifecycle.contract.naming import did_you_mean
 from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.data.rows import DAY
 
@@ -153,7 +153,8 @@ def _listed(names: Sequence[str], limit: int = 40) -> str:
 
 
 def _hint(missing: Sequence[str], found: Sequence[str]) -> str:
-    folded = {name.strip().casefold(): name for name in found}
-    alike = difflib.get_close_matches(missing[0].casefold(), list(folded), n=1, cutoff=0.6)
-    meant = f"is {folded[alike[0]]!r} what columns calls {missing[0]!r}? Else " if alike else ""
-    return f"{meant}add it to the source, or drop it from columns, or list it under optional_columns to fill it with null"
+    guess = did_you_mean(missing[0], found)
+    return (
+        f"{guess} Else ".lstrip() * bool(guess)
+        + "add it to the source, or drop it from columns, or list it under optional_columns to fill it with null"
+    )

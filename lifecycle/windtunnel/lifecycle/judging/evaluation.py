@@ -132,7 +132,7 @@ def conclude(
         "champion": {"version": present.version, "cutoff": present.cutoff, "entry": present.entry} if present else None,
         "champion_figures": theirs,
         **_compared(count, figures),
-        "newest": {name: counted.figures() | {"rows": counted.rows} for name, counted in count.newest.items() if counted.rows},
+        "newest": _newest(count),
         "slices": _declared(count),
         "found": [_spot(problem, spot) for spot in spots],
         "looked_at": {"cells": looked, "given_up": given_up([*count.searched, *count.declared["candidate"]])},
@@ -146,6 +146,11 @@ def conclude(
     body = _plain(body)
     body["gates"] = [verdict.__dict__ for verdict in gates.judge(problem, body)]
     return body
+
+
+def _newest(count: Counted) -> JsonObject:
+    """Each model's figures of the newest rows alone, where there are any."""
+    return {name: counted.figures() | {"rows": counted.rows} for name, counted in count.newest.items() if counted.rows}
 
 
 def _compared(count: Counted, figures: Mapping[str, float]) -> JsonObject:

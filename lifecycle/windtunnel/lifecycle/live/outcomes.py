@@ -120,16 +120,15 @@ class Live:
             return None
         name = MAIN[self._problem.task]
         figures: dict[str, float] = {}
-        low = high = math.nan
+        bounds = None
         total = self._total(chosen)
         if total is not None:
             figures |= total.figures()
-            low, high = Spread.of(total).interval(name)
+            bounds = _finite(Spread.of(total).interval(name))
         if self._problem.task != "regression":
             figures["accuracy"] = sum(self.right[arm] for arm in chosen) / rows
         figures |= self._kpi(chosen)
         known = {key: float(value) for key, value in figures.items() if math.isfinite(value)}
-        bounds = (low, high) if math.isfinite(low) and math.isfinite(high) else None
         return Outcome(name, rows, known, bounds)
 
     def _total(self, arms: Sequence[Arm]) -> Tally | None:
@@ -169,6 +168,10 @@ class Live:
     def shares(self) -> dict[str, float]:
         """Feature -> the share of rows that were sent with another value than the row has."""
         return {name: count / self.compared for name, count in self.differs.most_common()} if self.compared else {}
+
+
+def _finite(bounds: tuple[float, float]) -> tuple[float, float] | None:
+    return bounds if all(map(math.isfinite, bounds)) else None
 
 
 def _equal(table: pa.Table, values: JsonMapping) -> pa.Array:

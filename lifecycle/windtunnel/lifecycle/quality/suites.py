@@ -205,11 +205,12 @@ def _of_column(column: Column, problem: Problem | None) -> list[JsonObject]:
     """What a column's values so far let expect of later ones."""
     optional = problem is not None and column.name in problem.optional_columns
     proposed = [_null_share(column, optional=optional)]
-    if column.values and column.kind in {"text", "boolean"} and len(column.values) <= _FEW:
+    count = len(column.values or ())
+    if column.values and column.kind in {"text", "boolean"} and count <= _FEW:
         values = sorted(column.values, key=str)
         reason = f"these {len(values)} values were all that was seen; review whether the list is closed"
         proposed.append(_entry("expect_column_values_to_be_in_set", {"column": column.name, "value_set": values}, reason))
-    if column.values and column.kind in {"text", "boolean", "whole"} and 1 < len(column.values) <= _CLASSES:
+    if 1 < count <= _CLASSES and column.kind in {"text", "boolean", "whole"}:
         proposed.append(_shares(column))
     if column.kind in {"number", "whole"}:
         proposed.append(_range(column))

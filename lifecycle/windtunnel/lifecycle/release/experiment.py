@@ -193,15 +193,20 @@ def verdict(arms: Mapping[str, Rewards], reference: str, alpha: float = ALPHA, *
         found[arm]["p"] = math.exp(-max(strength, 0.0))
         if strength >= math.log(1 / level) and base.mean is not None and rewards.mean is not None:
             (better if rewards.mean > base.mean else worse).append(arm)
-    winner, text = "", "not decided yet: the arms may be worth the same"
-    if not others:
-        text = "there is nothing to compare"
-    elif better:
-        winner = max(better, key=lambda arm: arms[arm].mean or 0.0)
-        text = f"decided: {winner} is better than {reference}"
-    elif len(worse) == len(others):
-        winner, text = reference, f"decided: {reference} is better than {', '.join(worse)}"
+    best = max(better, key=lambda arm: arms[arm].mean or 0.0, default="")
+    winner, text = _decided(reference, others, best, worse)
     return Verdict(bool(winner), winner, f"{text} (probability of a wrong call at most {alpha:g}, however often it is looked at)", found)
+
+
+def _decided(reference: str, others: Sequence[str], best: str, worse: Sequence[str]) -> tuple[str, str]:
+    """Who won, and the verdict in words; nobody while the arms may be worth the same."""
+    if not others:
+        return "", "there is nothing to compare"
+    if best:
+        return best, f"decided: {best} is better than {reference}"
+    if len(worse) == len(others):
+        return reference, f"decided: {reference} is better than {', '.join(worse)}"
+    return "", "not decided yet: the arms may be worth the same"
 
 
 def _log_mixture(rewards: Rewards) -> float:

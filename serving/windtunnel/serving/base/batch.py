@@ -7,7 +7,6 @@ until as many problems are known as an answer tells.
 
 import abc
 import csv
-import difflib
 import io
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from windtunnel.lifecycle.contract.naming import did_you_mean, most_alike
 from windtunnel.lifecycle.model.bundle import Input
 from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.serving.base.values import (
@@ -439,8 +439,8 @@ def _fits(column: Input, values: np.ndarray) -> bool:
 def _meant(name: str, sent: JsonMapping, schema: Schema) -> str:
     """What a missing column may have been mistyped as, or what to do."""
     others = [key for key in list(sent)[: _MOST_NEAR + len(schema.names)] if key not in schema.names][:_MOST_NEAR]
-    near = difflib.get_close_matches(name, [key for key in others if len(key) <= 2 * len(name)], n=1, cutoff=0.7)
-    return f"; did you mean it by {near[0]!r}?" if near else "; send null where its value is not known"
+    near = most_alike(name, [key for key in others if len(key) <= 2 * len(name)])
+    return f"; {near!r} was sent: {did_you_mean(near, [name])}" if near else "; send null where its value is not known"
 
 
 def _refused(field: str, message: str) -> InvalidInputError:

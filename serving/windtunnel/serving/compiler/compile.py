@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["Compiler", "NotCompilableError", "compile_pipeline"]
 
 
+def _before_trees(chain: list[Step], trees: estimators.Trees, before: "list[BaseEstimator]", width: int) -> tuple[list[Step], Step]:
+    """The steps before trees, which take their input as a mask where that does, and the trees themselves."""
+    if any(getattr(part, "sparse_output_", False) for part in before):
+        trees.null = False  # scikit-learn's trees take null in dense matrices only
+    features, last = masks.masked(steps.Chain(chain) if chain else None, trees, width)
+    return ([] if features is None else [features]), last
+
+
 def compile_pipeline(pipeline: "BaseEstimator", bundle: Bundle) -> Plan:
     """The plan of a fitted pipeline.
 
@@ -36,10 +44,7 @@ def compile_pipeline(pipeline: "BaseEstimator", bundle: Bundle) -> Plan:
     last: Step = learners.estimator(model, bundle.task)
     width = max(1, compiler.width, int(getattr(model, "n_features_in_", 1)))
     if isinstance(last, estimators.Trees):
-        if any(getattr(part, "sparse_output_", False) for part in before):
-            last.null = False  # scikit-learn's trees take null in dense matrices only
-        features, last = masks.masked(steps.Chain(chain) if chain else None, last, int(model.n_features_in_))
-        chain = [] if features is None else [features]
+        chain, last = _before_trees(chain, last, before, int(model.n_features_in_))
     return Plan(inputs=[column.name for column in bundle.inputs], step=steps.Chain([*chain, last]), width=width)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
 from windtunnel.beam_jobs.expectations.engine.aggregates import OF_COUNTS, OF_THE_SET
-from windtunnel.beam_jobs.expectations.engine.calls import Later, domain_columns, mentions_index
+from windtunnel.beam_jobs.expectations.engine.calls import Later, domain_columns, mentions_index, named_columns
 from windtunnel.beam_jobs.expectations.engine.kinds import COUNT, FILTERED, LISTS, MOMENTS, SCHEMA
 from windtunnel.beam_jobs.expectations.engine.source import Source, is_number
 
@@ -46,8 +46,7 @@ class Question:
     @property
     def elsewhere(self) -> bool:
         """Whether it is about another table, or a column that is not there: GX's own error answers it."""
-        named = [self._kwargs[key] for key in ("column", "column_A", "column_B") if self._kwargs.get(key) is not None]
-        lacking = any(name not in self._source.columns for name in [*named, *(self._kwargs.get("column_list") or [])])
+        lacking = any(name not in self._source.columns for name in named_columns(self._kwargs))
         return lacking or bool(self._kwargs.get("table"))
 
     @property

@@ -126,14 +126,19 @@ def bare(kwargs: Mapping[str, Any]) -> JsonObject:
     return {name: value for name, value in kwargs.items() if name != "batch_id" and value is not None}
 
 
+def named_columns(kwargs: Mapping[str, Any]) -> list[Any]:
+    """The columns that the arguments of a metric's domain name."""
+    single = [kwargs[key] for key in ("column", "column_A", "column_B") if kwargs.get(key) is not None]
+    return [*single, *(kwargs.get("column_list") or [])]
+
+
 def domain_columns(metric: MetricConfiguration, columns: list[str]) -> list[str] | None:
     """The columns, of those there are, that a metric looks at; None if it may look at any.
 
     A row condition is text or an object of GX's: every column whose name occurs in it counts as looked at.
     """
     kwargs = metric.metric_domain_kwargs
-    named = [kwargs[key] for key in ("column", "column_A", "column_B") if kwargs.get(key) is not None]
-    named += list(kwargs.get("column_list") or [])
+    named = named_columns(kwargs)
     condition = kwargs.get("row_condition")
     if not named and not condition and metric.metric_name != "table.row_count":
         return None

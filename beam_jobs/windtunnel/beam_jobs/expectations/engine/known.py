@@ -101,15 +101,18 @@ class Known:
         counts = np.array([1, column.count - nans - 1], np.int64)
         return self._weighted(name, pa.array(bounds, column.type), counts, column.nulls + nans)
 
+    def _rows_or_outline(self, name: str, *, outlined: bool) -> Weighted | None:
+        """A column's distinct values, or else its outline where that will do."""
+        rows = self.rows_of(name)
+        return self.outline_of(name) if rows is None and outlined else rows
+
     def condition(self, later: Later, columns: list[str]) -> Condition | None:
         """A condition that was asked already, about all values; None if rows have to be read for it."""
         kwargs = later.metric.metric_domain_kwargs
         if len(columns) != 1 or kwargs.get("column") != columns[0]:
             return None
-        rows = self.rows_of(columns[0])
         name = later.metric.metric_name
-        if rows is None and not kwargs.get("row_condition") and name in {*_NULLNESS, _BETWEEN}:
-            rows = self.outline_of(columns[0])
+        rows = self._rows_or_outline(columns[0], outlined=not kwargs.get("row_condition") and name in {*_NULLNESS, _BETWEEN})
         if rows is None:
             return None
         found = Condition(later, columns)
@@ -137,9 +140,7 @@ class Known:
         ordered = name == "column.value_counts" and metric.metric_value_kwargs.get("sort") != "value"
         if len(columns) != 1 or ordered or name in _ORDERED:
             return None
-        rows = self.rows_of(columns[0])
-        if rows is None and not kwargs.get("row_condition") and name in _OUTLINED:
-            rows = self.outline_of(columns[0])
+        rows = self._rows_or_outline(columns[0], outlined=not kwargs.get("row_condition") and name in _OUTLINED)
         if rows is None:
             return None
         keep = [] if name == "table.row_count" else [columns[0]]

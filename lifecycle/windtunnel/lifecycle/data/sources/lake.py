@@ -1,7 +1,7 @@
 """An Iceberg table of somebody else's as a source: pinned where it can be used as it is, else copied from a pinned version."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 __all__ = ["pinned", "plan_table"]
+
+
+def _whole_files(table: Any, snapshot_id: int) -> list[tuple[str, int]] | None:
+    """Every file of a snapshot with its rows; None where rows were deleted out of some."""
+    tasks = list(table.scan(snapshot_id=snapshot_id).plan_files())
+    if any(task.delete_files for task in tasks):
+        return None
+    return sorted((task.file.file_path, task.file.record_count) for task in tasks)
 
 
 def _has_types(schema: pa.Schema, wanted: pa.Schema) -> bool:
@@ -48,13 +56,10 @@ def pinned(problem: Problem, window: Window, settings: Settings) -> SnapshotRef 
     if [field.name for field in table.spec().fields if str(field.transform) == "identity"] == [DAY]:
         entries = day_files(table, window.start, window.end, snapshot_id=snapshot.snapshot_id)
         content = [(entry.path, entry.rows) for entry in entries]
-    elif problem.event_time is not None or DAY in schema.names:
+    elif problem.event_time is not None or DAY in schema.names or (whole := _whole_files(table, snapshot.snapshot_id)) is None:
         return None
     else:
-        tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files())
-        if any(task.delete_files for task in tasks):
-            return None
-        content = sorted((task.file.file_path, task.file.record_count) for task in tasks)
+        content = whole
     rows = sum(count for _, count in content)
     if not rows:
         raise EmptyWindowError(f"{problem.name}: table {problem.source.table} has no row between {window.start} and {window.end}")
