@@ -41,7 +41,7 @@ def check_experiment(arms: Mapping[str, object], given: object) -> dict[str, obj
 
 
 def _is_share(value: object) -> bool:
-    return bool(is_number(value) and 0 < value <= 0.5)
+    return isinstance(value, int | float) and is_number(value) and 0 < value <= 0.5
 
 
 def _is_seed(value: object) -> bool:
@@ -71,7 +71,7 @@ def start(model: JsonObject, route: JsonObject) -> JsonObject:
     return {**route, "experiment": {**given, "versions": versions, "started": dt.datetime.now(dt.UTC).isoformat()}}
 
 
-def _check_rewards(rewards: object) -> None:
+def _check_rewards(rewards: object) -> JsonMapping:
     if not isinstance(rewards, Mapping):
         raise ConfigurationError(f'rewards must be an object such as {{"2/canary": {{"count": 120, "total": 96}}}} but is {rewards!r}')
     for arm, entry in rewards.items():
@@ -79,6 +79,7 @@ def _check_rewards(rewards: object) -> None:
             raise ConfigurationError(f"rewards of {arm!r} must have a count and a total from 0 to the count but are {entry!r}")
         if set(entry) - {"count", "total", "kpi", "kpi_error"}:
             raise ConfigurationError(f"rewards of {arm!r} have count, total, kpi and kpi_error but are {entry!r}")
+    return rewards
 
 
 def reward(model: JsonObject, given: object) -> None:
@@ -94,8 +95,8 @@ def reward(model: JsonObject, given: object) -> None:
     experiment = (model.get("route") or {}).get("experiment")
     if experiment is None:
         raise ConfigurationError("there is no experiment to reward", hint='set a route with "experiment": {}')
-    _check_rewards(given)
-    model["rewards"] = {str(arm): {name: float(value) for name, value in entry.items()} for arm, entry in given.items()}
+    totals = _check_rewards(given)
+    model["rewards"] = {str(arm): {name: float(value) for name, value in entry.items()} for arm, entry in totals.items()}
     arms = _rewards(model)
     if experiment["bandit"]:
         weights = shares(list(arms.values()), experiment["floor"], experiment["seed"])
