@@ -188,6 +188,7 @@ def replace_days(
 
 def _changes(table: "Table", days: Mapping[str, Sequence[str]], among: str) -> "tuple[list[DataFile], list[tuple[str, str]]]":
     """The files to take out of the days and the (day, path) to put in, so that the days hold the given files and nothing else."""
+    # Read anew at each attempt: the winner of a race may have put in what this run wants, or other files of the same days.
     there = list(_listed(table, min(days), _after(max(days)), None)) if days else []
     known = {entry.path for entry, _ in there}
     old = []
@@ -203,6 +204,7 @@ def _commit(table: "Table", old: "Sequence[DataFile]", new: Sequence[tuple[str, 
     """One commit that takes files out and puts others in."""
     how = _statistics_plan(table)
     change = table.transaction()
+    # One overwrite for both: a reader sees the days before or after it, never without their rows.
     with change.update_snapshot(snapshot_properties=dict(properties)).overwrite() as overwrite:
         for file in old:
             overwrite.delete_data_file(file)

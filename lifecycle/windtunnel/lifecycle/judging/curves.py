@@ -50,6 +50,7 @@ class Curve(NamedTuple):
         total_n, total_p = float(self.negatives.sum()), float(self.positives.sum())
         if not total_n or not total_p:
             return math.nan
+        # The Mann-Whitney statistic: a pair of equal scores counts half.
         below = np.cumsum(self.negatives) - self.negatives
         return float((self.positives * (below + 0.5 * self.negatives)).sum() / (total_n * total_p))
 
@@ -61,6 +62,7 @@ class Curve(NamedTuple):
             return math.nan
         auc = self.auc
         above = total_p - np.cumsum(self.positives)
+        # How much of the other class each score beats: its mean over a class is the AUC, its spread what DeLong sums up.
         of_positive = (np.cumsum(self.negatives) - 0.5 * self.negatives) / total_n
         of_negative = (above + 0.5 * self.positives) / total_p
         spread_p = float((self.positives * (of_positive - auc) ** 2).sum()) / (total_p - 1)
@@ -73,6 +75,7 @@ class Curve(NamedTuple):
         total = float(self.positives.sum())
         if not total:
             return math.nan
+        # From the highest score down, as a threshold falls.
         hits = np.cumsum(self.positives[::-1])
         seen = hits + np.cumsum(self.negatives[::-1])
         precision = np.divide(hits, seen, out=np.zeros(len(hits)), where=seen > 0)
@@ -140,6 +143,7 @@ class Scores:
 
     def merge(self, other: "Scores") -> None:
         """Take in another count."""
+        # Three ways: both exact, one of them in bins already, or both.
         if other.values is not None:
             if self.values is None:
                 self.counts += _binned(other.values, other.counts, probability=self.probability)
@@ -171,6 +175,7 @@ class Scores:
         both, place = np.unique(np.concatenate([self.values, values]), return_inverse=True)
         total = np.zeros((2, len(both)), dtype=np.int64)
         split = len(self.values)
+        # The places of one side never repeat, so plain assignment and += reach each cell once.
         total[:, place[:split]] = self.counts
         total[:, place[split:]] += counts
         self.values, self.counts = both, total
@@ -184,5 +189,6 @@ def _binned(values: np.ndarray, counts: np.ndarray, *, probability: bool) -> np.
     if len(values):
         index = bin_of(values, BINS, probability=probability)
         for row in range(2):
+            # Not += by index: several scores fall into one bin, and it would count the last of them only.
             np.add.at(total[row], index, counts[row])
     return total

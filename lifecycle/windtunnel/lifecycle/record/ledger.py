@@ -172,6 +172,7 @@ class Ledger:
                 ).first()
                 if found is not None:
                     return _entry(found)
+            # After the lock and in the same transaction: nobody can decide between this look and the entry.
             if expect is not None:
                 head = self._head(connection, name, of)
                 if head != expect:
@@ -201,6 +202,7 @@ class Ledger:
     def lock(self, name: str) -> Iterator[None]:
         """Hold a lock of this name across processes and machines, for steps that must not run twice at once."""
         self._prepare()
+        # PostgreSQL lets go of the lock at the end of the transaction, also where the process dies.
         if self._engine.dialect.name != "sqlite":
             number = int.from_bytes(hashlib.sha256(f"windtunnel:{name}".encode()).digest()[:8], "big", signed=True)
             with self._connect() as connection, connection.begin():
@@ -262,6 +264,7 @@ class Ledger:
 
     def newest_first(self, problem: Problem | str, kinds: Sequence[str]) -> Iterator[Entry]:
         """A problem's entries of some kinds, newest first, read page by page: who stops early has not read the whole ledger."""
+        # By the place in the chain, not by OFFSET: entries that come in meanwhile shift no page.
         before = 1 << 62
         statement = sa.text(
             f"SELECT {_COLUMNS} FROM {_TABLE} WHERE problem = :p AND kind IN :kinds AND seq < :s ORDER BY seq DESC LIMIT {_PAGE}"

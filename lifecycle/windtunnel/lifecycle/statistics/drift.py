@@ -103,6 +103,7 @@ def compare(
     """
     shared = [name for name in reference.columns if name in current.columns]
     found = {name: _column(reference.columns[name], current.columns[name]) for name in shared}
+    # Before any column is judged: a q-value depends on how many tests there were in all.
     _adjust(found.values())
     for name, drift in found.items():
         if name not in ignore:
@@ -123,6 +124,7 @@ def _adjust(drifts: Collection[ColumnDrift]) -> None:
     shares = [share for drift in drifts for share in (drift.missing, drift.infinite) if share]
     tested = [(drift, drift.p_value) for drift in drifts if drift.p_value is not None]
     q_values = adjusted([p_value for _, p_value in tested] + [share["p_value"] for share in shares])
+    # The q-values of the columns come first, those of their missing and infinite shares behind them.
     for (drift, _), q in zip(tested, q_values, strict=False):
         drift.q_value = q
     for share, q in zip(shares, q_values[len(tested) :], strict=True):
@@ -146,6 +148,7 @@ def label_shift(reference: Mapping[str, int], current: Mapping[str, int], limit:
     p, q = before / before.sum(), after / after.sum()
     change = float(np.abs(p - q).max())
     p_value, _ = _chi_square(before, after)
+    # A change of exactly the limit counts: 0.6 - 0.5 is a little less than 0.1 in binary.
     certain = p_value <= alpha and (change >= limit or math.isclose(change, limit, abs_tol=1e-9))
     shares = {name: [float(a), float(b)] for name, a, b in zip(classes, p, q, strict=True)}
     return {"shifted": bool(certain), "change": change, "p_value": p_value, "limit": limit, "shares": shares}
@@ -169,6 +172,7 @@ def answer_drift(reference: Mapping[str, float], current: Mapping[str, float], l
         return {"psi": 0.0, "p_value": 1.0, "drifted": False}
     bins: list[list[float]] = [[0.0, 0.0]]
     for name in names:
+        # Judged by both sets together, so that the bins are the same whichever of them is called the reference.
         if sum(bins[-1]) >= whole / 20:
             bins.append([0.0, 0.0])
         bins[-1][0] += reference.get(name, 0.0)
@@ -237,6 +241,7 @@ def _share(before: ColumnStatistics, after: ColumnStatistics, was_rows: int, now
     """How the share of some rows changed, and how likely chance alone does that."""
     n, m = max(before.rows, 1), max(after.rows, 1)
     was, now = was_rows / n, now_rows / m
+    # The two-proportion z-test: under the null hypothesis both shares are one, estimated from all rows.
     pooled = (was_rows + now_rows) / (n + m)
     spread = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
     p_value = math.erfc(abs(now - was) / spread / math.sqrt(2)) if spread > 0 else 1.0
@@ -247,6 +252,7 @@ def _distances(before: ColumnStatistics, after: ColumnStatistics) -> tuple[float
     """The largest difference of the distributions (Kolmogorov-Smirnov), and the area between them (Wasserstein) in standard deviations."""
     points = _points(before, after)
     spans = np.diff(points)
+    # Both functions are steps: between two points the gap is the one at the left of them.
     gaps = np.abs(_cdf(before, points) - _cdf(after, points))
     area = float(np.dot(gaps[:-1], spans)) if len(spans) else 0.0
     spread = math.sqrt(before.measured().variance or 0.0)

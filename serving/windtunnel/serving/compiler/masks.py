@@ -119,6 +119,7 @@ class Masks(Step):
         leaf += np.arange(0, self.leaves.size, self.leaves.shape[1])
         values = self.leaves.take(leaf)
         if count == 1:
+            # Not sum(), which adds pairwise and so differs from one row to many in the last bit.
             return np.cumsum(values, axis=1)[:, -1:] + self.base
         return np.column_stack([np.cumsum(values[:, output::count], axis=1)[:, -1] for output in range(count)]) + self.base
 
@@ -272,6 +273,7 @@ class _Ensemble:
                 below[node] = 1 << len(leaves)
                 leaves.append(value[node])
             else:
+                # The leaves of a side are known here, since children come before their parents.
                 below[node] = below[left[node]] | below[right[node]]
                 test = (len(self.leaves), threshold[node], bool(null_left[node]), below[left[node]], below[right[node]])
                 self.tests.setdefault(feature[node], []).append(test)
@@ -324,6 +326,7 @@ class _Ensemble:
         word = whole.dtype.type
         for tree, threshold, null_left, left, right in tests:
             at = int(np.searchsorted(edges, threshold)) + 1
+            # Up to the threshold a value goes left: the leaves of the right side are ruled out, and the other way round.
             table[:at, tree] &= ~word(right)
             table[at:-1, tree] &= ~word(left)
             table[-1, tree] &= ~word(right if null_left else left)
@@ -336,6 +339,7 @@ class _Ensemble:
             edges, words = self._ranges(column.feature + offset, whole)
             zero, one = (words[np.searchsorted(edges, value)] for value in (0.0, 1.0))
             others = np.arange(column.codes + 1) != offset
+            # One code sets one feature: each of the others meets the tests of this feature with 0.
             table[others] &= zero
             table[offset] &= one
         return np.empty(0), table

@@ -73,6 +73,7 @@ class Tally:
             found = pc.value_counts(column.cast(pa.float32()) if pa.types.is_float16(column.type) else column)
             values, counts = found.field("values"), found.field("counts").to_numpy(zero_copy_only=False)
             nulls = column.null_count
+        # A dictionary may list values that no row of this batch has, and null among them.
         seen = counts > 0
         if values.null_count:
             seen &= ~np.asarray(values.is_null())
@@ -134,10 +135,12 @@ class Tally:
             elif value is pd.NaT or value != value:  # NaN is the only value that differs from itself
                 self.nan += count
             else:
+                # True == 1 and both hash alike: without the type they would be one value.
                 key = (type(value).__name__ if isinstance(value, bool) else "", value)
                 self._objects[key] = self._objects.get(key, 0) + count
 
     def _push(self, kind: str, values: Any, counts: np.ndarray) -> None:
+        # A column of mixed kinds is counted as objects from here on, and so is what it counted before.
         if self.kind == "object" or (self.kind and self.kind != kind):
             self._to_objects()
             self._any(_list(values), counts)

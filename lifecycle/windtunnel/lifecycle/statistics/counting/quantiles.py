@@ -60,11 +60,13 @@ def search(blocks: Blocks, rank: int) -> object:
         below, size, inside, sample = _bracket(blocks, low, high)
         if size <= _BRACKET:
             values = np.concatenate([values for values, _ in inside])
+            # Ranks go on from what lies below the bracket, which was only counted.
             order = np.argsort(values, kind="stable")
             ends = below + np.cumsum(np.concatenate([counts for _, counts in inside])[order])
             return values[order][np.searchsorted(ends, rank, side="right")]
         pivots = np.unique(np.concatenate(sample))
         place = int(np.searchsorted(_up_to(blocks, pivots), rank, side="right"))
+        # The rank lies above one pivot and at most at the next; outside of the sample the old bound stays.
         low, high = (pivots[place - 1] if place else low), (pivots[place] if place < len(pivots) else high)
 
 
@@ -79,6 +81,7 @@ def _bracket(blocks: Blocks, low: Any | None, high: Any | None) -> tuple[int, in
         kept = values[within]
         size += len(kept)
         sample.append(kept[:: max(1, len(kept) // 64)])
+        # Once it is clear that there are too many, no more of them are kept: memory stays within the bracket.
         if size <= _BRACKET:
             inside.append((kept, counts[within]))
     return below, size, inside, sample
@@ -103,6 +106,7 @@ class QuantileSketch:
     def add(self, numbers: np.ndarray) -> None:
         """Finite numbers of a batch."""
         if len(numbers):
+            # datasketches refuses arrays that it may not write to, which those of Arrow are.
             self.kll.update(numbers if numbers.flags.writeable else numbers.copy())
 
     def merge(self, other: "QuantileSketch") -> None:

@@ -105,6 +105,7 @@ class Connections:
         if known is None:
             head = head_of(raw)
             known = _Known(head, self.application.target(head.url))
+            # A bounded memory of heads: clients repeat theirs, and one that sends ever new ones must not fill it.
             if len(raw) <= _MOST_KNOWN_HEAD:
                 if len(self._heads) >= _MOST_HEADS:
                     self._heads.clear()
@@ -116,6 +117,7 @@ class Connections:
         service = self.application.service
         if known.target is None or service.shed():
             return None
+        # A swap puts a new mapping in place, so identity says whether the short way is still that of what is served.
         if known.served is not service.models.served:
             known.served, known.express = service.models.served, self.application.express(known.head, known.target)
         return known.express
@@ -123,6 +125,7 @@ class Connections:
     def sweep(self) -> None:
         """Close connections that say nothing, or send or take too slowly; called every second or so."""
         now = time.monotonic()
+        # A copy: closing takes a connection out of the set.
         for connection in list(self.open):
             connection.close_if_overdue(now, _IDLE, self.slow)
 
@@ -237,6 +240,7 @@ class Connection(asyncio.Protocol):
 
     def _pace(self) -> None:
         """Let pipelined requests wait where they are while there is enough to do."""
+        # TCP itself makes the client wait: what is not read stays in its own buffers.
         full = len(self._buffer) > MOST_HEAD
         if self._transport is None or full == self._paused or self._transport.is_closing():
             return
@@ -269,12 +273,14 @@ class Connection(asyncio.Protocol):
         if head.length > self._app.max_body:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has {head.length} bytes; at most {self._app.max_body}")
         missing = head.length - len(self._buffer)
+        # The token is asked for before memory is given away; small bodies are there already, and are judged with the answer.
         if head.length < 0 or head.expects or missing > INLINE_BYTES:
             self._app.caller(head.headers)
         if head.length < 0:
             self._chunks = Chunks()
         elif missing > 0:
             self._take(head.length)
+        # After the checks: who is refused never sends the body.
         if head.expects and missing and self._transport is not None:
             self._transport.write(_CONTINUE)
 
