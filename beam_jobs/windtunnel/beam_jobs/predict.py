@@ -147,7 +147,7 @@ def _keyed(files: Sequence[str], key: Sequence[str]) -> Iterator[tuple[str, byte
     """Key and scores of scored rows; rows without a whole key cannot be looked up."""
     for path in files:
         filesystem, place = fsspec.core.url_to_fs(path)
-        with filesystem.open(place, "rb") as file, pq.ParquetFile(file) as parquet:
+        with filesystem.open(place, "rb") as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             for batch in parquet.iter_batches(columns=[*key, "scores"]):
                 for *values, scores in zip(*(batch.column(name).to_pylist() for name in (*key, "scores")), strict=True):
                     text = key_of(values)
@@ -160,7 +160,8 @@ def _into_table(settings: Settings, name: str, files: Sequence[str], digest: str
     import pyarrow.dataset as ds
 
     places = [fsspec.core.url_to_fs(path) for path in files]
-    data = ds.dataset([place for _, place in places], format="parquet", filesystem=places[0][0] if places else None)
+    checked = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True))
+    data = ds.dataset([place for _, place in places], format=checked, filesystem=places[0][0] if places else None)
     table = tables.open_table(settings, name, data.schema)
     day, end = dt.date.fromisoformat(snapshot.start), dt.date.fromisoformat(snapshot.end)
     days: dict[str, list[str]] = {}

@@ -231,3 +231,20 @@ def test_a_source_whose_labels_were_flipped_is_named_and_stops_the_run_or_is_set
     assert (set(rows), len(rows)) == ({"EWR", "JFK"}, after.rows)
     assert after.rows + len(quarantined(demo)) == snapshot.rows
     assert any("LGA about" in line and "set aside" in line for line in found.warnings)
+
+
+def test_another_table_is_counted_through_the_catalog(demo, tmp_path):
+    demo.land(FIRST, LAST)
+    snapshot = demo.snapshot(FIRST, LAST)
+
+    def asked(name):
+        entry = {"type": "expect_table_row_count_to_equal_other_table", "kwargs": {"other_table_name": name}}
+        return validate(marked(demo, tmp_path, entry), snapshot, None, demo.settings, Progress())
+
+    assert asked("flight_delays.examples").success
+    with pytest.raises(ValidationFailedError, match="named tables"):  # as Great Expectations says it of a file
+        asked("flight_delays.nowhere")
+    demo.land("2013-03-04", "2013-03-04")
+    demo.snapshot(FIRST, "2013-03-04")
+    with pytest.raises(ValidationFailedError, match=f"got {snapshot.rows}|{snapshot.rows:,}|{snapshot.rows}"):
+        asked("flight_delays.examples")

@@ -86,6 +86,38 @@ def test_without_keys_it_says_what_to_give():
         split_of(problem(keys=[]), pa.table({"k": ["a"]}), "2013-01-01")
 
 
+def by_row(**changes):
+    return problem(**({"keys": [], "splits": {"by": "row"}} | changes))
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300))
+def test_by_row_a_row_keeps_its_split_in_any_order_cut_and_encoding(seed, cut):
+    random = np.random.default_rng(seed)
+    table = pa.table({"x": random.integers(0, 60, 300), "k": random.choice(["a", "b", None], 300), "y": random.choice(["Yes", "No"], 300)})
+    whole = split_of(by_row(), table, "2013-01-01")
+    order = random.permutation(300)
+    mixed = table.take(pa.array(order)).select(["y", "k", "x"]).append_column("other", pa.array(range(300)))
+    parts = [split_of(by_row(), mixed.slice(i, cut), "2013-01-01") for i in range(0, 300, cut)]
+    assert np.concatenate(parts).tolist() == whole[order].tolist()
+    encoded = table.set_column(1, "k", table["k"].combine_chunks().dictionary_encode())
+    assert split_of(by_row(), encoded, "2013-01-01").tolist() == whole.tolist()
+    alike = {}
+    for row, test in zip(table.to_pylist(), whole, strict=True):
+        assert alike.setdefault(tuple(row.values()), test) == test  # what is there twice is on one side
+
+
+def test_by_row_every_class_has_its_share_of_tests():
+    random = np.random.default_rng(0)
+    label = np.where(random.random(40_000) < 0.03, "Yes", "No")
+    table = pa.table({"x": np.arange(40_000), "k": random.choice(["a", "b"], 40_000), "y": label})
+    test = split_of(by_row(), table, "2013-01-01")
+    assert abs(test[label == "No"].mean() - 0.2) < 0.01
+    assert abs(test[label == "Yes"].mean() - 0.2) < 0.04  # four standard errors of 1,200 rows
+    salted = split_of(by_row(splits={"by": "row", "salt": "other"}), table, "2013-01-01")
+    assert 0.6 < (test == salted).mean() < 0.75
+
+
 PINNED = [6, 10, 12, 15, 20, 23]
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import Phase, given, settings
@@ -464,3 +465,16 @@ def test_whole_numbers_and_decimals_are_not_rounded():
     for part in (whole.slice(0, 1), whole.slice(1)):
         merged.merge(TableStatistics.from_bytes(statistics(pa.table({"w": part}), 1).to_bytes()))
     assert summarize(merged)["columns"]["w"]["max"] == big + 4
+
+
+def test_what_goes_wrong_with_the_rows_of_a_good_file_is_not_called_a_bad_file(tmp_path):
+    class Picky:
+        def add_batch(self, batch, origin="", offset=0):
+            pc.cast(batch.column("a"), pa.int8())
+
+    pq.write_table(pa.table({"a": [1, 1000]}), tmp_path / "good.parquet")
+    with pytest.raises(pa.ArrowInvalid, match="1000"):
+        scan_groups(tasks_of([str(tmp_path / "good.parquet")])[0], Picky())
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and nothing more PAR1")
+    with pytest.raises(SourceFormatError, match="not a readable Parquet file"):
+        tasks_of([str(tmp_path / "bad.parquet")])

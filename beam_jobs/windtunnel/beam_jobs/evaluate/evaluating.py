@@ -263,7 +263,7 @@ def _plan(
 
 def _columns(problem: Problem, models: tuple[Model, ...], schema: pa.Schema, sliced: list[str], *, everything: bool) -> tuple[str, ...]:
     """What the pass reads: what the models, the label, the split, the slices and the baseline need."""
-    keys = [] if problem.splits.by == "time" or everything else problem.splits.key or problem.keys
+    keys = [] if everything else problem.split_columns
     inputs = [column.name for model in models for column in model.bundle.inputs]
     days = [DAY] if DAY in schema.names else []
     columns = tuple(dict.fromkeys([*inputs, problem.label.column, *keys, *sliced, *problem.baseline.group, *days]))

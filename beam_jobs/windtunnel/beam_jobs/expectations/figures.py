@@ -39,7 +39,7 @@ def count_figures(problem: Problem, source: Source, end: str, progress: Callable
     """
     figures = Figures(rows=source.rows)
     days = DAY in source.columns
-    keys = problem.splits.key or problem.keys
+    keys = problem.split_columns
     splits = days if problem.splits.by == "time" else bool(keys)
     classes = problem.task != "regression"
     wanted = [problem.label.column, *(keys if splits else []), DAY, *problem.sensitive, *problem.features.columns]

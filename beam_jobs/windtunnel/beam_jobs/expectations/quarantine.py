@@ -164,7 +164,7 @@ def _split(path: str, rows: Mapping[int, _Row], target: str, place: str, day: st
     gone: list[JsonObject] = []
     start = 0
     with filesystem.open(source, "rb") as stream, filesystem.open(temporary, "wb") as sink:
-        file = pq.ParquetFile(stream)
+        file = pq.ParquetFile(stream, page_checksum_verification=True)
         with pq.ParquetWriter(sink, file.schema_arrow) as writer:
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
                 here = places[(places >= start) & (places < start + batch.num_rows)] - start

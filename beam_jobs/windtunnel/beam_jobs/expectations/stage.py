@@ -13,6 +13,7 @@ from windtunnel.beam_jobs.expectations.docs import page
 from windtunnel.beam_jobs.expectations.engine.known import load_statistics
 from windtunnel.beam_jobs.expectations.engine.source import Source
 from windtunnel.beam_jobs.expectations.figures import count_figures
+from windtunnel.beam_jobs.expectations.other_tables import resolved
 from windtunnel.beam_jobs.expectations.proposal import infer
 from windtunnel.beam_jobs.expectations.quarantine import set_aside
 from windtunnel.beam_jobs.expectations.run import Failure, failures_of, run_suite
@@ -123,6 +124,7 @@ def _placed(
 ) -> tuple[_Given, Stage]:
     """What there is to validate, and where its result is kept."""
     reviewed = suites.of_problem(problem)
+    reviewed = None if reviewed is None else resolved(reviewed, settings)
     asked = asked_files(problem, snapshot, settings, known) if statistics is not None else []
     parts = ("label", "limits", "splits", "keys", "features", "task", "optional_columns", "first_suite")
     key = fingerprint(

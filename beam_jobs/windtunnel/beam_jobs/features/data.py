@@ -74,9 +74,8 @@ class ProblemRows:
 
     def __init__(self, problem: Problem, end: str, split: str) -> None:
         self.problem, self.end, self.split = problem, end, split
-        keys = problem.splits.key or problem.keys
         timed = problem.splits.by == "time" or problem.label.delay_days
-        self.columns = [problem.label.column, *(keys if problem.splits.by == "key" else []), *([rows.DAY] if timed else [])]
+        self.columns = [problem.label.column, *problem.split_columns, *([rows.DAY] if timed else [])]
 
     def select(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, np.ndarray | None, np.ndarray | None]:
         """Those rows, with labels as `rows.label_of` says."""

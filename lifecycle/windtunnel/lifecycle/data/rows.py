@@ -173,21 +173,23 @@ def split_of(problem: Problem, batch: pa.RecordBatch | pa.Table, end: str) -> np
     """Which rows are for testing: a boolean array, true for the test split, false for training.
 
     By key, a row's place is a stable hash of its key columns (SipHash by `pandas.util.hash_array`), so a key never crosses splits and
-    a row keeps its split from run to run. By time, the newest share of the window's days whose labels are known is for testing.
+    a row keeps its split from run to run. By row it is the same of all declared columns, in the order of their names: rows that are alike
+    share a split, and as the label is among them, each class is drawn by itself, with the share of tests that all have. By time, the
+    newest share of the window's days whose labels are known is for testing.
 
     Args:
         problem: says how.
-        batch: has the key columns, or `DAY` for a split by time.
+        batch: has the key columns (by row: all declared ones), or `DAY` for a split by time.
         end: the day after the window's last, ISO.
     """
     splits = problem.splits
     if splits.by == "time":
         answer = pc.greater_equal(_flat(_column(batch, DAY)), pa.scalar(first_test_day(problem, end), pa.date32()))
         return answer.to_numpy(zero_copy_only=False)
-    keys = splits.key or problem.keys
+    keys = problem.split_columns
     if not keys:
         raise ConfigurationError(
-            f"problem {problem.name!r} splits by key but names no key columns", hint="give keys, or splits.key, or splits.by: time"
+            f"problem {problem.name!r} splits by key but names no key columns", hint="give keys, or splits.key, or splits.by: time or row"
         )
     total = np.zeros(batch.num_rows, dtype=np.uint64)
     for column in [_flat(_column(batch, name)) for name in keys]:

@@ -133,7 +133,7 @@ def _read_labels(problem: Problem, where: str) -> pa.Table:
     try:
         with fsspec.open(where, "rb") as file:
             if where.endswith((".parquet", ".pq")):
-                return pq.read_table(pa.BufferReader(file.read()))
+                return pq.read_table(pa.BufferReader(file.read()), page_checksum_verification=True)
             kinds = {name: arrow_type(problem.columns[name]) for name in problem.keys} | {"label": pa.string(), "by": pa.string()}
             options = pcsv.ConvertOptions(column_types=kinds | {"at": pa.string()}, strings_can_be_null=True)
             return pcsv.read_csv(pa.BufferReader(file.read()), convert_options=options)

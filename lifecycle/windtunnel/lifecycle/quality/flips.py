@@ -62,15 +62,19 @@ def flipped_sources(
     """
     strata, wrong = _strata(probabilities), (probabilities.argmax(axis=1) != codes)
     size = int(strata.max()) + 1
-    rows, errors = np.bincount(strata, minlength=size), np.bincount(strata, weights=wrong, minlength=size)
+    rows, errors = np.bincount(strata, minlength=size), _sum(strata, wrong, size)
     looked = []
     for name in np.unique(sources):
         here = sources == name
         if _LEAST <= here.sum() <= len(sources) - _LEAST:
             mine = np.bincount(strata[here], minlength=size)
-            looked.append(_compared(str(name), mine, np.bincount(strata[here], weights=wrong[here], minlength=size), rows, errors))
+            looked.append(_compared(str(name), mine, _sum(strata[here], wrong[here], size), rows, errors))
     looked = _corrected(looked)
     return [entry for entry in looked if entry.p_value <= level and entry.share >= floor], looked
+
+
+def _sum(strata: npt.NDArray[np.intp], wrong: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.float64]:
+    return np.asarray(np.bincount(strata, weights=wrong, minlength=size), np.float64)
 
 
 def _strata(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:

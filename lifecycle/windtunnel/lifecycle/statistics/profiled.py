@@ -114,7 +114,7 @@ class Profiled:
         """Which rows are for testing, with the statistics of both splits; None where days decide."""
         from windtunnel.lifecycle.data.rows import split_of
 
-        if problem.splits.by != "key" or not (problem.splits.key or problem.keys):
+        if not problem.split_columns:
             return None
         test = split_of(problem, batch, "9999-12-31")
         names = self._columns if self._columns is not None else batch.schema.names

@@ -66,8 +66,11 @@ def opened_parquet(path: str, dictionary: Sequence[str] = (), *, buffer: int = 0
     with reaching(path):
         stream = pa.OSFile(path.removeprefix("file://"), "rb") if is_local(path) else fsspec.open(path, "rb").open()
     options = {"read_dictionary": list(dictionary) or None, "buffer_size": buffer, "page_checksum_verification": True}
-    with stream, damaged(path), pq.ParquetFile(stream, **options) as file:
-        yield file
+    with stream:
+        with damaged(path):
+            file = pq.ParquetFile(stream, **options)
+        with file:  # what goes wrong with the rows of a good file is not the file's fault
+            yield file
 
 
 @contextlib.contextmanager

@@ -11,11 +11,11 @@ __all__ = ["Splits", "Windows"]
 
 
 class Splits(Part):
-    """How rows are divided: by a stable hash of a key, which never crosses splits, or by time."""
+    """How rows are divided: by a stable hash of a key, which never crosses splits, by time, or else by the whole row."""
 
-    by: Literal["key", "time"] = Field("key", description="a stable hash of a key, or the event time")
+    by: Literal["key", "time", "row"] = Field("key", description="a stable hash of a key, the event time, or a hash of the whole row")
     key: list[str] = Field(default_factory=list, description="by key: these columns; empty means the problem's keys")
-    test: Share = Field(0.2, description="by key: the share of keys; by time: the newest share of the window's days")
+    test: Share = Field(0.2, description="by key or row: the share of them; by time: the newest share of the window's days")
     salt: str = Field("", description="another text draws another split")
 
 

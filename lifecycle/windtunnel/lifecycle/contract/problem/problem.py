@@ -104,6 +104,13 @@ class Problem(Part):
         return fingerprint({part: getattr(self, part) for part in parts})
 
     @property
+    def split_columns(self) -> list[str]:
+        """The columns whose hash says which split a row is in; none for a split by time."""
+        if self.splits.by == "row":
+            return sorted(self.columns)
+        return list(self.splits.key or self.keys) if self.splits.by == "key" else []
+
+    @property
     def redacted(self) -> list[str]:
         """The columns that the prediction log leaves out: those of ``serving.redact``, and every sensitive one."""
         return list(dict.fromkeys([*self.serving.redact, *self.sensitive]))
