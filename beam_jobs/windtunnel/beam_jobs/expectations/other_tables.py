@@ -1,11 +1,14 @@
 """Expectations about another table, resolved through the catalog: Great Expectations asks a database for it, and files have none."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data import tables
 from windtunnel.lifecycle.quality import suites
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
 
 __all__ = ["resolved"]
 
@@ -37,7 +40,12 @@ def _resolved(entry: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     table = tables.existing(settings, name)
     if table is None:
         return dict(entry)
-    snapshot = table.current_snapshot()
-    rows = int(snapshot.summary["total-records"] or 0) if snapshot is not None and snapshot.summary is not None else 0
     kwargs = {key: value for key, value in entry["kwargs"].items() if key != "other_table_name"}
-    return {**entry, "type": _SAME, "kwargs": {**kwargs, "value": rows}, "meta": {**(entry.get("meta") or {}), "other_table": name}}
+    return {**entry, "type": _SAME, "kwargs": {**kwargs, "value": _rows(table)}, "meta": {**(entry.get("meta") or {}), "other_table": name}}
+
+
+def _rows(table: "Table") -> int:
+    """What its newest snapshot says; a table without one has none."""
+    snapshot = table.current_snapshot()
+    summary = snapshot.summary if snapshot is not None else None
+    return int(summary["total-records"] or 0) if summary is not None else 0

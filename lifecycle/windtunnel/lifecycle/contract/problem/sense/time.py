@@ -75,17 +75,22 @@ def cron_fault(cron: str) -> str:
 
 def _splits(problem: "Problem") -> Iterator[Fault]:
     splits = problem.splits
-    if splits.by == "time" and not _timed(problem):
-        yield Fault("splits.by", "time needs event_time, or a source path with the window's {day}; allowed without: key, row")
-    if splits.by == "row":
-        yield from _by_row(problem)
+    yield from {"time": _by_time, "row": _by_row, "key": _by_key}[splits.by](problem)
     if splits.by != "key" and splits.key:
         yield Fault("splits.key", "is only for splits.by: key")
-    if splits.by == "key" and not (splits.key or problem.keys):
-        ways = "give keys, or splits.key" + (", or splits.by: time" if _timed(problem) else ", or splits.by: row if rows have none")
-        yield Fault("splits.by", f"rows are divided by a key, but no column is named as one: {ways}")
     if not 0 < splits.test < 1:
         yield Fault("splits.test", f"must leave rows for training and for testing: more than 0, less than 1, but got {splits.test:g}")
+
+
+def _by_time(problem: "Problem") -> Iterator[Fault]:
+    if not _timed(problem):
+        yield Fault("splits.by", "time needs event_time, or a source path with the window's {day}; allowed without: key, row")
+
+
+def _by_key(problem: "Problem") -> Iterator[Fault]:
+    if not (problem.splits.key or problem.keys):
+        ways = "give keys, or splits.key" + (", or splits.by: time" if _timed(problem) else ", or splits.by: row if rows have none")
+        yield Fault("splits.by", f"rows are divided by a key, but no column is named as one: {ways}")
 
 
 def _by_row(problem: "Problem") -> Iterator[Fault]:
@@ -93,9 +98,7 @@ def _by_row(problem: "Problem") -> Iterator[Fault]:
     if problem.keys:
         yield Fault("splits.by", "row is for rows without a key, but keys are named: rows of one key would be on both sides; allowed: key")
     elif _timed(problem):
-        yield Fault(
-            "splits.by", "row is for rows without a time: the newest would be learned from, and older ones judged; allowed: time, key"
-        )
+        yield Fault("splits.by", "row is for rows without a time: newer ones would be learned from than judged; allowed: time, key")
 
 
 def _tags(problem: "Problem") -> Iterator[Fault]:
