@@ -1,6 +1,9 @@
 """Our server beside ``mlflow models serve``: the same pipeline, the same rows, the same clients, in one run.
 
-python benchmarks/serving.py [--seconds 5] [--clients 1,8,32] [--skip-mlflow] [--only compare|swaps|sync|batches]
+python benchmarks/serving.py [--seconds 5] [--clients 1,8,32] [--skip-mlflow] [--only compare|swaps|sync|batches|protocols] [--peers DIR]
+
+DIR has an environment for each peer, by name: ``fastapi`` (fastapi, uvicorn), ``litserve``, ``bentoml``, ``ray`` (ray[serve]), ``mlserver``
+(mlserver, mlserver-sklearn), each with the scikit-learn and pandas of this one.
 
 Each server runs in processes of its own; CPU is what its process tree used (user and system), divided by the requests it answered.
 """
@@ -12,6 +15,7 @@ import itertools
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -82,7 +86,10 @@ class Client(asyncio.Protocol):
             if end < 0:
                 return
             lower = self.buffer[:end].lower()
-            self.wanted = end + 4 + int(lower.split(b"content-length:")[1].split(b"\r\n")[0])
+            if b"content-length:" in lower:
+                self.wanted = end + 4 + int(lower.split(b"content-length:")[1].split(b"\r\n")[0])
+            elif not self.buffer.endswith(b"\r\n0\r\n\r\n"):  # in chunks
+                return
         if len(self.buffer) < self.wanted:
             return
         now = time.perf_counter()
@@ -115,19 +122,29 @@ async def load(port, requests, clients, seconds):
     return taken, failed
 
 
-def request(path, body):
-    data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer bench\r\nContent-Type: application/json\r\n"
-    head += f"Content-Length: {len(data)}\r\n\r\n"
+def request(path, body, *lines):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer bench\r\n"
+    head += "".join(f"{line}\r\n" for line in lines or ["Content-Type: application/json"]) + f"Content-Length: {len(data)}\r\n\r\n"
     return head.encode() + data
 
 
-def measure(name, process, port, requests, clients, seconds):
+def settle(home):
+    """Wait until the log of what was answered is Parquet, so that its cost is counted where it belongs."""
+    for _ in range(100):
+        if home is None or not any((home / "log").glob("*/*.jsonl")):
+            return
+        time.sleep(0.1)
+
+
+def measure(name, process, port, requests, clients, seconds, home=None, load=load):
     found = []
     uvloop.run(load(port, requests, 2, 1.0))
     for count in clients:
+        settle(home)
         before = cpu(process.pid)
         taken, failed = uvloop.run(load(port, requests, count, seconds))
+        settle(home)
         used = cpu(process.pid) - before
         ms = np.array(taken) * 1000
         p50, p99 = (float(np.percentile(ms, q, method="higher")) for q in (50, 99))
@@ -236,6 +253,203 @@ def tensors_of(rows):
     }
 
 
+async def grpc_load(port, requests, clients, seconds):
+    from grpc import aio
+
+    taken, failed = [], []
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        ends = time.perf_counter() + seconds
+
+        async def ask(place):
+            while (began := time.perf_counter()) < ends:
+                place += 1
+                try:
+                    await call(requests[place % len(requests)], metadata=(("authorization", "Bearer bench"),))
+                except aio.AioRpcError as error:
+                    failed.append(error.code())
+                taken.append(time.perf_counter() - began)
+
+        await asyncio.gather(*(ask(number * 7) for number in range(clients)))
+    return taken, failed
+
+
+BARE_GRPC = """
+import asyncio, sys, grpc, uvloop
+from grpc import aio
+async def main():
+    async def answer(raw, context):
+        return b"x" * 120
+    methods = {"ModelInfer": grpc.unary_unary_rpc_method_handler(answer)}
+    handler = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
+    server = aio.server()
+    server.add_generic_rpc_handlers((handler,))
+    server.add_insecure_port("127.0.0.1:" + sys.argv[1])
+    await server.start()
+    await server.wait_for_termination()
+uvloop.run(main())
+"""
+
+
+def binary_of(rows):
+    """A request of raw bytes: its body, and the length of its JSON part."""
+    body, blobs = tensors_of(rows), []
+    for entry in body["inputs"]:
+        values = entry.pop("data")
+        if entry["datatype"] == "BYTES":
+            blob = b"".join(struct.pack("<I", len(text)) + text.encode() for text in values)
+        else:
+            blob = np.array(values, dtype={"FP64": "<f8", "INT64": "<i8"}[entry["datatype"]]).tobytes()
+        entry["parameters"] = {"binary_data_size": len(blob)}
+        blobs.append(blob)
+    head = json.dumps(body | {"parameters": {"binary_data_output": True}}).encode()
+    return head + b"".join(blobs), len(head)
+
+
+def grpc_of(rows):
+    from windtunnel.serving.protocol import open_inference_pb2 as pb
+
+    message = pb.ModelInferRequest(model_name="m")
+    for entry in tensors_of(rows)["inputs"]:
+        message.inputs.add(name=entry["name"], datatype=entry["datatype"], shape=entry["shape"])
+        values, kind = entry["data"], entry["datatype"]
+        texts = kind == "BYTES" and b"".join(struct.pack("<I", len(text)) + text.encode() for text in values)
+        message.raw_input_contents.append(texts or np.array(values, dtype={"FP64": "<f8", "INT64": "<i8"}[kind]).tobytes())
+    return message.SerializeToString()
+
+
+def binary_request(rows):
+    data, length = binary_of(rows)
+    lines = ["Content-Type: application/octet-stream", f"Inference-Header-Content-Length: {length}"]
+    return request("/v2/models/m/infer", data, *lines)
+
+
+def split_of(rows):
+    return {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+
+
+PROTOCOLS = {
+    "own route": lambda rows: request("/v1/models/m/predict", {"rows": rows}),
+    "v2 JSON": lambda rows: request("/v2/models/m/infer", tensors_of(rows)),
+    "v2 binary": binary_request,
+    "/invocations": lambda rows: request("/invocations", {"dataframe_split": split_of(rows)}),
+}
+
+
+def each(rows, made):
+    return [made([row]) for row in rows]
+
+
+def many(rows, made, count):
+    return [made(list(itertools.islice(itertools.cycle(rows), count)))]
+
+
+def protocols(folder, rows, clients, seconds, root):
+    """Every protocol of ours with one row a request, and batches; gRPC beside a server of gRPC's that does nothing."""
+    found = []
+    grpc_port = free()
+    with server("protocols", root, "--log-age", "1", "--grpc-port", str(grpc_port)) as (process, port, call):
+        call("load", **load_of(folder, "1"))
+        home = root / "protocols"
+        for name, made in PROTOCOLS.items():
+            found += measure(f"windtunnel {name}", process, port, each(rows, made), clients, seconds, home)
+        found += measure("windtunnel gRPC", process, grpc_port, each(rows, grpc_of), clients, seconds, home, grpc_load)
+        for count in (100, 10_000):
+            for name, made in PROTOCOLS.items():
+                found += measure(f"windtunnel {name}, {count:,} rows", process, port, many(rows, made, count), [1], seconds, home)
+            found += measure(
+                f"windtunnel gRPC, {count:,} rows", process, grpc_port, many(rows, grpc_of, count), [1], seconds, home, grpc_load
+            )
+        batch = many(rows, PROTOCOLS["own route"], 10_000)
+        for beside_it in ([], batch):
+            alone, together, failed = uvloop.run(beside(port, each(rows, PROTOCOLS["own route"]), beside_it, 2 * seconds))
+            p50, p99 = (float(np.percentile(np.array(alone) * 1000, q, method="higher")) for q in (50, 99))
+            figures = {"batch_clients": len(beside_it), "batches": len(together), "single": len(alone), "failed": len(failed)}
+            print(json.dumps(figures | {"p50_ms": p50, "p99_ms": p99}), flush=True)
+    port = free()
+    bare = subprocess.Popen([sys.executable, "-c", BARE_GRPC, str(port)])
+    time.sleep(2)
+    try:
+        found += measure("bare grpc.aio", bare, port, each(rows, grpc_of), clients, seconds, None, grpc_load)
+    finally:
+        bare.terminate()
+        bare.wait()
+    return found
+
+
+def peers(pipeline, rows, clients, seconds, root, environments):
+    """Other servers with the same pipeline; one that does not start is said, with the end of what it wrote."""
+    import joblib
+
+    model = root / "model.joblib"
+    joblib.dump(pipeline, model)
+    script = Path(__file__).parent / "serving_peers.py"
+    plain, found = (lambda part: request("/predict", {"rows": part})), []
+    settings = root / "mlserver"
+    settings.mkdir()
+    about = {"name": "m", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": str(model), "content_type": "pd"}}
+    (settings / "model-settings.json").write_text(json.dumps(about))
+    for name in ("fastapi", "litserve", "bentoml", "ray", "mlserver"):
+        binaries, port = environments / name / "bin", free()
+        if not binaries.exists():
+            print(f"{name}: no environment", flush=True)
+            continue
+        command = [binaries / "python", script, name, port, model]
+        made = mlserver_request if name == "mlserver" else plain
+        if name == "bentoml":
+            command = [binaries / "bentoml", "serve", "serving_peers:Bento", "--host", "127.0.0.1", "--port", port]
+        elif name == "mlserver":
+            command = [binaries / "mlserver", "start", settings]
+            ports = {"http_port": port, "grpc_port": free(), "metrics_port": free(), "host": "127.0.0.1"}
+            (settings / "settings.json").write_text(json.dumps(ports))
+        environment = ENVIRONMENT | {
+            "BENTO_MODEL": str(model) if name == "bentoml" else "",
+            "BENTOML_DO_NOT_TRACK": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        if name != "bentoml":
+            del environment["BENTO_MODEL"]
+        environment["PATH"] = f"{binaries}:{os.environ['PATH']}"
+        with (root / f"{name}.out").open("w") as out:
+            process = subprocess.Popen([str(part) for part in command], env=environment, cwd=script.parent, stdout=out, stderr=out)
+        try:
+            answered(port, made(rows[:1]), process)
+            found += measure(name, process, port, each(rows, made), clients, seconds)
+            found += measure(f"{name}, 10,000 rows", process, port, many(rows, made, 10_000), [1], seconds)
+        except (AssertionError, OSError, ZeroDivisionError) as error:
+            print(f"{name} did not start or answer: {error}: {(root / f'{name}.out').read_text()[-600:]}", flush=True)
+        finally:
+            with contextlib.suppress(psutil.Error):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.terminate()
+            process.terminate()
+            process.wait()
+    return found
+
+
+def mlserver_request(rows):
+    body = tensors_of(rows)
+    for entry in body["inputs"]:
+        entry["shape"] = [len(rows), 1]
+        if entry["datatype"] == "BYTES":
+            entry["parameters"] = {"content_type": "str"}
+    return request("/v2/models/m/infer", body | {"parameters": {"content_type": "pd"}, "outputs": [{"name": "predict_proba"}]})
+
+
+def answered(port, raw, process, seconds=60):
+    """Wait until a server answers a request well."""
+    said = b""
+    for _ in range(seconds * 5):
+        assert process.poll() is None, "the server ended"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(raw)
+            said = connection.recv(65536)
+            if said.startswith(b"HTTP/1.1 200"):
+                return
+        time.sleep(0.2)
+    raise AssertionError(said[-300:])
+
+
 def swaps(folders, rows, root):
     """Swaps of two kinds under the load of 8 clients: the label moves to a loaded version, and a version is loaded as champion."""
     requests = [request("/v1/models/m/predict", {"rows": [row]}) for row in rows]
@@ -310,7 +524,7 @@ def theirs(pipeline, rows, clients, seconds, root):
         wait(f"http://127.0.0.1:{port}/ping", process)
         return measure(
             "mlflow models serve", process, port, [request("/invocations", {"dataframe_records": [row]}) for row in rows], clients, seconds
-        )
+        ) + measure("mlflow models serve, 10,000 rows", process, port, many(rows, PROTOCOLS["/invocations"], 10_000), [1], seconds)
     finally:
         for child in psutil.Process(process.pid).children(recursive=True):
             child.terminate()
@@ -323,7 +537,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--clients", default="1,8,32")
     parser.add_argument("--skip-mlflow", action="store_true")
-    parser.add_argument("--only", choices=["compare", "swaps", "sync", "batches"], help="a part of it")
+    parser.add_argument("--only", choices=["compare", "swaps", "sync", "batches", "protocols"], help="a part of it")
+    parser.add_argument("--peers", type=Path, help="a folder of environments of other servers")
     given = parser.parse_args()
     clients = [int(count) for count in given.clients.split(",")]
     root = Path(tempfile.mkdtemp(prefix="wt-serving-"))
@@ -340,6 +555,12 @@ def main():
     if given.only in {None, "batches"}:
         batches(root / "plan", rows, given.seconds, root)
     found = []
+    if given.only in {None, "protocols"}:
+        found += protocols(root / "plan", rows, clients, given.seconds, root)
+        if given.peers is not None:
+            found += peers(pipeline, rows, clients, given.seconds, root, given.peers.resolve())
+        if given.only is not None and not given.skip_mlflow:
+            found += theirs(pipeline, rows, clients, given.seconds, root)
     if given.only in {None, "compare"}:
         found += ours(root / "plan", rows, clients, given.seconds, "windtunnel plan", root)
         found += ours(root / "pipeline", rows, clients, given.seconds, "windtunnel fallback", root)

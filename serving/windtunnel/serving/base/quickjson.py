@@ -71,7 +71,9 @@ def strict(raw: bytes) -> Any:
     """
     raw = raw.removeprefix(_BOM)
     try:
-        value = pydantic_core.from_json(raw)
+        value = plain(raw)
+        if value is None:
+            value = pydantic_core.from_json(raw)  # takes NaN
     except ValueError:
         return _slowly(raw)
     return value if _surely_strict(raw, value) else _slowly(raw)
