@@ -57,18 +57,21 @@ def problem_of(problem: "Problem | Mapping[str, Any] | str | Path") -> Problem:
 def run_of(context: Mapping[str, Any]) -> Run:
     """The run that a task belongs to, with what its trigger form said."""
     dag_run = context.get("dag_run")
-    params = context.get("params") or {}
     kind = getattr(dag_run, "run_type", "manual") or "manual"
-    conf = getattr(dag_run, "conf", None) or {}
+    form = {**(getattr(dag_run, "conf", None) or {}), **{name: value for name, value in (context.get("params") or {}).items() if value}}
     return Run(
-        dag_id=str(getattr(dag_run, "dag_id", "") or ""),
-        run_id=str(getattr(dag_run, "run_id", "") or context.get("run_id") or ""),
+        dag_id=_text(getattr(dag_run, "dag_id", "")),
+        run_id=_text(getattr(dag_run, "run_id", "") or context.get("run_id")),
         run_type=str(getattr(kind, "value", kind)),
-        by=str(getattr(dag_run, "triggering_user_name", "") or ""),
-        reason=str(params.get("reason") or conf.get("reason") or ""),
-        promotion=str(params.get("promotion") or conf.get("promotion") or ""),
-        counterfactual=bool(params.get("counterfactual") or conf.get("counterfactual")),
+        by=_text(getattr(dag_run, "triggering_user_name", "")),
+        reason=_text(form.get("reason")),
+        promotion=_text(form.get("promotion")),
+        counterfactual=bool(form.get("counterfactual")),
     )
+
+
+def _text(value: Any) -> str:
+    return str(value or "")
 
 
 class Staged:

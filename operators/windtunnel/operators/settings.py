@@ -29,8 +29,13 @@ def airflow_settings(*, server: bool = False, connection: str = SERVER_CONNECTIO
     if server:
         with contextlib.suppress(AirflowNotFoundException):
             known = Connection.get(connection)
-            url = known.host or ""
-            if url and "://" not in url:
-                url = f"{known.schema or 'http'}://{url}" + (f":{known.port}" if known.port else "")
-            return dataclasses.replace(settings, server_url=url or settings.server_url, server_token=known.password or "")
+            return dataclasses.replace(settings, server_url=_url(known) or settings.server_url, server_token=known.password or "")
     return settings
+
+
+def _url(connection: Connection) -> str:
+    """A connection's host as a URL, with its schema and port unless the host is one already; empty without a host."""
+    host = connection.host or ""
+    if not host or "://" in host:
+        return host
+    return f"{connection.schema or 'http'}://{host}" + (f":{connection.port}" if connection.port else "")

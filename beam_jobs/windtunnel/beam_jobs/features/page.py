@@ -41,14 +41,18 @@ def features_page(title: str, fitted: BaseEstimator, manifest: JsonObject) -> st
     return page.render(title, body, "fitted on the training rows only; the same object trains, serves and scores")
 
 
+def _inputs(fitted: ColumnTransformer, name: str) -> list[str]:
+    """The columns that one part of a column transformer is given; their places where they have no names."""
+    names = getattr(fitted, "feature_names_in_", None)
+    return [str(names[i]) if names is not None else str(i) for i in scikit.input_places(fitted, name)]
+
+
 def _steps(fitted: BaseEstimator, where: str, columns: list[str] | None = None) -> Iterator[tuple[str, list[str], object]]:
     """The leaves, with the columns that they were given."""
     if isinstance(fitted, ColumnTransformer):
         for name, part, _ in fitted.transformers_:
             if not isinstance(part, str):
-                known = getattr(fitted, "feature_names_in_", None)
-                places = scikit.input_places(fitted, name)
-                yield from _steps(part, f"{where}{name}", [str(known[i]) if known is not None else str(i) for i in places])
+                yield from _steps(part, f"{where}{name}", _inputs(fitted, name))
     elif isinstance(fitted, Pipeline):
         for name, part in fitted.steps:
             if part is not None and part != "passthrough":

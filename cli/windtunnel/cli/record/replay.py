@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     settings = command_settings(arguments)
     manifest = find(settings, arguments.run, arguments.problem)
-    wanted = [name.strip() for name in arguments.stages.split(",") if name.strip()]
+    wanted = list(filter(None, map(str.strip, arguments.stages.split(","))))
     say: Callable[[str], None] = (lambda _: None) if arguments.json else (lambda text: print(text, flush=True))
     say(f"run {manifest.run_id} of {manifest.problem}")
     found = replay(manifest, settings, wanted, say)
@@ -52,9 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([dataclasses.asdict(stage) for stage in found], indent=2, default=str))
     elif differing:
-        first = differing[0]
-        causes = "; ".join(str(cause) for cause in first.causes) or "nothing that went in has changed: the stage is not deterministic"
-        say(f"the first stage that differs is {first.stage}: {causes}")
+        causes = "; ".join(map(str, differing[0].causes)) or "nothing that went in has changed: the stage is not deterministic"
+        say(f"the first stage that differs is {differing[0].stage}: {causes}")
     else:
         say(f"all {len(found)} stages gave the same")
     return 2 if differing else 0

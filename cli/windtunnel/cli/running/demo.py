@@ -152,14 +152,19 @@ def _watch(api: "AirflowApi", run_id: str, say: Any, timeout: float) -> str:
         time.sleep(0.25)
 
 
+def _left_behind(api: "AirflowApi", run_id: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What each task that ended well handed on, and where a person can look at it."""
+    ended = {task["task_id"] for task in api.tasks(DAG, run_id) if task["state"] == "success"}
+    results = {name: api.result(DAG, run_id, name) for name in ended}
+    links = {name: link for task in ended for name, link in api.links(DAG, run_id, task).items() if link}
+    return results, links
+
+
 def _summary(api: "AirflowApi", instance: "Instance", run_id: str, landing: Path, state: str) -> JsonObject:
     """What came of it, from what the tasks handed on."""
     from windtunnel.lifecycle.contract.errors import WindtunnelError
 
-    tasks = {task["task_id"]: task for task in api.tasks(DAG, run_id)}
-    ended = {name for name, task in tasks.items() if task["state"] == "success"}
-    results = {name: api.result(DAG, run_id, name) for name in ended}
-    links = {name: link for task in ended for name, link in api.links(DAG, run_id, task).items() if link}
+    results, links = _left_behind(api, run_id)
     status = instance.status()["services"]
     detail = api.run(DAG, run_id)
     snapshot, evaluation = results.get("ingest", {}), results.get("evaluate", {})
@@ -169,9 +174,9 @@ def _summary(api: "AirflowApi", instance: "Instance", run_id: str, landing: Path
         answer = _ask(status["server"]["url"], instance.credentials.token, landing, snapshot["end"]) if deployment.get("deployed") else None
     except WindtunnelError as error:
         answer = {"error": str(error)}
-    ok = state == "success" and bool(validation.get("success")) and bool(evaluation.get("passed")) and "prediction" in (answer or {})
+    holds = (state == "success", validation.get("success"), evaluation.get("passed"), "prediction" in (answer or {}))
     return {
-        "ok": ok,
+        "ok": all(holds),
         "run_id": run_id,
         "state": state,
         "data_version": {name: snapshot.get(name) for name in ("table", "snapshot_id", "start", "end", "fingerprint")},

@@ -154,7 +154,5 @@ def _listed(names: Sequence[str], limit: int = 40) -> str:
 
 def _hint(missing: Sequence[str], found: Sequence[str]) -> str:
     guess = did_you_mean(missing[0], found)
-    return (
-        f"{guess} Else ".lstrip() * bool(guess)
-        + "add it to the source, or drop it from columns, or list it under optional_columns to fill it with null"
-    )
+    ways = "add it to the source, or drop it from columns, or list it under optional_columns to fill it with null"
+    return f"{guess} Else {ways}" if guess else ways

@@ -41,19 +41,22 @@ def applied(fitted: BaseEstimator, source: Stream | None = None) -> Stream:
     return source.then(Apply(fitted))
 
 
+def _parts(fitted: Any) -> list[Any] | None:
+    """What a composed transformer is made of; None of any other."""
+    for kind, name in ((Pipeline, "steps"), (FeatureUnion, "transformer_list"), (ColumnTransformer, "transformers_")):
+        if isinstance(fitted, kind):
+            return [entry[1] for entry in getattr(fitted, name)]
+    return None
+
+
 def rowwise(fitted: BaseEstimator) -> bool:
     """Whether a fitted part is known to treat each row alone: scikit-learn's own, with no functions but numpy's elementwise ones."""
-    if isinstance(fitted, Pipeline):
-        return all(step in (None, "passthrough") or rowwise(step) for _, step in fitted.steps)
-    if isinstance(fitted, FeatureUnion):
-        return all(isinstance(part, str) or rowwise(part) for _, part in fitted.transformer_list)
-    if isinstance(fitted, ColumnTransformer):
-        return all(isinstance(part, str) or rowwise(part) for _, part, _ in fitted.transformers_)
+    parts = _parts(fitted)
+    if parts is not None:
+        return all(part is None or isinstance(part, str) or rowwise(part) for part in parts)
     if isinstance(fitted, FunctionTransformer):
         return fitted.func is None or isinstance(fitted.func, np.ufunc) or fitted.func is np.ravel
-    if not type(fitted).__module__.startswith("sklearn."):
-        return False
-    return not any(inspect.isfunction(value) for value in fitted.get_params(deep=False).values() if value is not None)
+    return type(fitted).__module__.startswith("sklearn.") and not any(map(inspect.isfunction, fitted.get_params(deep=False).values()))
 
 
 class Columnwise(Columns):
