@@ -91,6 +91,7 @@ class PieceWriter:
                 part = batch if pc.all(mask).as_py() else batch.filter(mask)
                 self._day_batch(day.isoformat(), part, pa.repeat(pa.scalar(day, pa.date32()), part.num_rows))
         held = sum(entry.held_rows for entry in self._open.values())
+        # Rows of many days may come mixed: the largest is written, so that row groups stay large and memory bounded.
         if held > _HELD_ROWS or sum(entry.held_bytes for entry in self._open.values()) > _HELD_BYTES:
             max(self._open.values(), key=lambda entry: entry.held_bytes).flush()
 
@@ -129,6 +130,7 @@ class PieceWriter:
         Raises:
             IntegrityError: not every row that was delivered is accounted for.
         """
+        # The last look before files get their names: a row that a reader lost would be missed by nobody afterwards.
         if self.delivered != self.rows + self.rejected + self.passed:
             raise IntegrityError(
                 f"{self._piece.path}: {self.delivered:,} rows in, but {self.rows:,} kept, {self.rejected:,} quarantined and "
@@ -175,6 +177,7 @@ class _DayFile:
         self.held_rows += batch.num_rows
         self.held_bytes += batch.nbytes
         if self._sum is not None:
+            # Modulo 2**64 as numpy wraps around: the sum is the same however the rows are cut into batches.
             self._sum = (self._sum + row_sum(batch)) % (1 << 64)
         while self.held_rows >= BATCH_ROWS:
             self.flush(BATCH_ROWS)
@@ -249,6 +252,7 @@ def row_sum(batch: pa.RecordBatch) -> int:
                 column.cast(pa.int64()) if pa.types.is_timestamp(kind) else column.cast(pa.int32()) if pa.types.is_date(kind) else column
             )
             hashes = pd.util.hash_array(pc.fill_null(plain, pa.scalar(0).cast(plain.type)).to_numpy(zero_copy_only=False))
+        # Times an odd number, so that two columns that swap their values make another sum; null has a hash of its own.
         total = total * np.uint64(1_000_003) + np.where(valid, hashes, np.uint64(0x9E3779B97F4A7C15))
     return int((total * np.uint64(0xBF58476D1CE4E5B9)).sum(dtype=np.uint64))
 

@@ -99,6 +99,7 @@ class Store:
             found = os.stat(self._file)  # noqa: PTH116 - a third of the cost of Path.stat, asked 50 times a second
         except FileNotFoundError:
             return (0, 0)
+        # The inode too: two writes within one tick of the clock have the same time, but each is a new file.
         return (found.st_ino, found.st_mtime_ns)
 
     async def changes(self, every: float = 5.0) -> AsyncIterator[None]:
@@ -129,6 +130,7 @@ class Store:
             state = self.read()
             before = json.dumps(state["models"])
             edit(state["models"])
+            # No new generation for what changes nothing: workers would take over the same state again.
             if json.dumps(state["models"]) == before:
                 return state
             state["generation"] += 1
@@ -159,6 +161,7 @@ class Store:
                     raise UnavailableError(f"{uri}: no such folder", hint="the server must be able to read the bundle's place")
                 _refuse_links(source)
                 shutil.copytree(source, staging / "bundle", symlinks=True)
+            # The copy is checked, not the source: what is checked is what will be served.
             read(staging / "bundle", digest)
             with contextlib.suppress(OSError):  # another worker was first with the same digest: theirs is as good
                 (staging / "bundle").rename(target)
