@@ -10,6 +10,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pyarrow import orc
 
 from windtunnel.cli.main import main
 
@@ -263,3 +264,40 @@ def test_damaged_files_are_rows_or_one_message(run, tmp_path, kind, times):
                 assert chunk.rows == chunk.batch.num_rows + len(chunk.rejected)
         except WindtunnelError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("{},5", "decimal_point: ','"),
+        ("1.{:03},25", "decimal comma"),
+        ("1,{:03}.50", "thousands: ','"),
+        ("{:02}/01/2024", "%d/%m/%Y"),
+        ("{} kg", "with a unit"),
+        ("€{}", "currency"),
+    ],
+)
+def test_numbers_and_dates_that_are_written_otherwise_are_text_and_said(run, cell, said):
+    rows = "".join(f'{i};"{cell.format(i % 12 + 1)}"\n' for i in range(60))
+    told, err = profiled(run, f"id;v\n{rows}")
+    assert told["columns"]["v"]["dtype"] == "string"
+    assert "v: text, because its values are" in err
+    assert said in err
+    assert "because" not in profiled(run, "id;v\n" + "".join(f"{i};word {i} of many\n" for i in range(60)))[1]
+
+
+def test_what_is_no_table_of_text_is_refused(run):
+    status, _, err = run("profile", "x.csv", "id||name||v\n" + "".join(f"{i}||n{i}||2\n" for i in range(30)))
+    assert status == 1
+    assert "two delimiters, '||'" in err
+    status, _, err = run("profile", "x.csv", "id,name\n")
+    assert status == 1
+    assert "not a single row" in err
+    sink = io.BytesIO()
+    orc.write_table(pa.table({"a": [1, 2, 3]}), sink)
+    status, _, err = run("profile", "x.orc", sink.getvalue())
+    assert status == 1
+    assert "ORC" in err or "binary data" in err
+    status, _, err = run("profile", "x.db", b"SQLite format 3\0" + bytes(200))
+    assert status == 1
+    assert "an SQLite database" in err

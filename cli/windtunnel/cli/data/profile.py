@@ -60,7 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
             print("\n".join([f"{described['rows']:,} rows, {len(described['columns'])} columns", *readiness.lines()]))
     for line in reading.told(found.reading):
         print(f"windtunnel profile: {line}", file=sys.stderr)
-    return 0
+    if not described["rows"]:
+        print(f"windtunnel profile: {name}: has columns but not a single row", file=sys.stderr)
+    return 0 if described["rows"] else 1
 
 
 def _readiness(found: reading.Loaded, problem: "Problem | None", arguments: argparse.Namespace) -> "Readiness":

@@ -124,7 +124,17 @@ def _open(path: str) -> IO[bytes]:
     return stream
 
 
-_FOREIGN = {b"\xd0\xcf\x11\xe0": "an Excel workbook", b"%PDF": "a PDF", b"PAR1": "a Parquet file", b"ARROW1": "an Arrow file"}
+_FOREIGN = {
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"%PDF": "a PDF",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"ORC\n\x06": "an ORC file",
+    b"Obj\x01": "an Avro file",
+    b"SQLite": "an SQLite database",
+    b"\x89HDF": "an HDF5 file",
+    b"\x80\x04\x95": "a pickle",
+}
 
 
 def _streams(path: str, file: IO[bytes], head: bytes, foreign: Sequence[str]) -> Iterator[tuple[str, IO[bytes]]]:

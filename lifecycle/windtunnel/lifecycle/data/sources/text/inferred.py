@@ -6,7 +6,7 @@ What is guessed is told: which option would say it, and of a column of texts tha
 import collections
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -32,6 +32,15 @@ log = logging.getLogger("windtunnel.sources")
 _SAMPLES = 5
 _NEARLY = 0.5
 """Share of numbers from which a column of texts nearly is one of numbers."""
+_OTHERWISE = {
+    r"^[+-]?\d{1,3}(\.\d{3})*,\d+$": "numbers with a decimal comma (decimal_point: ',', perhaps thousands: '.')",
+    r"^[+-]?\d{1,3}(,\d{3})*(\.\d+)?$": "numbers with commas between thousands (thousands: ',')",
+    r"^\d{1,2}[/.-]\d{1,2}[/.-](\d{4}|\d{2})([ T]\d{1,2}:\d\d(:\d\d)?)?$": "dates, whose order of day and month only a person knows "
+    "(timestamp_formats: ['%d/%m/%Y'] or ['%m/%d/%Y'])",
+    r"^[+-]?\d[\d.,]* ?([A-Za-z%°€$£]{1,4})$": "numbers with a unit: take it out of the cells, and into the column's name",
+    r"^[€$£] ?[+-]?\d[\d.,]*$": "amounts with a currency: take it out of the cells, and into the column's name",
+}
+"""What numbers and dates look like that are not written as the options say."""
 _NO_VALUE = re.compile(r"\s*(|NA|N/A|n/a|#N/A|NULL|null|None|none|-|--|\?|\.)\s*")
 
 
@@ -130,6 +139,7 @@ class _Inferred:
         self._path, self._given = path, given
         self._kinds: dict[str, pa.DataType] = {}
         self._nearly: dict[str, _Column] = {}
+        self._otherwise: dict[str, str] = {}  # columns of texts of the first block: how they are written
         self.reading = Reading()
 
     def batches(self, name: str, stream: IO[bytes]) -> Iterator[pa.RecordBatch]:
@@ -138,7 +148,7 @@ class _Inferred:
         Raises:
             _WiderError: a type was too narrow.
         """
-        self._nearly = {}
+        self._nearly, self._otherwise = {}, {}
         text = TextStream(stream, TextOptions.of(self._given, name), name)
         options, layout = self._lay_out(text, name)
         splitter = Splitter(options, len(layout.names))
@@ -176,6 +186,7 @@ class _Inferred:
             raise SourceFormatError(f"{name}: is empty, without even a header", hint="was it written to its end?", path=name)
         if re.match(r"\s*<[a-z!?]", heads[0].cells[0] if heads[0].cells else "", re.IGNORECASE):
             raise SourceFormatError(f"{name}: is HTML or XML, not CSV", hint="fetch the data itself", path=name)
+        _check_delimiter(heads, options, name)
         header = self._header(text, heads, options, name)
         if header is None:
             return options, self._without_header(heads, options)
@@ -270,6 +281,7 @@ class _Inferred:
         """A column of texts, after a look at why it is one."""
         column = self._nearly.get(name) or _nearly(values, options)
         if column is None:
+            self._otherwise.setdefault(name, _otherwise(values))
             return values
         self._nearly[name] = column
         alike = looks_like(column.family, values, options)
@@ -285,6 +297,9 @@ class _Inferred:
 
     def explain(self) -> None:
         """Note of each column of texts that nearly was one of numbers why it is not."""
+        for name, text in self._otherwise.items():
+            if text and self._kinds[name] == pa.string() and name not in self._nearly:
+                self.reading.note(name, text)
         for name, column in self._nearly.items():
             if self._kinds[name] != pa.string() or column.others > _NEARLY * column.values:
                 continue
@@ -297,6 +312,26 @@ class _Inferred:
             if column.losing:
                 shown = ", ".join(f"{value[:40]!r} (line {line})" for value, line in column.lost.items())
                 self.reading.note(name, f"text, because {column.losing:,} of {column.values:,} would lose characters as numbers: {shown}")
+
+
+def _check_delimiter(heads: Sequence[Head], options: TextOptions, name: str) -> None:
+    """Refuse cells that stand between two delimiters in every record: every second column would be an empty one that nobody meant."""
+    records = [head.cells for head in heads if not head.broken]
+    if records and all(len(cells) > 1 and len(cells) % 2 and not any(cells[1::2]) and any(cells[::2]) for cells in records):
+        raise SourceFormatError(
+            f"{name}: between any two cells there are two delimiters, {options.delimiter * 2!r}",
+            hint="a delimiter has one character here: write the file again with one",
+            path=name,
+        )
+
+
+def _otherwise(values: pa.Array) -> str:
+    """How a column of texts is written, if it is numbers or dates that an option would make such; empty if it is none."""
+    texts = pc.utf8_trim_whitespace(values.drop_null())
+    for pattern, what in _OTHERWISE.items() if len(texts) else ():
+        if _count(pc.match_substring_regex(texts, pattern)) >= _NEARLY * len(texts):
+            return f"text, because its values are {what}, such as {texts[0].as_py()[:40]!r}"
+    return ""
 
 
 def _nearly(values: pa.Array, options: TextOptions) -> _Column | None:

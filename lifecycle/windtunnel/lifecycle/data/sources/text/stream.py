@@ -16,7 +16,9 @@ _LIMIT = 512 << 20
 _HEAD = 1 << 16
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _BINARY = 4
-"""One NUL in so many bytes is not text."""
+"""One NUL in so many bytes is not text;"""
+_BINARY_LONG, _LONG = 32, 256
+"""in a longer file, one in these."""
 _UNREADABLE = "\udcff"
 """Stands for bytes that cannot be decoded. As UTF-8 it is none, so that the row is refused, and no text can hold it."""
 
@@ -72,7 +74,7 @@ class TextStream:
     def _check_text(self) -> None:
         head = self._held[:_HEAD]
         looks = next((name for bom, name in _BOMS.items() if head.startswith(bom)), "")
-        if looks or head.count(b"\0") > len(head) // _BINARY:
+        if looks or head.count(b"\0") > len(head) // (_BINARY if len(head) < _LONG else _BINARY_LONG):
             raise SourceFormatError(
                 f"{self._name}: is not text in the encoding that source.options says",
                 hint=f"it looks like {looks or 'utf-16 or binary data'}; set source.options.encoding (--encoding)",
