@@ -296,22 +296,24 @@ class _Inferred:
         return values
 
     def explain(self) -> None:
-        """Note of each column of texts that nearly was one of numbers why it is not."""
+        """Note of each column of texts that nearly was one of numbers why it is not, and of those that are numbers written otherwise."""
         for name, text in self._otherwise.items():
             if text and self._kinds[name] == pa.string() and name not in self._nearly:
                 self.reading.note(name, text)
         for name, column in self._nearly.items():
-            if self._kinds[name] != pa.string() or column.others > _NEARLY * column.values:
-                continue
-            if column.others:
-                shown = ", ".join(f"{value[:40]!r} (line {line})" for value, line in column.examples.items())
-                text = f"text, because {column.others:,} of {column.values:,} values are not {column.family}: {shown}"
-                if all(_NO_VALUE.fullmatch(value) for value in column.examples):
-                    text += f"; if these mean no value: nulls: {['', *column.examples]}"
-                self.reading.note(name, text)
-            if column.losing:
-                shown = ", ".join(f"{value[:40]!r} (line {line})" for value, line in column.lost.items())
-                self.reading.note(name, f"text, because {column.losing:,} of {column.values:,} would lose characters as numbers: {shown}")
+            if self._kinds[name] == pa.string() and column.others <= _NEARLY * column.values:
+                self._explain(name, column)
+
+    def _explain(self, name: str, column: _Column) -> None:
+        if column.others:
+            shown = ", ".join(f"{value[:40]!r} (line {line})" for value, line in column.examples.items())
+            text = f"text, because {column.others:,} of {column.values:,} values are not {column.family}: {shown}"
+            if all(_NO_VALUE.fullmatch(value) for value in column.examples):
+                text += f"; if these mean no value: nulls: {['', *column.examples]}"
+            self.reading.note(name, text)
+        if column.losing:
+            shown = ", ".join(f"{value[:40]!r} (line {line})" for value, line in column.lost.items())
+            self.reading.note(name, f"text, because {column.losing:,} of {column.values:,} would lose characters as numbers: {shown}")
 
 
 def _check_delimiter(heads: Sequence[Head], options: TextOptions, name: str) -> None:
