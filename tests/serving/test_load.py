@@ -1,5 +1,5 @@
-"""Load by mixed clients, batches and slow connections, with swaps, loads, killed workers, a damaged log and a full disk: what was answered is
-in the log, once, and is right.
+"""Load by mixed clients, batches and slow connections, with swaps, loads, killed workers, a damaged log and a full disk: what was answered
+is in the log, once, and is right.
 
 ``WINDTUNNEL_LOAD_SECONDS=300`` runs it for the five minutes that a release is tested for.
 """

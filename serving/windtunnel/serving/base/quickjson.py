@@ -5,6 +5,7 @@ the first, the last or both. NaN is no JSON either, but Python's clients write i
 """
 
 import json
+import sys
 from typing import Any
 
 import msgspec
@@ -145,7 +146,14 @@ def _slowly(raw: bytes) -> Any:
         line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
         raise NotStrictError("body", ended, f"has {name} in line {line}, column {column}, which JSON has not: null is a missing number")
 
-    return json.loads(raw.decode(), object_pairs_hook=whole, parse_constant=constant)
+    try:
+        return json.loads(raw.decode(), object_pairs_hook=whole, parse_constant=constant)
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        if isinstance(error, NotStrictError | UnicodeDecodeError):
+            raise
+        raise NotStrictError("body", ended, f"has a number of more than {sys.get_int_max_str_digits()} digits") from error
 
 
 def dumps(value: Any) -> bytes:

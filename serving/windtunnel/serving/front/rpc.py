@@ -408,6 +408,8 @@ def _request(message: pb.ModelInferRequest) -> v2.Request:
     tensors = []
     for place, entry in enumerate(message.inputs):
         count, width = v2.shape_of(entry.name, entry.datatype, list(entry.shape))
+        if raw and entry.HasField("contents"):
+            raise invalid([{"row": 0, "field": entry.name, "message": "has contents beside raw_input_contents: send either"}])
         values = v2.raw_values(entry.name, entry.datatype, raw[place], count * width) if raw else _contents(entry, count * width)
         tensors.append(v2.Tensor(entry.name, entry.datatype, values, width))
     if len(message.id) > 200:  # what fits a log line
@@ -424,6 +426,7 @@ def _contents(entry: Any, count: int) -> list[object]:
         raise _no_contents(entry)
     if len(values) != count:
         raise invalid([{"row": 0, "field": entry.name, "message": f"has {len(values)} values for {count} rows"}])
+    v2.check_range(entry.name, entry.datatype, values)
     return values
 
 

@@ -52,6 +52,7 @@ DATATYPES: dict[str, str] = {
 }
 """The protocol's numeric types as numpy's; BYTES is apart."""
 
+_MOST_DIGITS = 12
 _LONGEST_ID = 200  # what fits a log line
 _OF_KIND = {"string": "BYTES", "bool": "BOOL", "int64": "INT64", "float64": "FP64", "floats": "FP64"}
 _OF_TYPE = {"bool": "BOOL", "int32": "INT32", "int64": "INT64", "float32": "FP32", "float64": "FP64"}
@@ -127,7 +128,7 @@ def parse_http(raw: bytes, header_length: bytes | None) -> Request:
     """
     rest = b""
     if header_length is not None:
-        if not header_length.isdigit() or int(header_length) > len(raw):
+        if not header_length.isdigit() or len(header_length) > _MOST_DIGITS or int(header_length) > len(raw):
             raise _bad("Inference-Header-Content-Length", "must be the length of the JSON part")
         raw, rest = raw[: int(header_length)], raw[int(header_length) :]
     body = _parsed(raw)
@@ -189,6 +190,7 @@ def _tensor(entry: Any, rest: bytes) -> tuple[Tensor, bytes]:
     values = _flat(data)
     if len(values) != count * width:
         raise _bad(name, f"has {len(values)} values for shape {shape}")
+    check_range(name, str(datatype), values)
     return Tensor(name, str(datatype), values, width), rest
 
 
@@ -204,6 +206,28 @@ def shape_of(name: str, datatype: object, shape: object) -> tuple[int, int]:
     if len(sizes) not in {1, 2} or not all(type(size) is int and size >= 0 for size in sizes):
         raise _bad(name, f"must have shape [rows] or [rows, columns] but has {shape!r}")
     return sizes[0], sizes[1] if len(sizes) > 1 else 1
+
+
+_RANGES = {"INT8": (-(1 << 7), 1 << 7), "INT16": (-(1 << 15), 1 << 15), "INT32": (-(1 << 31), 1 << 31), "UINT8": (0, 1 << 8),
+           "UINT16": (0, 1 << 16), "UINT32": (0, 1 << 32), "UINT64": (0, 1 << 64), "FP16": (-65504.0, 65504.1)}  # fmt: skip
+"""What the narrower datatypes hold: from, and up to but without; the widest are looked at when values become columns."""
+
+
+def check_range(name: str, datatype: str, values: Sequence[object]) -> None:
+    """Refuse values that are none of the tensor's datatype, where they were not sent in its own bytes.
+
+    Raises:
+        InvalidInputError: names the first.
+    """
+    if datatype == "BOOL":
+        odd = next((value for value in values if value is not None and type(value) is not bool), None)
+    elif datatype in _RANGES:
+        low, high = _RANGES[datatype]
+        odd = next((value for value in values if isinstance(value, int | float) and (value < low or value >= high)), None)
+    else:
+        return
+    if odd is not None:
+        raise _bad(name, f"has {odd!r}, which is no {datatype}")
 
 
 def raw_values(name: str, datatype: str, raw: bytes, count: int) -> list[object] | np.ndarray:

@@ -262,8 +262,8 @@ class Application:
         except Refused as refused:
             return _response(failure(refused, request.url.path))
         path = request.url.path
-        allowed = _methods_of(path)
-        if not allowed:
+        allowed = _methods_of(path) if path != "/*" else ["GET", "HEAD", "OPTIONS", "POST", "PUT"]  # OPTIONS * asks about the whole server
+        if not allowed or (path == "/*" and request.method != "OPTIONS"):
             return _response(failure(Refused(HTTPStatus.NOT_FOUND, f"no such route: {path}; GET /docs lists them"), path))
         if request.method == "OPTIONS":
             return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": ", ".join(allowed)})

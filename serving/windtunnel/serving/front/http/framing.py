@@ -7,6 +7,7 @@ upgrade, as Java's own client does with its first POST (an upgrade is ignored, a
 
 import dataclasses
 import zlib
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import httptools
@@ -19,6 +20,7 @@ MOST_HEAD = 65536
 """Bytes of a request's line and headers at most."""
 
 _MOST_HEADERS = 256
+_ONCE = (b"host", b"authorization", b"content-type", b"content-encoding", b"inference-header-content-length")
 _MOST_CHUNK_LINE = 1024
 _MOST_DIGITS = 8  # 4 GB
 _MOST_TRAILERS = 8192
@@ -57,12 +59,17 @@ class _Reader:
     def __init__(self) -> None:
         self.url = b""
         self.pairs: list[tuple[bytes, bytes]] = []
+        self.parser = httptools.HttpRequestParser(self)
+        self.stays = False
 
     def on_url(self, url: bytes) -> None:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.pairs.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.stays = self.parser.should_keep_alive()  # of a request without a body the parser has forgotten it afterwards
 
 
 def check_size(start: bytes) -> None:
@@ -85,7 +92,7 @@ def head_of(raw: bytes) -> Head:
         Refused: it is not HTTP/1.0 or 1.1, or asks for what is not there.
     """
     reader = _Reader()
-    parser = httptools.HttpRequestParser(reader)
+    parser = reader.parser
     try:
         parser.feed_data(raw)
     except httptools.HttpParserUpgrade:
@@ -95,11 +102,22 @@ def head_of(raw: bytes) -> Head:
     if len(reader.pairs) > _MOST_HEADERS:
         raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the request has more than {_MOST_HEADERS} headers")
     version, headers = parser.get_http_version(), dict(reader.pairs)
+    _check_once(reader.pairs, version)
     if version not in {"1.0", "1.1"}:
         raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, f"HTTP/{version} is not spoken here; HTTP/1.1 is")
-    stays = parser.should_keep_alive()
+    stays = reader.stays
     expects = _expects(headers, version)
     return Head(parser.get_method().decode(), reader.url, headers, _length(headers), stays, stays and version == "1.0", expects)
+
+
+def _check_once(pairs: Sequence[tuple[bytes, bytes]], version: str) -> None:
+    """Refuse headers that are there twice and mean one thing: whoever stands before this server may have looked at the other one."""
+    names = [name for name, _ in pairs]
+    for name in _ONCE:
+        if names.count(name) > 1:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"the header {name.decode().title()} is there twice")
+    if version == "1.1" and b"host" not in names:
+        raise Refused(HTTPStatus.BAD_REQUEST, "the request is not HTTP/1.1: it has no header Host")
 
 
 def _length(headers: Headers) -> int:
