@@ -106,7 +106,7 @@ def _row(message: Any) -> JsonObject | None:
     row: dict[str, Any] = {}
     try:
         for place, tensor in enumerate(message.inputs):
-            if list(tensor.shape) not in ([1], [1, 1]):
+            if list(tensor.shape) not in ([1], [1, 1]) or (raw and tensor.HasField("contents")):
                 return None
             value = _raw_value(tensor.datatype, raw[place]) if raw else _value(tensor)
             row[tensor.name] = value

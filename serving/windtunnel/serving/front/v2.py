@@ -52,7 +52,9 @@ DATATYPES: dict[str, str] = {
 }
 """The protocol's numeric types as numpy's; BYTES is apart."""
 
-_MOST_DIGITS = 12
+MOST_DIGITS = 12
+"""Digits of the length of a request's JSON part at most."""
+
 _LONGEST_ID = 200  # what fits a log line
 _OF_KIND = {"string": "BYTES", "bool": "BOOL", "int64": "INT64", "float64": "FP64", "floats": "FP64"}
 _OF_TYPE = {"bool": "BOOL", "int32": "INT32", "int64": "INT64", "float32": "FP32", "float64": "FP64"}
@@ -128,7 +130,7 @@ def parse_http(raw: bytes, header_length: bytes | None) -> Request:
     """
     rest = b""
     if header_length is not None:
-        if not header_length.isdigit() or len(header_length) > _MOST_DIGITS or int(header_length) > len(raw):
+        if not header_length.isdigit() or len(header_length) > MOST_DIGITS or int(header_length) > len(raw):
             raise _bad("Inference-Header-Content-Length", "must be the length of the JSON part")
         raw, rest = raw[: int(header_length)], raw[int(header_length) :]
     body = _parsed(raw)

@@ -4,6 +4,7 @@ What is not the plain case goes the ordinary way: by `windtunnel.serving.front.h
 """
 
 from windtunnel.serving.base import quickjson
+from windtunnel.serving.front import v2
 from windtunnel.serving.front.http.formats import JSON_KINDS, kind_of
 from windtunnel.serving.front.http.messages import Headers, header_of
 from windtunnel.serving.front.http.plain_forms import FORMS, SIMPLE, Form
@@ -21,7 +22,8 @@ def form_of(lane: Lane, protocol: str, headers: Headers) -> Form | None:
     length = headers.get(b"inference-header-content-length")
     if protocol != "http" or length is None:
         return FORMS[protocol](lane) if protocol in FORMS else None
-    return RawTensors(lane, int(length)) if length.isdigit() and lane.engine.bundle.task in SIMPLE else None
+    plain = length.isdigit() and len(length) <= v2.MOST_DIGITS and lane.engine.bundle.task in SIMPLE
+    return RawTensors(lane, int(length)) if plain else None
 
 
 class Express:

@@ -119,14 +119,15 @@ class Invocations(Instances):
         return self._of(body, asked, "dataframe_records" if "dataframe_records" in asked else "instances")
 
     def _split(self, body: bytes, asked: Row, frame: Any) -> Row | None:
-        """The row of pandas' own form, whose index says nothing."""
+        """The row of pandas' own form, whose index says nothing but how many rows there are."""
         if type(frame) is not dict or len(asked) != 1 or not frame.keys() <= _SPLIT or not quickjson.once(body, 1 + len(frame)):
             return None
         names: Any = frame.get("columns")
         data: Any = frame.get("data")
         if not _is_list(names, str) or not _is_list(data, list) or len(data) != 1:
             return None
-        row = self._named(names, data[0])
+        index: Any = frame.get("index")
+        row = self._named(names, data[0]) if index is None or (type(index) is list and len(index) == 1) else None
         return row if row is not None and len(row) == len(names) else None
 
 
@@ -193,7 +194,7 @@ def _is_single(shape: Any) -> bool:
 
 _SINGLE = ([1], [1, 1])
 _NESTED = {list, dict}
-_DATATYPES = {"BYTES", *v2.DATATYPES}
+_DATATYPES = {"BYTES", "INT64", "FP32", "FP64"}  # of the narrower ones the values have to be looked at
 
 FORMS: dict[str, Callable[[Lane], Form | None]] = {
     "json": OwnRows,
