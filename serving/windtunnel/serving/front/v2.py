@@ -221,15 +221,19 @@ def check_range(name: str, datatype: str, values: Sequence[object]) -> None:
     Raises:
         InvalidInputError: names the first.
     """
-    if datatype == "BOOL":
-        odd = next((value for value in values if value is not None and type(value) is not bool), None)
-    elif datatype in _RANGES:
-        low, high = _RANGES[datatype]
-        odd = next((value for value in values if isinstance(value, int | float) and (value < low or value >= high)), None)
-    else:
+    if datatype != "BOOL" and datatype not in _RANGES:
         return
-    if odd is not None:
-        raise _bad(name, f"has {odd!r}, which is no {datatype}")
+    for value in values:
+        if value is not None and not _is_of(datatype, value):
+            raise _bad(name, f"has {value!r}, which is no {datatype}")
+
+
+def _is_of(datatype: str, value: object) -> bool:
+    """Whether a value is one of a datatype; what is no number at all is left to the column."""
+    if datatype == "BOOL":
+        return type(value) is bool
+    low, high = _RANGES[datatype]
+    return not isinstance(value, int | float) or value != value or low <= value < high
 
 
 def raw_values(name: str, datatype: str, raw: bytes, count: int) -> list[object] | np.ndarray:

@@ -112,13 +112,17 @@ def _split(form: str, value: object, schema: Schema) -> Batch:
     names = value.get("columns", list(schema.names))
     if not _are_names(names):
         raise _bad(f"{form}.columns", "must be a list of different texts")
-    index = value.get("index")
-    if index is not None and (not isinstance(index, list) or len(index) != len(value["data"])):
-        raise _bad(f"{form}.index", f"must be a list of {len(value['data'])} names, one a row, or be left out")
+    _check_index(form, value.get("index"), len(value["data"]))
     for place, row in enumerate(value["data"]):
         if not isinstance(row, list) or len(row) != len(names):
             raise invalid([{"row": place, "field": form, "message": f"must be a list of {len(names)} values, one a column"}])
     return Named(dict(zip(names, map(list, zip(*value["data"], strict=True)), strict=True)) if value["data"] else {})
+
+
+def _check_index(form: str, index: object, count: int) -> None:
+    """Of an index only its length says something: whether it is of these rows."""
+    if index is not None and (not isinstance(index, list) or len(index) != count):
+        raise _bad(f"{form}.index", f"must be a list of {count} names, one a row, or be left out")
 
 
 def _are_names(names: object) -> bool:

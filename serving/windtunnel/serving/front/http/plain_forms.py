@@ -124,11 +124,15 @@ class Invocations(Instances):
             return None
         names: Any = frame.get("columns")
         data: Any = frame.get("data")
-        if not _is_list(names, str) or not _is_list(data, list) or len(data) != 1:
+        if not _is_list(names, str) or not _is_list(data, list) or not _are_of_one(data, frame.get("index")):
             return None
-        index: Any = frame.get("index")
-        row = self._named(names, data[0]) if index is None or (type(index) is list and len(index) == 1) else None
+        row = self._named(names, data[0])
         return row if row is not None and len(row) == len(names) else None
+
+
+def _are_of_one(data: list[Any], index: object) -> bool:
+    """Whether data, and an index if there is any, are of one row."""
+    return len(data) == 1 and (index is None or (isinstance(index, list) and len(index) == 1))
 
 
 def _is_list(value: Any, kind: type) -> bool:
