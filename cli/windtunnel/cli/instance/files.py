@@ -1,11 +1,10 @@
 """Small private files that are never seen half-written."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from windtunnel.lifecycle.payload import JsonObject
+from windtunnel.serving.base.files import write_atomically
 
 __all__ = ["read_json", "write_json"]
 
@@ -21,14 +20,4 @@ def read_json(path: Path) -> JsonObject:
 
 def write_json(path: Path, value: JsonObject) -> None:
     """Replace the file at once; only its owner can read it."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, json.dumps(value, indent=2) + "\n")

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.data.predictions import answers_of
 from windtunnel.lifecycle.judging.sample import Sample
 from windtunnel.lifecycle.judging.tallies import GROUPS, MAIN, Spread, Tally, tally
 from windtunnel.lifecycle.payload import JsonMapping
@@ -105,10 +106,7 @@ class Live:
         """A sample of truth and prediction, for a KPI function of the team's own."""
         if self._problem.kpi is None or self._problem.kpi.function is None:
             return
-        said = table["value"] if self._problem.task == "regression" else table["prediction"]
-        if self._problem.task in {"binary", "anomaly"}:
-            said = pc.equal(said, "1").cast(pa.int8())
-        rows = pa.table({"truth": table["label"], "prediction": said})
+        rows = pa.table({"truth": table["label"], "prediction": answers_of(self._problem.task, table)})
         keys = table["__place"].to_numpy() * _MIX
         self._kept.setdefault(arm, Sample(_KPI)).add(keys ^ (keys >> np.uint64(31)), rows)
 

@@ -19,6 +19,7 @@ from windtunnel.lifecycle.contract.problem import Problem
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.days import day_files
 from windtunnel.lifecycle.data.parquet import batches
+from windtunnel.lifecycle.data.predictions import answers_of
 from windtunnel.lifecycle.data.tables import existing, table_name
 from windtunnel.lifecycle.judging.sample import Sample
 from windtunnel.lifecycle.release.targets import router, target_of
@@ -105,9 +106,7 @@ def _shown(batch: pa.RecordBatch, since: dt.datetime, until: dt.date | None) -> 
 
 def _add(problem: Problem, rows: pa.Table, seen: int, rewards: dict[str, dict[str, float]], samples: dict[str, Sample]) -> None:
     """Add what answers were worth to their arms, and keep a sample of each arm where a KPI is made from truth and prediction."""
-    truth, said = rows["label"], rows["value"] if problem.task == "regression" else rows["prediction"]
-    if problem.task in {"binary", "anomaly"}:
-        said = pc.equal(said, "1").cast(pa.int8())
+    truth, said = rows["label"], answers_of(problem.task, rows)
     worth = _worth(problem, truth, said)
     places = (np.arange(rows.num_rows) + seen).astype(np.uint64) * _MIX
     arms = pc.binary_join_element_wise(rows["version"], rows["route"], "/")

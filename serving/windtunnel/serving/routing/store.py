@@ -29,9 +29,10 @@ from windtunnel.lifecycle.data.artifacts import local_copy
 from windtunnel.lifecycle.model.bundle import read
 from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base import watch
+from windtunnel.serving.base.files import write_atomically
 from windtunnel.serving.routing.lookup import FILE
 
-__all__ = ["Store", "empty_model", "write_atomically"]
+__all__ = ["Store", "empty_model"]
 
 log = logging.getLogger("windtunnel.server")
 
@@ -42,21 +43,6 @@ _DIGEST = re.compile("[0-9a-f]{1,64}")
 def empty_model() -> JsonObject:
     """What the state says of a model that has nothing yet."""
     return {"versions": {}, "labels": {}, "route": {}}
-
-
-def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
-    """Replace a file's text so that a reader, or a crash, sees the old or the new one and nothing between."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 class Store:
