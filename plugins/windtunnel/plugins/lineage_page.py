@@ -1,19 +1,17 @@
 """The page of lineage: from a version to all that it was made from, and from a row, a snapshot or a day to the versions it went into."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.pages import page
+from windtunnel.lifecycle.payload import JsonMapping
 from windtunnel.lifecycle.record.lineage import Lineage, models_of, of_version
 from windtunnel.lifecycle.record.lineage_rows import of_row
 from windtunnel.operators.telling.links import artifact_url
-
-if TYPE_CHECKING:
-    from windtunnel.lifecycle.payload import JsonMapping
 
 __all__ = ["render"]
 
@@ -70,7 +68,7 @@ def _cells(row: Mapping[str, Any]) -> list[object]:
     return [page.unbroken(row["day"]), values]
 
 
-def _model(model: Mapping[str, Any]) -> list[object]:
+def _model(model: JsonMapping) -> list[object]:
     version = page.link(f"?version={model['version']}", f"version {model['version']}")
     return [model["role"], version, model["cutoff"], str(model["snapshot_id"]), model["day"]]
 

@@ -28,6 +28,7 @@ from windtunnel.lifecycle.judging.tallies import GROUPS, Tally, tally
 from windtunnel.lifecycle.model import answers
 from windtunnel.lifecycle.model import bundle as bundles
 from windtunnel.lifecycle.model.bundle import Bundle
+from windtunnel.lifecycle.payload import JsonMapping
 from windtunnel.serving.base.values import InvalidInputError, from_arrow
 from windtunnel.serving.compiler.compile import compile_pipeline
 
@@ -229,7 +230,7 @@ class CountRows(beam.DoFn):
         self,
         count: Count,
         model: Model,
-        codes: Mapping[str, Any],
+        codes: JsonMapping,
         truth: Any,
         answers: Any,
         group: Any,

@@ -1,10 +1,10 @@
 """Expectations about another table, resolved through the catalog: Great Expectations asks a database for it, and files have none."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data import tables
+from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.lifecycle.quality import suites
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def resolved(suite: suites.Suite, settings: Settings) -> suites.Suite:
     return {**suite, "expectations": [_resolved(entry, settings) for entry in suite["expectations"]]}
 
 
-def _resolved(entry: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def _resolved(entry: JsonMapping, settings: Settings) -> JsonObject:
     name = str(entry["kwargs"].get("other_table_name") or "")
     if entry["type"] != _OTHER or name.count(".") != 1:
         return dict(entry)

@@ -362,9 +362,9 @@ def describe(found: Loaded, label: str | None = None, sensitive: Sequence[str] =
     return described | _of_reading(found.reading)
 
 
-def _of_reading(reading: "Reading") -> dict[str, Any]:
+def _of_reading(reading: "Reading") -> JsonObject:
     """What became of rows that do not fit, and how the files were read."""
-    described: dict[str, Any] = {}
+    described: JsonObject = {}
     if reading.refused:
         described["skipped"] = {"rows": reading.refused, "samples": [dataclasses.asdict(entry) for entry in reading.samples]}
     if reading.notes or reading.options:

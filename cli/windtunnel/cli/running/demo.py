@@ -152,7 +152,7 @@ def _watch(api: "AirflowApi", run_id: str, say: Any, timeout: float) -> str:
         time.sleep(0.25)
 
 
-def _left_behind(api: "AirflowApi", run_id: str) -> tuple[dict[str, Any], dict[str, str]]:
+def _left_behind(api: "AirflowApi", run_id: str) -> tuple[JsonObject, dict[str, str]]:
     """What each task that ended well handed on, and where a person can look at it."""
     ended = {task["task_id"] for task in api.tasks(DAG, run_id) if task["state"] == "success"}
     results = {name: api.result(DAG, run_id, name) for name in ended}

@@ -41,7 +41,7 @@ def applied(fitted: BaseEstimator, source: Stream | None = None) -> Stream:
     return source.then(Apply(fitted))
 
 
-def _parts(fitted: Any) -> list[Any] | None:
+def _parts(fitted: BaseEstimator) -> list[Any] | None:
     """What a composed transformer is made of; None of any other."""
     for kind, name in ((Pipeline, "steps"), (FeatureUnion, "transformer_list"), (ColumnTransformer, "transformers_")):
         if isinstance(fitted, kind):
