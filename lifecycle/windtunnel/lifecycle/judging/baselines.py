@@ -116,6 +116,7 @@ class Fitted:
         found = answers.scores(self.pipeline, self.task, _frame(rows, self.dtypes))
         if self.task == "regression":
             return found
+        # A class that no sampled row had keeps probability 0: the pipeline has no column for it.
         placed = np.zeros((len(found), self.width))
         placed[:, list(self.columns)] = found
         return placed
@@ -139,7 +140,9 @@ class Previous:
         parts = [_texts(rows.column(column)) for column in self.group]
         place = np.array([self.places.get(key, -1) for key in zip(*parts, strict=True)] if parts else [0] * rows.num_rows, dtype=np.int64)
         index = np.searchsorted(self.keys, (place << _DAY_BITS) + day, side="right") - 1
+        # -1 says that every known day is later; as an index it would read the last one.
         held = np.maximum(index, 0)
+        # The entry in front may be the last day of the group before.
         known = (index >= 0) & (place >= 0) & (self.keys[held] >> _DAY_BITS == place)
         return np.where(known, self.means[held], self.otherwise).reshape(-1, 1)
 
@@ -291,6 +294,7 @@ def _cells(codes: np.ndarray, size: int, target: np.ndarray) -> np.ndarray:
 def _loss(task: str, target: np.ndarray, answer: np.ndarray) -> float:
     if task == "regression":
         return float(((target - answer) ** 2).mean())
+    # One training row leaves a half of none, which must not win.
     return float(-np.log(np.clip((target * answer).sum(axis=1), 1e-15, 1)).mean()) if len(target) else math.inf
 
 
@@ -302,8 +306,10 @@ def _linear(problem: Problem, bundle: Bundle, rows: pa.Table, truth: np.ndarray,
     from sklearn.pipeline import Pipeline, make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+    # One batch: to_batches() follows the chunks, and they were joined.
     frame = _frame(rows.combine_chunks().to_batches()[0], bundle.dtypes)
     numbers, words, texts = _kinds_of_columns(problem, frame)
+    # Rare categories share one column, and so do those that only judged rows have.
     encoder = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=50)
     steps: list[Any] = [("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers), ("words", encoder, words)]
     steps += [(f"text_{name}", TfidfVectorizer(max_features=1000), name) for name in texts]
@@ -332,6 +338,7 @@ def _frame(rows: pa.RecordBatch, dtypes: Mapping[str, str]) -> pd.DataFrame:
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name].dtype) or pd.api.types.is_bool_dtype(frame[name].dtype)
         frame[name] = frame[name].astype("float64") if numeric else frame[name].astype(object).where(frame[name].notna(), "").astype(str)
+        # pandas 3 makes astype(str) its own string dtype, which `_kinds_of_columns` would not take for words.
         if not numeric:
             frame[name] = frame[name].astype(object)
     return frame

@@ -51,10 +51,12 @@ def cost_curve(curve: Curve, costs: Costs) -> CostCurve:
         + costs.true_positive * true
         + costs.false_negative * (positives - true)
     ) / rows
+    # No point of the curve says "never yes": that threshold lies above the highest score, so its cost is weighed apart.
     never = (costs.true_negative * negatives + costs.false_negative * positives) / rows
     best = int(total.argmin()) if len(total) else -1
     keep = np.unique(np.linspace(0, len(total) - 1, min(len(total), 200)).round().astype(int)) if len(total) else np.empty(0, dtype=int)
     points = [(float(curve.scores[i]), float(total[i])) for i in keep]
     if best < 0 or never < total[best]:
         return CostCurve(float(np.nextafter(curve.scores[-1], np.inf)) if len(total) else 1.0, never, never, never, points)
+    # At the lowest score everything is called yes.
     return CostCurve(float(curve.scores[best]), float(total[best]), never, float(total[0]), points)

@@ -72,6 +72,7 @@ def _append_news(context: RunContext, payload: JsonMapping) -> None:
     with ledger.lock(f"{KIND}:{context.problem.name}"):
         known = [entry for entry in ledger.entries(context.problem, (KIND,)) if entry.payload["cutoff"] == payload["cutoff"]]
         compared = ("fingerprint", "judged_against", "approved", "reasons")
+        # Only the newest counts: a judgement that comes back to an older one is news again.
         if not known or any(known[-1].payload[name] != payload[name] for name in compared):
             ledger.append(context.problem, KIND, payload, context.run)
 
@@ -106,6 +107,7 @@ def _decisive(entries: Sequence[Entry]) -> dict[str, Entry]:
 
 def champion_before(settings: Settings, problem: str, cutoff: str) -> Champion | None:
     """Who would have been champion just before a data cut-off, as far as is known now; None if nobody."""
+    # Strictly before: run again, a day would else be judged against its own candidate.
     earlier = [day for day in series(settings, problem) if day.cutoff < cutoff and day.approved]
     return earlier[-1].champion if earlier else None
 

@@ -98,6 +98,7 @@ class Curve(NamedTuple):
         false, true = self.at_thresholds()
         if not len(false):
             return []
+        # Of few scores several places round to the same one.
         keep = np.unique(np.linspace(0, len(false) - 1, points).round().astype(int))
         total_n, total_p = max(float(self.negatives.sum()), 1.0), max(float(self.positives.sum()), 1.0)
         return [

@@ -116,6 +116,7 @@ def conclude(
     figures = _figures(problem, count, "candidate", groups, fairness) | dict(more or {})
     theirs = _champion_figures(problem, count, groups)
     baseline = _baseline_figures(problem, count, bundle)
+    # After everything else: objectives may weigh costs, fairness and the KPI as well.
     for each in filter(None, (figures, baseline, theirs)):
         _objective(problem, each)
     spots, looked = weak_spots(count.searched)
@@ -143,6 +144,7 @@ def conclude(
         "uses": uses,
         "left_out": list(left_out),
     }
+    # NaN becomes null before the gates look: they read null as "could not be computed", and JSON has no NaN.
     body = _plain(body)
     body["gates"] = [verdict.__dict__ for verdict in gates.judge(problem, body)]
     return body
@@ -157,6 +159,7 @@ def _compared(count: Counted, figures: Mapping[str, float]) -> JsonObject:
     """What chance may have done: the intervals of the candidate's metrics, and its differences to the others on the same rows."""
     spreads = {name: Spread.of(counted) for name, counted in count.heldout.items()}
     candidate = spreads["candidate"]
+    # Only what follows from the tallies: size, KPI and fairness have no figure without a group, so no jackknife.
     tested = [name for name in figures if name in candidate.figures]
     differences = {other: _differences(spreads, tested, other) if other in spreads else {} for other in ("champion", "baseline")}
     return {
@@ -266,10 +269,12 @@ def _baseline(problem: Problem, count: Counted, mine: Tally, bundle: Bundle) -> 
 def _always_majority(count: Counted, mine: tallies.Multiclass, bundle: Bundle) -> dict[str, float]:
     """What the class that most training rows have would have been worth."""
     truth = mine.confusion.sum(axis=(0, 2)).astype(float)
+    # Ties by name: the order of the counts is that in which workers came.
     majority = max(count.training, key=lambda name: (count.training[name], str(name)), default=bundle.classes[0])
     place = bundle.classes.index(str(majority)) if str(majority) in bundle.classes else 0
     right, rows = truth[place], truth.sum()
     present = max(int((truth > 0).sum()), 1)
+    # Every other class has a recall and an F1 of 0, so means over the classes are this one's share.
     f1 = 2 * right / (rows + right) if rows + right else 0.0
     return {"accuracy": right / rows, "macro_f1": f1 / present, "balanced_accuracy": 1 / present, "auc": 0.5}
 
@@ -406,6 +411,7 @@ def _differences(spreads: Mapping[str, Spread], figures: Sequence[str], other: s
     for name in figures:
         value, low, high = spreads["candidate"].difference(spreads[other], name)
         if math.isfinite(value) and math.isfinite(low):
+            # The standard error is read back from the interval: gates widen their margin by it.
             found[name] = {"value": value, "low": low, "high": high, "error": (high - low) / (2 * 1.959963984540054)}
     return found
 

@@ -46,6 +46,7 @@ def importance(
     """
     generator = np.random.default_rng(seed)
     base = loss(answer(frame))
+    # All repeats in one call: a pipeline's time for a few rows is mostly the call's own.
     several = pd.concat([frame] * repeats, ignore_index=True)
     found = []
     for column in frame.columns:
@@ -143,6 +144,7 @@ def shapley(answer: Answer, row: pd.DataFrame, reference: pd.DataFrame, *, sampl
     scores = answer(pd.DataFrame(steps, columns=columns).astype(dict(row.dtypes))).reshape(samples, len(columns) + 1)
     total = np.zeros(len(columns))
     for order, scored in zip(orders, scores, strict=True):
+        # An order names each column once, so += by index reaches each.
         total[order] += np.diff(scored)
     values = dict(zip(columns, (total / samples).tolist(), strict=True))
     return dict(sorted(values.items(), key=lambda entry: -abs(entry[1])))
@@ -151,6 +153,7 @@ def shapley(answer: Answer, row: pd.DataFrame, reference: pd.DataFrame, *, sampl
 def _values(column: pd.Series) -> list[object]:
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         held = column.dropna()
+        # Values that rows have: a change must not invent one, and whole numbers stay whole.
         return sorted(set(held.quantile(np.linspace(0.02, 0.98, _GRID), interpolation="nearest").tolist()))
     return [value for value in column.value_counts().index[:_GRID].tolist() if value is not None]
 
@@ -186,6 +189,7 @@ def _flips(
         for move, score in zip(moves, scores.tolist(), strict=True)
         if bool(score >= threshold) != before
     ]
+    # Ties by text: values of different columns do not compare.
     flipped.sort(key=lambda entry: (entry[0], str(entry[2])))
     found, seen = [], set[tuple[str, ...]]()
     for _, score, move in flipped:

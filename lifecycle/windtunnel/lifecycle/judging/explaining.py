@@ -50,6 +50,7 @@ def explain(problem: Problem, bundle: Bundle, pipeline: "BaseEstimator", sample:
     ranked = importance(score, lambda answered: _loss(problem, bundle, truth, answered), frame)
     found["importance"] = [{"column": entry.column, "mean": entry.mean, "std": entry.std} for entry in ranked]
     scored = score(frame)
+    # Curves need one number a row; of several classes it is the one that is answered most surely on the whole.
     column = int(scored.mean(axis=0).argmax()) if problem.task == "multiclass" else -1
     found["answer"] = bundle.classes[column] if problem.task == "multiclass" else "score" if problem.task != "regression" else "value"
 
@@ -88,6 +89,7 @@ def _examples(
 ) -> list[JsonObject]:
     """Examples that the model got wrong, the surest first, each with what would flip it."""
     wrong = (score >= bundle.threshold) != (truth == 1)
+    # -1 marks right answers: they are sorted last and filtered out, also where fewer than three are wrong.
     sure = np.where(wrong, np.abs(score - bundle.threshold), -1.0)
     chosen = [i for i in np.argsort(-sure, kind="stable")[:_EXAMPLES].tolist() if sure[i] >= 0]
     found = []

@@ -77,6 +77,7 @@ def _regression(groups: Mapping[str, JsonMapping], figures: dict[str, float], in
     for metric in ("rmse", "mae", "bias"):
         errors = [(f[metric], _error(metric, f)) for f in groups.values()]
         (low, low_error), (high, high_error) = min(errors), max(errors)
+        # Groups share no rows, so the variances of their figures add up.
         reach = _Z * math.hypot(low_error, high_error)
         figures[f"{metric}_difference"] = high - low
         intervals[f"{metric}_difference"] = [max(high - low - reach, 0.0), high - low + reach]
@@ -103,7 +104,9 @@ def _error(metric: str, figures: JsonMapping) -> float:
     """The standard error of a group's rmse, mae or bias, from its mean squared error and the error of that."""
     rows, squared = float(figures["rows"]), float(figures["mse"])
     if metric == "rmse":
+        # The delta method: the root's error is that of the square over twice the root.
         return float(figures["loss_error"]) / (2 * math.sqrt(squared)) if squared > 0 else 0.0
+    # E[x^2] - E[x]^2 is the variance of |error| and of error alike; rounding may take it below 0.
     return math.sqrt(max(squared - float(figures[metric]) ** 2, 0.0) / rows)
 
 
@@ -113,6 +116,7 @@ def _spread(metric: str, rates: Mapping[str, tuple[float, float]], figures: dict
         return
     (low, low_rows), (high, high_rows) = min(known.values()), max(known.values())
     figures[f"{metric}_difference"] = high - low
+    # Two independent shares, each with the variance p (1 - p) / n.
     reach = _Z * math.sqrt(low * (1 - low) / low_rows + high * (1 - high) / high_rows)
     intervals[f"{metric}_difference"] = [max(high - low - reach, 0.0), min(high - low + reach, 1.0)]
     if high > 0:

@@ -26,6 +26,7 @@ class Sample:
         """Offer rows; a row's key must be as good as random, and its own."""
         self.seen += len(keys)
         if len(self._keys) == self.limit and len(keys):
+            # Most rows end here once the sample is full, before anything of them is copied.
             low = np.flatnonzero(keys < self._keys[-1])
             keys, rows = keys[low], rows.take(pa.array(low))
         self._join(keys, rows)

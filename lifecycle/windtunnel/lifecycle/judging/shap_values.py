@@ -92,6 +92,7 @@ def _explained(shap: Any, model: "BaseEstimator", matrix: np.ndarray) -> tuple[s
     answer = model.predict_proba if hasattr(model, "predict_proba") else getattr(model, "score_samples", model.predict)
     try:
         explainer = shap.PermutationExplainer(answer, background, seed=0)
+        # shap refuses fewer evaluations: one walk through the features and back.
         return "permutation", np.asarray(explainer(matrix, max_evals=2 * matrix.shape[1] + 1, silent=True).values)
     except Exception as error:
         raise UnsupportedError(f"shap cannot explain a {type(model).__name__}: {error}") from error
@@ -103,9 +104,11 @@ def _owners(features: Any, columns: list[str], width: int) -> np.ndarray:
         names = [str(name) for name in features.get_feature_names_out()]
     except (AttributeError, ValueError, NotImplementedError) as error:
         raise UnsupportedError(f"SHAP values cannot be added up by column: {error}", hint="give the transformer feature names") from error
+    # `age_group_x` belongs to age_group, not to age.
     longest = sorted(range(len(columns)), key=lambda index: -len(columns[index]))
     owners = np.full(width, -1)
     for place, name in enumerate(names):
+        # ColumnTransformer puts its step's name and two underscores in front.
         bare = name.split("__", 1)[-1]
         for index in longest:
             if bare == columns[index] or bare.startswith(f"{columns[index]}_"):

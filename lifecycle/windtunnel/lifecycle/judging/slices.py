@@ -96,6 +96,7 @@ def encode(cuts: Cuts, column: pa.Array | pa.ChunkedArray) -> Codes:
         codes = np.searchsorted(np.array(cuts.edges), numbers, side="right")
         marks = [f"{edge:g}" for edge in cuts.edges]
         ranges = [f"< {marks[0]}", *(f"{a} to < {b}" for a, b in itertools.pairwise(marks)), f">= {marks[-1]}", MISSING]
+        # searchsorted puts NaN behind the last edge, where it would count as the largest value.
         return Codes(np.where(np.isnan(numbers), len(ranges) - 1, codes), ranges)
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     values = [MISSING if value is None else str(value) for value in encoded.dictionary.to_pylist()]
@@ -162,6 +163,7 @@ class Slicing:
         if self.over:
             return
         cell, names = _cells([codes[column] for column in self.columns])
+        # Counting into every possible cell beats sorting, unless there are more cells than rows.
         held, local = np.unique(cell, return_inverse=True) if len(names) > len(cell) else _dense(cell, len(names))
         sums = np.stack([np.bincount(local, stats[:, i], len(held)) for i in range(stats.shape[1])], axis=1)
         hist = None
@@ -173,6 +175,7 @@ class Slicing:
 
     def merge(self, other: "Slicing") -> None:
         """Take in another count."""
+        # Who gave up saw too many values, and together there are at least as many: the order of merging does not matter.
         if self.over or other.over:
             self._give_up()
             return
@@ -226,6 +229,7 @@ def _dense(cell: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _figures(task: str, sums: np.ndarray, hist: np.ndarray | None) -> JsonObject:
+    # A regression's loss is its squared error, so its columns begin with rows, loss, loss squared as well.
     rows, loss, loss2 = sums[:3].tolist()
     mean = loss / rows
     error = math.sqrt(max(loss2 / rows - mean**2, 0) / rows)
@@ -254,7 +258,9 @@ def _figures(task: str, sums: np.ndarray, hist: np.ndarray | None) -> JsonObject
     ):
         found[f"{name}_interval"] = list(wilson(hits, of))
     if hist is not None:
+        # Ranks are all that these figures need, so the bins' numbers do for scores.
         curve = Curve(np.arange(_HIST) / _HIST, hist[0].astype(float), hist[1].astype(float))
+        # The variance is NaN with fewer than two rows of a class, and the comparison is then false.
         reach = _Z * math.sqrt(curve.auc_variance) if curve.auc_variance >= 0 else math.nan
         found["auc"] = curve.auc
         found["auc_interval"] = [max(curve.auc - reach, 0.0), min(curve.auc + reach, 1.0)]

@@ -92,6 +92,7 @@ def _jackknife(value: float, without: Sequence[float]) -> tuple[float, float]:
     left = left[np.isfinite(left)]
     if len(left) < 2 or not math.isfinite(value):  # a spread needs two
         return math.nan, math.nan
+    # Any two of these figures share all groups but two, so they vary too little: the factor makes up for it.
     error = math.sqrt((len(left) - 1) / len(left) * float(((left - left.mean()) ** 2).sum()))
     return value - _Z * error, value + _Z * error
 
@@ -128,6 +129,7 @@ class Binary:
         loss = -np.log(np.where(truth == 1, held, 1 - held))
         self.sums[:, 0] += np.bincount(group, loss, GROUPS)
         self.sums[:, 1] += np.bincount(group, (score - truth) ** 2, GROUPS)
+        # A score of exactly 1 belongs into the last bin.
         cell = group * _CALIBRATION + np.minimum((score * _CALIBRATION).astype(np.int64), _CALIBRATION - 1)
         size = GROUPS * _CALIBRATION
         for column, weights in enumerate((None, score, truth)):
@@ -233,6 +235,7 @@ class Multiclass:
         confusion = _sum(self.confusion, without).astype(float)
         right, truth, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
         rows = confusion.sum()
+        # As in scikit-learn, a class that neither truth nor answers have does not count.
         there = (truth + said) > 0
         f1 = np.divide(2 * right, truth + said, out=np.zeros(len(right)), where=there)
         recall = np.divide(right, truth, out=np.zeros(len(right)), where=truth > 0)
@@ -275,6 +278,7 @@ class Regression:
         """Count rows."""
         predicted, truth = _finite(answer.reshape(len(truth), -1)[:, 0]), truth.astype(np.float64)
         error = predicted - truth
+        # Pinball loss; the error is predicted less true, so the signs are turned round.
         losses = [np.maximum(-q * error, (1 - q) * error) for q in _QUANTILES]
         columns = (error, np.abs(error), error**2, truth, *losses)
         other = Regression()

@@ -57,6 +57,7 @@ class Text:
             said, known = self.split(text), [self.split(reference) for reference in several]
             self.rows += 1
             self.count[place] += 1
+            # BLEU's reference length: of several references the closest, of two as close the shorter.
             self.length[place] += (len(said), min((len(k) for k in known), key=lambda size: (abs(size - len(said)), size)))
             for order in range(1, _ORDERS + 1):
                 grams = _grams(said, order)
@@ -65,6 +66,7 @@ class Text:
                     ceiling |= _grams(reference, order)
                 self.matches[place, order - 1] += sum((grams & ceiling).values())
                 self.totals[place, order - 1] += max(len(said) - order + 1, 0)
+            # The best of several references, as Lin has it.
             self.rouge[place] += np.max([[_rouge_n(said, k, 1), _rouge_n(said, k, 2), _rouge_l(said, k)] for k in known], axis=0)
 
     def merge(self, other: "Text") -> None:
@@ -80,6 +82,7 @@ class Text:
         length, reference_length = self.length[held].sum(axis=0).tolist()
         rouge = self.rouge[held].sum(axis=0) / rows if rows else np.full(3, math.nan)
         found = dict(zip(("rouge_1", "rouge_2", "rouge_l"), rouge.tolist(), strict=True))
+        # No smoothing: one order without a match makes the geometric mean 0, and has no logarithm.
         if not totals.all() or not matches.all():
             return {"bleu": 0.0 if rows else math.nan, **found}
         precision = math.exp(float(np.log(matches / totals).mean()))
@@ -99,6 +102,7 @@ def _rouge_n(said: Sequence[str], known: Sequence[str], order: int) -> float:
 def _rouge_l(said: Sequence[str], known: Sequence[str]) -> float:
     row = [0] * (len(known) + 1)
     for word in said:
+        # One row of the table of common subsequences at a time: memory goes with one text, not with both.
         diagonal = 0
         for i, other in enumerate(known, start=1):
             diagonal, row[i] = row[i], diagonal + 1 if word == other else max(row[i], row[i - 1])

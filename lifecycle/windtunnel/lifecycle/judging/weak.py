@@ -69,7 +69,9 @@ def _against_the_rest(
     rows, loss, error = int(figures["rows"]), figures["loss"], figures["loss_error"]
     all_rows, all_loss, all_square = total
     others = all_rows - rows
+    # The other rows are all less the cell's own, so no cell needs a second pass.
     rest = (all_loss - rows * loss) / others
+    # error^2 * rows is the cell's variance; with loss^2 it is the mean of squares again.
     square = (all_square - rows * (error**2 * rows + loss**2)) / others
     spread = math.sqrt(error**2 + max(square - rest**2, 0.0) / others)
     z = (loss - rest) / spread if spread > 0 else 0.0
@@ -81,6 +83,7 @@ def _significant(tested: list[Weak]) -> list[Weak]:
     ordered = sorted(tested, key=lambda spot: (spot.p_value, spot.columns, spot.values))
     spots, worst = [], 0.0
     for place, spot in enumerate(ordered):
+        # An adjusted p-value is never below the one before it, and behind the first that is too large nothing counts.
         worst = max(worst, min(1.0, spot.p_value * (len(ordered) - place)))
         if worst > _LEVEL:
             break
