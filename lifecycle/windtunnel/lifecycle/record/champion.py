@@ -113,6 +113,7 @@ def registration(ledger: Ledger, name: str, version: str) -> Entry:
     Raises:
         ConfigurationError: it was never registered.
     """
+    # A version is registered again each time it is judged against another champion.
     for entry in ledger.newest_first(name, ("register",)):
         if str(entry.payload["version"]) == str(version):
             return entry

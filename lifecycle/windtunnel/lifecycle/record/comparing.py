@@ -89,6 +89,7 @@ def differences(one: StageRecord, other: StageRecord, upstream: frozenset[str] =
     found: list[Difference] = []
     for name in sorted(set(one.inputs) | set(other.inputs)):
         found += _input_differences(name, one.inputs.get(name), other.inputs.get(name), upstream)
+    # The folder is another on every machine, and nothing depends on it.
     here, there = ({key: value for key, value in record.problem.items() if key != "directory"} for record in (one, other))
     found += _fields(here, there, "parameters", "problem")
     for name in sorted(set(one.environment) | set(other.environment)):
@@ -102,11 +103,13 @@ def _input_differences(name: str, a: Any, b: Any, upstream: frozenset[str]) -> l
     """What differs in one input: a reference to what another stage left, a group of parameters, or a single value."""
     if not (isinstance(a, Mapping) and isinstance(b, Mapping)):
         return [Difference("parameters", name, a, b)] if a != b else []
+    # References say their kind, windows their start; what has neither is a group of parameters.
     if "kind" not in a:
         return _fields(a, b, "data" if "start" in a else "parameters", name)
     if _content(a) == _content(b):
         return []
     consequence = {str(a.get("fingerprint")), str(b.get("fingerprint"))} & upstream
+    # Data comes in by the snapshot: a difference there that no stage before it explains is one of the data.
     kind = "data" if a["kind"] == "snapshot" and not consequence else "upstream"
     return [Difference(kind, name, a.get("fingerprint"), b.get("fingerprint"))]
 

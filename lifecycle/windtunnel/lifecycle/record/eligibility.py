@@ -34,6 +34,7 @@ def _of_history(context: RunContext, version: str, ledger: Ledger) -> str | None
 
 def _of_time(cutoff: str, version: str, present: Champion | None) -> str | None:
     """Models are ordered by their data cut-off, never by when they were trained."""
+    # Cut-offs are ISO, so their order as text is their order in time.
     if present is None or present.version == version or cutoff >= present.cutoff:
         return None
     return f"its data ends at {cutoff}, but the champion, version {present.version}, has data up to {present.cutoff}"
@@ -52,5 +53,6 @@ def refuse(context: RunContext, ledger: Ledger, registration: Entry, reason: str
             "evidence": [registration.hash],
         },
         context.run,
+        # A retry writes no second refusal; another run, or another champion to be refused beside, does.
         key=f"promotion:{registration.hash[:16]}:{present.entry[:16] if present else ''}:{context.run.dag_id}:{context.run.run_id}",
     )

@@ -54,6 +54,7 @@ def stale(settings: Settings, problem: str, bundle_uri: str) -> list[str]:
     then, now = _of_model(settings, problem, bundle_uri), _current(settings, problem)
     if then is None:
         return []
+    # Code and libraries of this process: an upgrade makes a model stale before any features are made with it.
     now = {**(now or then), "code": code_version(), "libraries": libraries()}
     found = []
     for part, says in _SAYS.items():

@@ -66,6 +66,7 @@ def of_version(settings: Settings, problem: str, version: str = "") -> Lineage:
     everything = ledger.entries(problem)
     decisive = [entry for entry in everything if entry.kind in DECISIVE]
     wanted = version or _newest_version(decisive)
+    # The first one: later ones only say that the same version was judged anew.
     first = _first_registration(problem, everything, wanted)
     lineage = first.payload.get("lineage") or {}
     stages = _stages(settings, problem, str(first.run.get("run_id", "")))
@@ -97,6 +98,7 @@ def _first_registration(problem: str, entries: Sequence[Entry], version: str) ->
     for entry in registrations:
         if str(entry.payload["version"]) == version:
             return entry
+    # By length first: versions are numbers in text, and 10 comes after 9.
     known = sorted({str(entry.payload["version"]) for entry in registrations}, key=lambda text: (len(text), text))
     raise ConfigurationError(
         f"{problem} has no registered version {version}" if version else f"{problem} has no champion",
@@ -118,10 +120,12 @@ def models_of(settings: Settings, problem: str = "", *, snapshot: str = "", day:
         lineage = entry.payload.get("lineage") or {}
         if snapshot and snapshot not in {str(lineage.get("snapshot_id")), str(lineage.get("snapshot"))}:
             continue
+        # Without a window nothing fits: every date is below "9".
         if day and not str(lineage.get("start", "9")) <= day < str(lineage.get("end", "")):
             continue
         known = {name: entry.payload[name] for name in ("version", "semantic", "cutoff", "digest")}
         row = {"problem": entry.problem, **known, "snapshot_id": lineage.get("snapshot_id")}
+        # A version that was registered again is still one version.
         if row not in found:
             found.append(row)
     return found

@@ -131,11 +131,13 @@ def _matching(path: str, wanted: Mapping[str, pa.Scalar]) -> pa.Table:
     with open_parquet(path.removeprefix("file://")) as file:
         parts = []
         for index in range(file.num_row_groups):
+            # The key columns alone first: most row groups have no such row, and the rest of them is not read.
             keys = file.read_row_group(index, columns=list(wanted))
             mask = None
             for column, value in wanted.items():
                 same = pc.equal(keys.column(column), value)
                 mask = same if mask is None else pc.and_(mask, same)
+            # A comparison with null is null, and a row without a key is not the one that is looked for.
             mask = pc.fill_null(mask, False)
             if pc.any(mask).as_py():
                 parts.append(file.read_row_group(index).filter(mask))
@@ -194,6 +196,7 @@ def _problem_then(settings: Settings, problem: str, entry: Entry) -> Problem | N
 
 
 def _number(item: tuple[str, Entry]) -> tuple[int, str]:
+    # Versions are numbers in text: by length first, or 10 would come before 9.
     return len(item[0]), item[0]
 
 

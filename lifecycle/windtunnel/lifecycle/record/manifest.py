@@ -107,6 +107,7 @@ def record(context: RunContext, stage: str, inputs: Mapping[str, Any], output: R
     filesystem, path = fsspec.core.url_to_fs(uri)
     filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     body = json.dumps(dataclasses.asdict(entry), sort_keys=True, indent=1, default=str).encode()
+    # Named by its content, so that two attempts at once do not write into one file; load() does not see a .tmp.
     temporary = f"{path}.{fingerprint(body.decode(), context.run.run_id)[:8]}.tmp"
     filesystem.pipe_file(temporary, body)
     filesystem.mv(temporary, path)
@@ -171,6 +172,7 @@ def runs(settings: Settings, problem: str) -> list[str]:
     first: dict[str, str] = {}
     for name in filesystem.glob(f"{path}/*/*.json"):
         values = json.loads(filesystem.cat_file(name))
+        # From the file, not from the folder's name, in which characters of the run id were replaced.
         run_id = values["run"]["run_id"]
         first[run_id] = min(first.get(run_id, values["at"]), values["at"])
     return sorted(first, key=lambda run_id: (first[run_id], run_id))

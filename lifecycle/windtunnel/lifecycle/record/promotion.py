@@ -63,6 +63,7 @@ def promote(
     present = present_champion(ledger, context.problem.name)
     head = present.entry if present else ""
     if present and present.version == version.version:
+        # An attempt that was killed after its entry left the alias where it was.
         repair(context.settings, context.problem.name)
         newest = ledger.entries(context.problem, DECISIVE, limit=1)[0]
         return Promotion(promoted=True, reason="it is the champion already", entry=newest, previous=None)
@@ -73,6 +74,7 @@ def promote(
     if judged != head:
         refuse(context, ledger, entry, "another version was promoted since it was evaluated", present)
         raise _overtaken(context, ledger, version, judged, head)
+    # What was checked above holds for this head only: a promotion in between makes the append fail.
     made = ledger.append(context.problem, "promotion", _promotion(entry, present, evidence or {}), context.run, expect=head)
     follow_ledger(context.settings, context.problem.name)
     return Promotion(promoted=True, reason="it passed and has the newest data", entry=made, previous=present)

@@ -48,6 +48,7 @@ def register(context: RunContext, candidate: CandidateRef, evaluation: Evaluatio
             hint="train a better one, or change the gates or the approval in the problem file",
             candidate=candidate.fingerprint,
         )
+    # Without it two runs of one candidate would both find no version, and make two.
     with ledger.lock(f"register:{context.problem.name}"):
         entry, new = _register(context, candidate, evaluation, decision, ledger)
     alias, why = _alias(context, candidate, ledger, entry)
@@ -160,6 +161,7 @@ def _create_version(context: RunContext, candidate: CandidateRef, semantic: str,
     query = f"name = '{context.problem.name}' and tags.`{TAG}fingerprint` = '{candidate.fingerprint}'"
     found = calling(lambda: mlflow.search_model_versions(query))
     if found:  # made by a run that was killed before it could write the ledger
+        # Of several, the oldest: every retry chooses the same.
         return str(min(int(version.version) for version in found))
     made = calling(
         lambda: mlflow.create_model_version(

@@ -50,6 +50,7 @@ def calling(call: Callable[[], T]) -> T:
         return call()
     except (OSError, MlflowException) as error:
         code = getattr(error, "error_code", "")
+        # INTERNAL_ERROR is also the code of MLflow's client for a server that does not answer at all.
         if isinstance(error, MlflowException) and code not in {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}:
             raise
         raise UnavailableError(f"MLflow is out of reach: {error}", hint="`windtunnel status` says whether it runs") from error
@@ -94,6 +95,7 @@ def log_data(settings: Settings, run_id: str, table: str, snapshot_id: str, cont
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = json.dumps({"table": table, "snapshot_id": snapshot_id})
+    # MLflow refuses a dataset's digest of more than 36 characters.
     dataset = Dataset(name=table, digest=content[:36], source_type="iceberg", source=source)
     context = InputTag("mlflow.data.context", "training")
     client(settings).log_inputs(run_id, [DatasetInput(dataset, [context])])
@@ -106,6 +108,7 @@ def log_evaluation(settings: Settings, candidate: CandidateRef, evaluation: Eval
         mlflow.log_metric(candidate.run_id, name, float(value))
     mlflow.set_tag(candidate.run_id, "windtunnel.passed", str(evaluation.passed).lower())
     mlflow.set_tag(candidate.run_id, "windtunnel.evaluation", evaluation.fingerprint)
+    # log_artifact() uploads local files only; a report elsewhere stays where it is.
     if "://" not in evaluation.report:
         mlflow.log_artifact(candidate.run_id, evaluation.report)
 

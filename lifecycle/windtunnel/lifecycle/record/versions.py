@@ -34,7 +34,7 @@ class Semantic:
     major: int
     minor: int
     patch: int
-    final: bool = True
+    final: bool = True  # False sorts first: 1.2.4-asof... comes before 1.2.4
     before: tuple[str, ...] = ()
 
     @classmethod
@@ -127,6 +127,7 @@ def number(
         base = str(Semantic.parse(nearest.payload["semantic"]).plain) if nearest else None
         chosen, reason = next_version(base, before, now)
         limit = Semantic.parse(bound).plain if bound else chosen
+        # As of a day, even the champion's own number comes before the champion's.
         return min(chosen, limit).as_of(cutoff).after(known), reason
     highest = max((found for found in map(Semantic.parse, known) if found.final), default=None)
     chosen, reason = next_version(str(highest) if highest else None, before, now)
