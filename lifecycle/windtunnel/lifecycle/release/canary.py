@@ -54,13 +54,16 @@ def bake(problem: Problem, target: Router, version: str, note: Callable[..., Non
     }
     if serving.sticky:
         route["sticky"] = serving.sticky
+    # With all of the traffic there is no second arm, so nothing that an experiment could compare.
     if serving.canary_share >= 1.0:
         route = {"arms": {"canary": 1.0}}
     mine, theirs = f"{version}/canary", f"{labels['champion']}/champion"
+    # Before the route is set: what an earlier attempt left in the counters is taken off, and no request is missed.
     before = target.statistics(model)
     target.label(model, version, ["canary"], route)
     note("canary started", share=serving.canary_share, seconds=serving.bake_seconds)
     ends = time.monotonic() + serving.bake_seconds
+    # A hundred looks in a bake time, but never a busy loop, and a bad canary is seen within ten seconds.
     every = min(max(serving.bake_seconds / 100, 0.2), 10.0)
     while True:
         now = target.statistics(model)

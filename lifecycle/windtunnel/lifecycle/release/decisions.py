@@ -116,6 +116,7 @@ def cast(context: RunContext, candidate: CandidateRef, evaluation: EvaluationRef
     """Write an answer down; gives all of them about this evaluation in this run, the newest of each person."""
     ledger = Ledger(context.settings)
     payload = {**dataclasses.asdict(vote), "candidate": candidate.fingerprint, "evaluation": evaluation.fingerprint}
+    # Without a key: a person may answer again, and then the newest answer counts.
     ledger.append(context.problem, "vote", payload, context.run)
     found: dict[str, Vote] = {}
     for entry in ledger.entries(context.problem, ("vote",)):
@@ -138,6 +139,7 @@ def decide(problem: Problem, run: Run, evaluation: EvaluationRef, votes: Sequenc
         'approved: fine (bob)'
     """
     against = [vote for vote in votes if vote.choice != APPROVE]
+    # One objection decides at once; nobody else need be waited for.
     if against:
         outcome = "rejected" if REJECT in {vote.choice for vote in against} else "changes asked for"
         return Decision(False, outcome, _names(against), _words(outcome, against))

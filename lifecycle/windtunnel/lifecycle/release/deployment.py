@@ -91,6 +91,7 @@ def serve_champion(settings: Settings, problem: Problem | str) -> bool:
         loaded = routing.versions(name)
         if present.version in loaded:
             labels = loaded[present.version]["labels"]
+            # A route may be left from a canary that was killed; it would go on sharing out the traffic.
             if "champion" in labels and not routing.route(name)["route"]:
                 return False
             routing.label(name, present.version, ["champion"], {})
@@ -152,6 +153,7 @@ def _reference(version: VersionRef, url: str, reason: str, *, deployed: bool = F
 def _push(context: RunContext, version: VersionRef, ready: Package, target: Target, steps: _Steps) -> DeploymentRef:
     model, routing = context.problem.name, router(target)
     try:
+        # A retry after the promotion must not make the champion a challenger again.
         already = routing is not None and "champion" in routing.versions(model).get(version.version, {}).get("labels", [])
         if not already:
             target.push(model, version.version, ready.uri, ready.digest, ["challenger"])
@@ -198,6 +200,7 @@ def _taken_out_on_failure(target: Target, model: str, version: str, steps: _Step
         yield
     except WindtunnelError as error:
         if not already:
+            # What went wrong first is what must be reported; the next attempt pushes over what is left.
             with contextlib.suppress(WindtunnelError):
                 _take_out(target, model, version)
         steps.note("out of reach" if isinstance(error, UnavailableError) else "rolled back", reason=error.message)
@@ -210,8 +213,10 @@ def _take_out(target: Target, model: str, version: str) -> None:
     if routing is None:
         return
     labels = routing.route(model)["labels"]
+    # Whatever failed after its promotion, the champion itself stays.
     if labels.get("champion") == version:
         return
+    # The route first: unloaded first, the version would still be sent requests.
     if "champion" in labels:
         routing.label(model, labels["champion"], ["champion"], {})
     routing.unload(model, version)

@@ -113,12 +113,14 @@ def interval(rewards: Rewards, alpha: float = ALPHA) -> tuple[float, float]:
         inside = middle
         if _log_likelihood(rewards.total, rewards.rest, outside) > limit:
             return outside
+        # 60 halvings of an interval below 1 end beyond what a float tells apart.
         for _ in range(60):
             between = (inside + outside) / 2
             if _log_likelihood(rewards.total, rewards.rest, between) > limit:
                 inside = between
             else:
                 outside = between
+        # The outer end, so that rounding can only widen the interval.
         return outside
 
     return edge(0.0), edge(1.0)
@@ -142,6 +144,7 @@ def shares(arms: Sequence[Rewards], floor: float = 0.05, seed: int = 0) -> list[
     generator = np.random.default_rng(seed)
     draws = np.stack([generator.beta(_PRIOR + arm.total, _PRIOR + arm.rest, _DRAWS) for arm in arms])
     best = np.bincount(draws.argmax(axis=0), minlength=len(arms)) / _DRAWS
+    # The floors of many arms must not add up to more than one.
     floor = min(floor, 1 / len(arms))
     found = floor + (1 - floor * len(arms)) * best
     return [round(float(share), 6) for share in found]
@@ -180,6 +183,7 @@ def verdict(arms: Mapping[str, Rewards], reference: str, alpha: float = ALPHA, *
     """
     base = arms.get(reference, Rewards())
     others = [arm for arm in arms if arm != reference]
+    # Bonferroni: each comparison with the reference gets its part of alpha.
     level = alpha / max(len(others), 1)
     found: dict[str, JsonObject] = {}
     better: list[str] = []
@@ -190,6 +194,7 @@ def verdict(arms: Mapping[str, Rewards], reference: str, alpha: float = ALPHA, *
         if arm == reference:
             continue
         strength = evidence(base, rewards, adaptive=adaptive)
+        # By Markov's inequality one over an e-value is a p-value.
         found[arm]["p"] = math.exp(-max(strength, 0.0))
         if strength >= math.log(1 / level) and base.mean is not None and rewards.mean is not None:
             (better if rewards.mean > base.mean else worse).append(arm)

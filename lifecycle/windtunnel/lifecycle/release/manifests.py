@@ -104,6 +104,7 @@ def plain_manifests(
         "spec": {
             "replicas": replicas[0],
             "selector": {"matchLabels": selector},
+            # No pod goes before its successor is ready.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": pod,
         },
@@ -131,7 +132,7 @@ _USER = 50_000
 _HOME = "/var/lib/windtunnel"
 _PORTS = [{"name": "http", "containerPort": 8080, "protocol": "TCP"}, {"name": "grpc", "containerPort": 8081, "protocol": "TCP"}]
 _DRAIN = 5
-_ENDING = {"terminationGracePeriodSeconds": 30}
+_ENDING = {"terminationGracePeriodSeconds": 30}  # longer than the server drains, or Kubernetes would kill it in the middle
 _POD = {
     "runAsNonRoot": True,
     "runAsUser": _USER,
@@ -166,6 +167,7 @@ def _container(name: str, model: str, version: str, place: str, image: str) -> J
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [{"name": "home", "mountPath": _HOME}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - of the pod
+        # Two minutes to fetch and load the bundle; until then liveness is not asked about.
         "startupProbe": probe("live", periodSeconds=2, failureThreshold=60),
         "readinessProbe": probe("ready", periodSeconds=5),
         "livenessProbe": probe("live", periodSeconds=10),
@@ -221,6 +223,7 @@ def sagemaker_manifest(model: str, version: str, uri: str, image: str, role: str
     }
     container = {
         "Image": image,
+        # With the slash: a prefix without it would match bundles whose names go on behind it.
         "ModelDataSource": {"S3DataSource": {"S3Uri": uri.rstrip("/") + "/", "S3DataType": "S3Prefix", "CompressionType": "None"}},
         "Environment": {"WINDTUNNEL_MODEL": model, "WINDTUNNEL_VERSION": version},
     }

@@ -61,6 +61,7 @@ def package(problem: Problem, candidate: CandidateRef, settings: Settings) -> Pa
             with local_copy(candidate.uri) as source:
                 bundle.read(source, candidate.digest)
                 shutil.copytree(source, folder, dirs_exist_ok=True)
+            # The candidate's own note that it is whole: copied along, it would say so of a package that is not finished.
             (folder / "result.json").unlink(missing_ok=True)
             report = _smoke(folder, candidate.digest, serving.latency_p99_ms, compiling=True)
             _within_limits(problem, report)
@@ -86,6 +87,7 @@ def _measured(problem: Problem, ready: Package, first: JsonObject | None) -> Jso
         too_slow = _too_slow(problem, first)
         if not too_slow:
             return first | {"attempts": attempt}
+        # One busy second is no verdict: the next attempt measures anew.
         first = None
     raise GateError(f"{problem.name}: {too_slow}, in each of {_ATTEMPTS} attempts", hint="a smaller model, or a larger limit")
 
@@ -94,7 +96,9 @@ def _smoke(folder: Path, digest: str, limit_ms: float, *, compiling: bool = Fals
     """Check and measure a bundle in a process of its own, which cannot import the training environment; compile it first if asked to."""
     command = [sys.executable, "-m", "windtunnel.serving.front.smoke", str(folder), "--digest", digest, "--load-p99-ms", str(limit_ms)]
     command += ["--compile"] if compiling else []
+    # A bundle that needs the training environment must fail here, not on the server.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MLFLOW", "PYTHONPATH"))}
+    # =|As on the server, where requests run beside each other and one thread each is quickest.
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment)

@@ -95,6 +95,7 @@ def count_rewards(problem: Problem, settings: Settings, since: dt.datetime, unti
 def _shown(batch: pa.RecordBatch, since: dt.datetime, until: dt.date | None) -> pa.Table:
     """The answers that somebody saw since the experiment began, and whose truth is known in time."""
     rows = pa.table({name: batch.column(name) for name in _COLUMNS})
+    # Only answers that the experiment's route gave, and that somebody saw.
     wanted = pc.and_(
         pc.greater_equal(rows["predicted_at"], pa.scalar(since, rows.schema.field("predicted_at").type)),
         pc.and_(pc.invert(pc.fill_null(rows["shadow"], fill_value=False)), pc.is_valid(rows["route"])),
@@ -108,6 +109,7 @@ def _add(problem: Problem, rows: pa.Table, seen: int, rewards: dict[str, dict[st
     """Add what answers were worth to their arms, and keep a sample of each arm where a KPI is made from truth and prediction."""
     truth, said = rows["label"], answers_of(problem.task, rows)
     worth = _worth(problem, truth, said)
+    # Multiplied by 2^64 over the golden ratio and folded, row numbers are as good as random keys for the sample.
     places = (np.arange(rows.num_rows) + seen).astype(np.uint64) * _MIX
     arms = pc.binary_join_element_wise(rows["version"], rows["route"], "/")
     for arm in pc.unique(arms).to_pylist():
@@ -141,6 +143,7 @@ def _kpi(problem: Problem, sample: Sample) -> dict[str, float]:
         return {}
     function = imported(problem.kpi.function, "kpi.function", problem.directory)
     truth, said = rows["truth"].to_numpy(), rows["prediction"].to_numpy()
+    # The KPI is any function, so its error comes from the spread between groups of answers.
     groups = np.array([float(function(truth[n::_GROUPS], said[n::_GROUPS])) for n in range(_GROUPS)])
     value, error = float(function(truth, said)), float(groups.std(ddof=1) / math.sqrt(_GROUPS))
     return {"kpi": value, "kpi_error": error} if math.isfinite(value) and math.isfinite(error) else {}

@@ -55,6 +55,7 @@ def roll_back(settings: Settings, problem_name: str, to: str | None = None, *, r
     """
     present = champion(settings, problem_name)
     unfinished = _unfinished(settings, problem_name)
+    # Asked again without a version, a rollback that is not finished goes on: a second step back is not what was meant.
     if present is not None and unfinished is not None and to in {None, present.version}:
         outcome = _follow(settings, problem_name, present)
         if outcome.left or outcome.changed:

@@ -62,6 +62,7 @@ def _refusal(url: str, answer: "httpx.Response") -> WindtunnelError:
     if code in _LATER:
         return UnavailableError(f"{url} answered {code}: {text}", hint="the task will be retried")
     if code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        # The server answers 422 to both, and only its words tell a changed bundle from one that it refuses.
         return (IntegrityError if "digest" in text else GateError)(f"{url} refused the model: {text}")
     hint = {401: "check the setting server_token", 403: "the token of server_token may not do this"}.get(code, "")
     return ConfigurationError(f"{url} answered {code}: {text}", hint=hint)

@@ -46,10 +46,12 @@ class DirectoryTarget:
             try:
                 with local_copy(folder) as source:
                     shutil.copytree(source, staging / "bundle")
+                # Before the rename: under its final name a bundle counts as whole.
                 bundles.read(staging / "bundle", digest)
                 (staging / "bundle").rename(target)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
+        # What lay there already may be another bundle under the same version.
         bundles.read(target, digest)
         return self.label(model, version, labels, route)
 
@@ -60,6 +62,7 @@ class DirectoryTarget:
         known["labels"] = {name: at for name, at in known["labels"].items() if name not in drop} | dict.fromkeys(labels, version)
         if route is not None:
             known["route"] = dict(route)
+        # Readers see the labels before or after, never half a file.
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
         temporary.replace(path)

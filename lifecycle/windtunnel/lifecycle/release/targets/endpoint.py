@@ -77,6 +77,7 @@ class EndpointTarget:
 def _archive(folder: Path) -> bytes:
     """A folder as a gzipped tar that depends on nothing but its files' names and contents."""
     buffer = io.BytesIO()
+    # Without the time in gzip's header the same bundle is the same bytes; TarInfo's own time and owner are 0 as well.
     with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             entry = tarfile.TarInfo(path.relative_to(folder).as_posix())

@@ -70,6 +70,7 @@ class ServerTarget:
 
     def route(self, model: str) -> JsonObject:
         """Labels and route of a model; empty where it is not served."""
+        # The route of a model that is not served is an error of the server's, but no fault here.
         if not self.versions(model):
             return {"labels": {}, "route": {}}
         found: JsonObject = self.call(f"/v2/models/{quote(model)}/route")
@@ -107,11 +108,13 @@ class ServerTarget:
         about, arms = self.call(f"/v2/models/{quote(model)}/route"), self.statistics(model)
         experiment = about.get("experiment") or {}
         weights = about["route"].get("arms", {})
+        # Arms that nobody asked yet have no figures; they are shown all the same.
         for arm in weights:
             arms.setdefault(f"{about['labels'].get(arm, arm)}/{arm}", {})
         rows = []
         for name, figures in sorted(arms.items()):
             version, _, arm = name.partition("/")
+            # The experiment knows arms, not versions: figures of an arm's earlier version must not get its rewards.
             worth = experiment.get("arms", {}).get(arm, {}) if about["labels"].get(arm, arm) == version else {}
             requests = float(figures.get("requests", 0.0))
             row = {"version": version, "arm": arm, "weight": weights.get(arm), "requests": requests}
