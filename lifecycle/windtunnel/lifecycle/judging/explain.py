@@ -46,7 +46,7 @@ def importance(
     """
     generator = np.random.default_rng(seed)
     base = loss(answer(frame))
-    # All repeats in one call: a pipeline's time for a few rows is mostly the call's own.
+    # All repeats in one call: a call of a pipeline costs a good deal by itself, however few the rows.
     several = pd.concat([frame] * repeats, ignore_index=True)
     found = []
     for column in frame.columns:

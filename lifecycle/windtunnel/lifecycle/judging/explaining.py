@@ -50,7 +50,7 @@ def explain(problem: Problem, bundle: Bundle, pipeline: "BaseEstimator", sample:
     ranked = importance(score, lambda answered: _loss(problem, bundle, truth, answered), frame)
     found["importance"] = [{"column": entry.column, "mean": entry.mean, "std": entry.std} for entry in ranked]
     scored = score(frame)
-    # Curves need one number a row; of several classes it is the one that is answered most surely on the whole.
+    # Curves need one number a row; of several classes the likeliest on the whole stands for all.
     column = int(scored.mean(axis=0).argmax()) if problem.task == "multiclass" else -1
     found["answer"] = bundle.classes[column] if problem.task == "multiclass" else "score" if problem.task != "regression" else "value"
 
