@@ -61,7 +61,6 @@ def package(problem: Problem, candidate: CandidateRef, settings: Settings) -> Pa
             with local_copy(candidate.uri) as source:
                 bundle.read(source, candidate.digest)
                 shutil.copytree(source, folder, dirs_exist_ok=True)
-            # The candidate's own note that it is whole: copied along, it would say so of a package that is not finished.
             (folder / "result.json").unlink(missing_ok=True)
             report = _smoke(folder, candidate.digest, serving.latency_p99_ms, compiling=True)
             _within_limits(problem, report)

@@ -73,7 +73,7 @@ class Lookups(Target, Protocol):
 
 def router(target: Target | None) -> Router | None:
     """The target as one that routes requests, or None where it cannot."""
-    # A Protocol cannot be asked at run time what a target of a package really does: it says so itself.
+    # By what it says of itself: isinstance() with a Protocol would only look whether methods of these names are there.
     return cast("Router", target) if target is not None and ROUTES in target.capabilities else None
 
 
