@@ -57,6 +57,7 @@ def collect(problem: Problem | str, settings: Settings) -> int:
     rows = 0
     with Ledger(settings).lock(f"collect:{model}"):  # two that take in different sets of the same files would count some twice
         table = open_table(settings, name, _SCHEMA)
+        # Looked at again under the lock: who had it before may have taken the same files.
         for day, files in _shipped(root).items():
             rows += _collect_day(settings, name, table, day, files)
     log.info("%s: %s logged answers came into %s", model, f"{rows:,}", name)
@@ -72,14 +73,17 @@ def _collect_day(settings: Settings, name: str, table: Any, day: str, files: Seq
     """Take the files of a day into the table, those that are in it already left out, and remove what is in it."""
     there = _collected(table, day)
     known = _known(there)
+    # Left by a call that was killed between its commit and the removal.
     taken = [path for path, mark in files if mark in known]
     new = [(path, mark) for path, mark in files if mark not in known]
     count = 0
     if new:
         path = day_path(table, day, COLLECTED + fingerprint([mark for _, mark in new]), 0)
+        # `taken` grows while the rows are written, and is whole only afterwards.
         _, count = write_file(path.rpartition("/")[0], _rows(new, taken), _SCHEMA, functools.partial(str, path))
     if count:
         paths = [*(entry.path for entry in there), path]
+        # Only among the collected files: those of batch jobs of the same day stay.
         replace_days(settings, name, {day: paths}, {"windtunnel.collected": str(count)}, among=COLLECTED)
     _remove(taken)
     return count
@@ -111,6 +115,7 @@ def _rows(files: Sequence[tuple[str, str]], taken: list[str]) -> Iterator[pa.Tab
     """The rows of some files; `taken` gets the path of each that was read to its end."""
     for path, mark in files:
         try:
+            # Read to the end before a row goes on: of a file that is damaged further down nothing may get in.
             parts = list(batches([path]))
         except SourceFormatError as error:
             log.warning("a prediction log is left where it is, because it cannot be read: %s", error)

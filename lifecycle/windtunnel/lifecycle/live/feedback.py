@@ -111,6 +111,7 @@ class Truth:
         if self.rows is not None and self.rows.num_rows:
             place = pa.array(np.arange(self.rows.num_rows))
             numbered = self.rows.select([*problem.keys, "__label"]).append_column("__place", place)
+            # Where the least and the largest label differ, the key does not name one row.
             grouped = numbered.group_by(problem.keys).aggregate([("__label", "min"), ("__label", "max"), ("__place", "min")])
             self.by_key = grouped.rename_columns([*problem.keys, "__low", "__high", "__place"])
 
@@ -142,6 +143,7 @@ def join(
         found.look(np.flatnonzero(found.keyed & found.is_day(found.own, day)), truth_of(day))
     for day in sorted(set(found.days(pc.if_else(pc.is_null(found.own), found.answered, pa.scalar(None, pa.date32()))))):
         mine = found.keyed & pc.is_null(found.own).to_numpy(zero_copy_only=False) & found.is_day(found.answered, day)
+        # The nearest days first: the same key may stand in several.
         for offset in sorted(range(-_AROUND, _AROUND + 1), key=abs):
             left = np.flatnonzero(mine & np.isin(found.reason, ("no_examples", "no_row")))
             if len(left):
@@ -222,6 +224,7 @@ class _Found:
         if people is None or not people.num_rows:
             return
         keys = self._problem.keys
+        # "last" goes by the order of rows, which Arrow keeps on one thread only.
         newest = people.sort_by("at").group_by(keys, use_threads=False).aggregate([("label", "last"), ("by", "last"), ("at", "last")])
         index = np.flatnonzero(self.keyed)
         left = self._inputs.select(keys).take(pa.array(index)).append_column("__i", pa.array(index))
@@ -269,6 +272,7 @@ class _Found:
             due = self._row_date + np.timedelta64(self._problem.label.delay_days, "D")
             limit = np.datetime64(until, "D")
             reason[(reason == "") & (self._known >= limit)] = "not_due"
+            # A row that says no day has NaT, which is never due later.
             reason[np.isin(reason, ("no_examples", "no_row", "no_label")) & (due >= limit)] = "not_due"
         names, counts = np.unique(reason[reason != ""].astype(str), return_counts=True)
         return dict(zip(names.tolist(), counts.tolist(), strict=True))
@@ -280,6 +284,7 @@ def _differ(sent: pa.Array, real: pa.Array) -> np.ndarray:
         one, other = (pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy(zero_copy_only=False) for column in (sent, real))
         return ~np.isclose(one, other, rtol=_CLOSE, atol=0, equal_nan=True)
     one_null, other_null = pc.is_null(sent), pc.is_null(real)
+    # not_equal() is null beside a null; the xor decides there.
     differ = pc.or_kleene(pc.xor(one_null, other_null), pc.not_equal(sent, real))
     return pc.fill_null(differ, fill_value=False).to_numpy(zero_copy_only=False)
 

@@ -54,9 +54,11 @@ def _inputs_at_once(schema: pa.Schema, texts: list[str]) -> pa.Table | None:
     body = ("\n".join(texts) + "\n").encode()
     parse = pjson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     try:
+        # In one block: Arrow refuses a row that reaches over more than two of them.
         rows = pjson.read_json(pa.BufferReader(body), pjson.ReadOptions(block_size=len(body) + 1), parse)
     except pa.ArrowException:
         return None
+    # A blank text makes no row, and everything behind it would move up.
     return rows.select(schema.names) if rows.num_rows == len(texts) else None
 
 
@@ -77,6 +79,7 @@ def _inputs_one_by_one(schema: pa.Schema, texts: Sequence[str]) -> pa.Table:
 def _reader(kind: pa.DataType) -> Callable[[object], object]:
     def whole(value: Any) -> int:
         number = int(value)
+        # Only for its range: Arrow refuses a number that the type cannot hold.
         pa.scalar(number, kind)
         if number != float(value):
             raise ValueError(value)

@@ -86,6 +86,7 @@ def look_at_quality(
 ) -> None:
     """Check the answers whose truth is known by now, by the table of feedback."""
     table = existing(settings, table_name(problem, "feedback"))
+    # What became known in the window is about rows that are older by the label's delay.
     since = window.start - dt.timedelta(days=problem.label.delay_days)
     files = [entry for entry in day_files(table, since, until) if entry.rows] if table is not None else []
     if not files:

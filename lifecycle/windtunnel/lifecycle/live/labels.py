@@ -114,6 +114,7 @@ def _add(problem: Problem, labels: pa.Table, settings: Settings, kind: str, time
     digest = fingerprint(labels.drop_columns(timeless).to_pylist())
     open_table(settings, name, schema)
     with Ledger(settings).lock(f"labels:{problem.name}"):  # adding to a day is reading it and replacing it
+        # Opened again: what stood there before the lock may be history.
         table = open_table(settings, name, schema)
         there = day_files(table)
         if any(entry.digest == digest for entry in there):
@@ -134,6 +135,7 @@ def _read_labels(problem: Problem, where: str) -> pa.Table:
         with fsspec.open(where, "rb") as file:
             if where.endswith((".parquet", ".pq")):
                 return pq.read_table(pa.BufferReader(file.read()), page_checksum_verification=True)
+            # As they are written: inference would make numbers or truth values of the names of classes.
             kinds = {name: arrow_type(problem.columns[name]) for name in problem.keys} | {"label": pa.string(), "by": pa.string()}
             options = pcsv.ConvertOptions(column_types=kinds | {"at": pa.string()}, strings_can_be_null=True)
             return pcsv.read_csv(pa.BufferReader(file.read()), convert_options=options)

@@ -136,6 +136,7 @@ class Latencies:
             return math.nan
         times = np.array(sorted(self.counts))
         ends = np.cumsum([self.counts[int(time)] for time in times])
+        # Rounded first: a product such as 0.07 * 100 lies a little above 7, and ceil() would climb a rank.
         rank = math.ceil(round(share * (self.requests - 1), 9))
         return float(times[np.searchsorted(ends, rank + 1)]) / 1e6
 
@@ -145,6 +146,7 @@ class Latencies:
         old, self.counts = self.counts, collections.Counter()
         for time, count in old.items():
             step = 10 ** max(len(str(time)) - 3, 0)
+            # Rounded up: a percentile may be called too long, never too short.
             self.counts[-(-time // step) * step] += count
 
 
@@ -371,6 +373,7 @@ def _fallen(present: Champion, live: Outcome) -> MonitoringAlert | None:
     if present.value is None or present.metric != live.metric or live.value is None or live.interval is None:
         return None
     less = lower_is_better(live.metric)
+    # By the size of the figure, since some (R2) may be negative.
     limit = present.value + abs(present.value) * (_DROP if less else -_DROP)
     low, high = live.interval
     beyond = low > limit if less else high < limit
@@ -391,6 +394,7 @@ def check_latency(problem: Problem, times: Latencies | Histogram, what: str, nam
         if math.isfinite(value):
             figures[f"{name}.p{share * 100:g}_ms"] = value
     p99, limit = times.percentile(0.99) * 1e3, problem.serving.latency_p99_ms
+    # Not "p99 <= limit": NaN, the percentile of nothing, must raise no alert.
     if times.requests < _LEAST_REQUESTS or not p99 > limit:
         return [], figures
     took = f"within {p99:,.4g} ms" if math.isfinite(p99) else "in more than the longest time that is measured"
@@ -429,6 +433,7 @@ def check_server(problem: Problem, server: Server, present: Champion | None) -> 
 def _check_errors(problem: Problem, server: Server) -> tuple[list[MonitoringAlert], dict[str, float]]:
     """How many requests the server itself failed; what callers did wrong is not counted."""
     requests = sum(server.codes.values())
+    # gRPC's codes are words; of these two kinds are the server's own failures.
     failed = sum(count for code, count in server.codes.items() if code.startswith("5") or code in {"INTERNAL", "UNAVAILABLE"})
     figures = {"server.requests": float(requests), "server.failed": float(failed)}
     if requests < _LEAST_REQUESTS or failed / requests <= _ERRORS:

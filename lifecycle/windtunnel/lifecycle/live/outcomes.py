@@ -68,6 +68,7 @@ class Live:
         self._count_differences(table["differs"])
         place = (np.arange(table.num_rows) + self._seen).astype(np.uint64)
         self._seen += table.num_rows
+        # The group by the high bits: multiplying mixes the low ones least.
         table = table.append_column("__place", pa.array(place)).append_column(
             "__group", pa.array(((place * _MIX) >> np.uint64(40)).astype(np.int64) % GROUPS)
         )
@@ -124,6 +125,7 @@ class Live:
             figures |= total.figures()
             bounds = _finite(Spread.of(total).interval(name))
         if self._problem.task != "regression":
+            # Of all rows: answers without a score are not in the tallies, and were right or wrong all the same.
             figures["accuracy"] = sum(self.right[arm] for arm in chosen) / rows
         figures |= self._kpi(chosen)
         known = {key: float(value) for key, value in figures.items() if math.isfinite(value)}
