@@ -96,12 +96,16 @@ def _compared(
     errors: np.ndarray,
 ) -> Flipped:
     others = rows - mine
+    # Half an error more, so that a stratum without any has a rate as well.
     usual = (errors + 0.5) / (rows + 1)
     known = np.maximum(usual, _RAREST)
+    # Flips of a share s turn an error rate e into e + s (1 - 2 e), of variance e (1 - e): signal over variance weighs best.
     weights = np.maximum(1 - 2 * known, 0) / (known * (1 - known))
     excess = float((weights * (wrong - mine * errors / rows)).sum())
+    # Hypergeometric: how many errors a stratum has in all is taken as it is.
     variance = mine * others * errors * (rows - errors) / (rows.astype(float) ** 2 * np.maximum(rows - 1, 1))
     spread = math.sqrt(float((weights**2 * variance).sum()))
+    # What a share of 1 would add to the excess: dividing by it makes a share of the excess.
     a_flip = float((weights * mine * others / rows * np.maximum(1 - 2 * usual, 0)).sum())
     if not spread or not a_flip:
         return Flipped(name, int(mine.sum()), 0.0, math.inf, 1.0)
@@ -123,6 +127,7 @@ def _drawn(
     for weight, of, among, bad in zip(weights, mine, rows, errors.astype(np.intp), strict=True):
         if weight and bad and of:
             total += weight * random.hypergeometric(bad, among - bad, of, _DRAWS)
+    # One more above and below: a p-value that was drawn is never 0 (Phipson and Smyth, 2010).
     return float((1 + np.count_nonzero(total >= seen - 1e-9 * abs(seen))) / (1 + _DRAWS))
 
 

@@ -93,6 +93,7 @@ class Recorder:
         found = {}
         for day, files in seen.items():
             quarantined = sum(file.rows for file in aside.get(day, []))
+            # With the protocol: once other measures are taken, every day is recorded anew.
             version = fingerprint([_PROTOCOL, day, [(file.digest, file.part, file.rows) for file in files], quarantined])
             if files == now.get(day) and version not in {file.digest for file in kept.get(day, [])}:
                 found[day] = (version, quarantined)

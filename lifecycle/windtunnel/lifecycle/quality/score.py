@@ -179,6 +179,7 @@ def _volume(rows: float, usual: Sequence[Measures]) -> tuple[float, list[Blame]]
     if not past:
         return (1.0 if rows else 0.0), []
     middle = statistics.median(past)
+    # 1.4826 median deviations are a standard deviation of a normal distribution; counts vary by their root at least (Poisson).
     spread = max(1.4826 * statistics.median(abs(value - middle) for value in past), 0.1 * middle, math.sqrt(middle))
     distance = abs(rows - middle) / spread
     if distance <= _STEADY:

@@ -256,6 +256,7 @@ def _divergence(weights: Sequence[float], rows: int) -> float:
     moved = min(_MOVED, most / 2)
     first = weights.index(most)
     changed = [weight - moved if i == first else weight + moved * weight / (1 - most) for i, weight in enumerate(weights)]
+    # As Great Expectations has it: the entropy of what is observed relative to the partition.
     size = sum(q * math.log(q / p) for p, q in zip(weights, changed, strict=True))
     chance = (len(weights) + 9) / (2 * rows)  # twice the rows times the divergence is chi-square: 10.8 is its 99.9 % for two values
     return float(f"{max(size, chance):.3g}")

@@ -63,6 +63,7 @@ def repeats(subject: Subject) -> Iterator[Answer]:
         yield Answer("duplicates", "unknown", "rows were not compared", "`windtunnel profile DATA --readiness` compares them")
         return
     again = max(rows - _distinct(hashed), 0)
+    # Three standard errors of the sketch: what it cannot tell from 0 is no repetition.
     error = 0 if hashed.exact or hashed.distinct is None else round(3 * hashed.distinct.error * rows)
     what = f"repeat another one's key ({', '.join(subject.keys)})" if subject.keys else "repeat another one"
     text = f"{again:,} of {rows:,} rows {what}" + ("" if hashed.exact else f" (give or take {error:,})")

@@ -24,6 +24,7 @@ _NAMES = re.compile(
 def _luhn(text: str) -> bool:
     """The check digit of payment cards."""
     digits = [int(sign) for sign in text if sign.isdigit()]
+    # Zeros alone have a right check digit, and stand for a number that is not known.
     if not 13 <= len(digits) <= 19 or len(set(digits)) == 1:
         return False
     doubled = [digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4) for place, digit in enumerate(reversed(digits))]
@@ -33,6 +34,7 @@ def _luhn(text: str) -> bool:
 def _iban(text: str) -> bool:
     """The check digits of bank accounts (ISO 13616)."""
     plain = text.replace(" ", "").upper()
+    # In base 36 a letter is its number in ISO 13616: A is 10, Z is 35.
     return int("".join(str(int(sign, 36)) for sign in plain[4:] + plain[:4])) % 97 == 1
 
 
