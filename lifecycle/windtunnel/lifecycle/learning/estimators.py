@@ -91,6 +91,7 @@ def weighted(problem: Problem, model: "BaseEstimator", y: np.ndarray) -> JsonObj
     """
     if problem.model.class_balance != "weights" or problem.task not in {"binary", "multiclass"}:
         return {}
+    # It weights classes itself; with weights of rows on top they would count twice.
     if model.get_params(deep=False).get("class_weight") is not None:
         return {}
     from sklearn.utils.validation import has_fit_parameter

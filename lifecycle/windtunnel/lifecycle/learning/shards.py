@@ -77,6 +77,7 @@ def load_shards(uri: str, split: str | None = None) -> tuple[Any, np.ndarray]:
     if rows != manifest["splits"][split]["rows"]:
         raise IntegrityError(f"{uri}: split {split!r} has {rows} rows but the manifest says {manifest['splits'][split]['rows']}")
     labels = [y for _, y in parts if y is not None]
+    # One part stays a view of the mapped file; concatenating would copy it.
     y = labels[0] if len(labels) == 1 else np.concatenate(labels) if labels else np.empty(0)
     return _stack([x for x, _ in parts], manifest), y
 
@@ -118,6 +119,7 @@ def _features(batch: pa.RecordBatch, manifest: JsonObject) -> object:
     width = int(manifest["width"])
     if manifest["layout"] == "dense":
         column = batch.column("x")
+        # flatten(), because the child `values` of a slice are those of the whole column.
         return column.flatten().to_numpy(zero_copy_only=True).reshape(len(column), width)
     if manifest["layout"] == "sparse":
         import scipy.sparse
@@ -130,6 +132,7 @@ def _features(batch: pa.RecordBatch, manifest: JsonObject) -> object:
             offsets = column.offsets
             index, value = column.values.field("index"), column.values.field("value")
         ends = offsets.to_numpy(zero_copy_only=True)
+        # A slice shares its children with the whole column: its offsets begin in the middle.
         inside = slice(int(ends[0]), int(ends[-1]))
         if ends[0]:
             ends = ends - ends[0]

@@ -73,6 +73,7 @@ def train(
     name = fingerprint(
         features.fingerprint,
         snapshot.end,
+        # Serving and sensitive columns too: the bundle carries what they say.
         context.problem.part_fingerprint("model", "label", "task", "serving", "budget", "sensitive"),
         parameters,
         code_version(),
@@ -176,6 +177,7 @@ def _sampled(problem: Problem, x: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
         problem.budget.memory_mb,
         f"{limit:,}",
     )
+    # In order, so that the mapped file is read from front to back.
     keep = np.sort(np.random.default_rng(problem.model.seed).choice(len(y), size=limit, replace=False))
     return x[keep], y[keep]
 
@@ -195,6 +197,7 @@ def _pipeline(features: FeaturesRef, model: "BaseEstimator") -> object:
 
     transformer = load_transformer(features.uri)
     if isinstance(transformer, ColumnTransformer) and dense_only(model):
+        # Whether its output is sparse was decided at its fit; this model takes none that is.
         transformer.sparse_threshold = 0
         transformer.sparse_output_ = False
     return Pipeline([("features", transformer), ("model", model)])
@@ -234,6 +237,7 @@ def _typical(described: bundle.Bundle, snapshot: SnapshotRef, settings: Settings
         if not len(values):
             found[column.name] = None
         elif column.type.startswith(("int", "float")):
+            # A value that a row had: between two whole numbers lies none.
             middle = pc.quantile(values, q=0.5, interpolation="lower")[0].as_py()
             found[column.name] = int(middle) if column.type.startswith("int") else float(middle)
         else:
@@ -288,6 +292,7 @@ def _record(
             )
         )
         run_id = str(found.info.run_id)
+        # A retry logs the same values again, which MLflow takes; only another value it refuses.
         for name, value in {**context.problem.model.parameters, **lineage["parameters"], "family": context.problem.model.family}.items():
             mlflow.log_param(run_id, name, value)
         for name, value in figures.items():

@@ -72,6 +72,7 @@ def _numeric(features: Features) -> Iterator[tuple[str, Any, list[str]]]:
 
     steps: list[tuple[str, Any]] = []
     if features.impute != "none":
+        # Without keep_empty_features a column that is all null in one window would vanish from the features.
         steps.append(("impute", SimpleImputer(strategy=features.impute, keep_empty_features=True)))
     if features.scale:
         steps.append(("scale", StandardScaler()))
@@ -108,6 +109,7 @@ def _words(name: str) -> tuple[str, Any, list[str]]:
     from sklearn.pipeline import Pipeline
 
     fill = SimpleImputer(strategy="constant", fill_value="", keep_empty_features=True)
+    # TF-IDF takes a list of texts, not a table of one column.
     steps = [("impute", fill), ("flatten", _flattener()), ("words", TfidfVectorizer(max_features=50_000))]
     return f"text_{name}", Pipeline(steps), [name]
 
@@ -116,4 +118,5 @@ def _flattener() -> object:
     import numpy as np
     from sklearn.preprocessing import FunctionTransformer
 
+    # NumPy's own: bundles may hold it, but no function of ours.
     return FunctionTransformer(np.ravel, feature_names_out="one-to-one")

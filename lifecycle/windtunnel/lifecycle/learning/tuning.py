@@ -74,6 +74,7 @@ def _search(problem: Problem, features: FeaturesRef, space: JsonObject, limit: i
     held = np.random.default_rng(problem.model.seed).random(len(y)) < _HOLDOUT
     x_train, y_train = x[~held], y[~held]
     if problem.task in {"binary", "multiclass"}:
+        # The rows that compare keep their own shares of classes: that is what a model will meet.
         x_train, y_train = evened(problem, x_train, y_train)
     choices = {key: values for key, values in space.items() if isinstance(values, list)}
     whole = len(choices) == len(space) and math.prod(len(values) for values in choices.values()) <= limit
@@ -92,6 +93,7 @@ def _search(problem: Problem, features: FeaturesRef, space: JsonObject, limit: i
         history.append({"parameters": parameters, "value": value, "seconds": time.perf_counter() - began})
         return value
 
+    # A grid ends the study by itself once it is searched whole.
     study.optimize(objective, n_trials=limit, timeout=problem.budget.seconds)
     return history
 
@@ -105,6 +107,7 @@ def score_of(problem: Problem, model: "BaseEstimator", x: object, y: np.ndarray)
     if problem.task == "multiclass":
         return float(metrics.accuracy_score(y, model.predict(x)))
     scores = -model.score_samples(x) if problem.task == "anomaly" else model.predict_proba(x)[:, -1]
+    # Held-out rows of one class cannot rank trials: all are worth the same.
     return float(metrics.roc_auc_score(y, scores)) if len(np.unique(y)) > 1 else 0.5
 
 
