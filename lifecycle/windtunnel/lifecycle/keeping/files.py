@@ -30,6 +30,7 @@ def expire_artefacts(problem: Problem, settings: Settings, needs: Needs, now: dt
     for name, age, size in _folders(home, now):
         kind = "shards" if name.startswith("preprocess/") else "artefacts"
         rule, limit = rules[kind]
+        # A dot is in no fingerprint, only in the name of what a stage was writing or putting away when it was killed.
         if age < (_UNFINISHED if "." in name else limit):
             continue
         if name in needs.artefacts:
@@ -46,6 +47,7 @@ def expire_artefacts(problem: Problem, settings: Settings, needs: Needs, now: dt
 def _folders(home: str, now: dt.datetime) -> Iterator[tuple[str, dt.timedelta, int]]:
     """``STAGE/FINGERPRINT``, age of the newest file, and bytes of each folder of artefacts."""
     filesystem, root = fsspec.core.url_to_fs(home)
+    # fsspec remembers listings: without this a run's new files would look old, or not be there.
     filesystem.invalidate_cache()
     for folder in sorted(filesystem.glob(f"{root}/*/*")):
         stage, name = str(folder).split("/")[-2:]

@@ -75,6 +75,7 @@ def _remove_orphans(table: "Table", name: str, now: dt.datetime, *, dry: bool) -
     """Data files that no snapshot names: those of expired snapshots, and what killed writers left."""
     filesystem, root = fsspec.core.url_to_fs(f"{table.location()}/data")
     filesystem.invalidate_cache()
+    # Before the listing: a file that is committed in between is younger than the grace.
     known = {fsspec.core.url_to_fs(path)[1] for path in _named(table)}
     gone: dict[str, int] = {}
     for path, entry in (filesystem.find(root, detail=True) if filesystem.exists(root) else {}).items():

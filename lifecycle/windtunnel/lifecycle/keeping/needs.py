@@ -63,6 +63,7 @@ class Needs:
         elif value.startswith(f"{root}/"):
             self.artefacts.add("/".join(value.removeprefix(f"{root}/").split("/")[:2]))
         elif name in {"fingerprint", "candidate", "evaluation"}:
+            # A fingerprint does not say whose it is, so it is kept for every stage.
             self.artefacts |= {f"{stage}/{value}" for stage in _STAGES}
 
 

@@ -80,8 +80,10 @@ def _remove(mlflow: "MlflowClient", settings: Settings, name: str, run: Any, rul
     for version in calling(lambda: mlflow.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")):
         text = f"on {now.date()} by the rule {rule}"
         calling(functools.partial(mlflow.set_model_version_tag, name, version.version, f"{TAG}expired", text))
+    # MLflow's client deletes no artefacts, and a deleted run keeps its own until MLflow's own garbage collection.
     repository = get_artifact_repository(run.info.artifact_uri, tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
     for folder in ("bundle", "model"):
         if calling(functools.partial(mlflow.list_artifacts, run_id, folder)):
             calling(functools.partial(repository.delete_artifacts, folder))
+    # The run last: killed before, the next call finds it again.
     calling(lambda: mlflow.delete_run(run_id))
