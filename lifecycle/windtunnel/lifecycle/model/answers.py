@@ -88,6 +88,7 @@ def outputs_of(pipeline: "BaseEstimator") -> int:
     classes = getattr(last, "classes_", None)
     if isinstance(classes, list):  # a classifier of several outputs has a list of classes for each
         return len(classes)
+    # A classifier has a row of coefficients for each class, a regressor one for each output.
     if classes is None and np.ndim(getattr(last, "coef_", 0.0)) == _MATRIX:
         return int(np.shape(last.coef_)[0])
     return 1
@@ -126,6 +127,7 @@ def typed(names: Sequence[str], kind: str) -> list[Any]:
         raise ConfigurationError(
             f"classes {list(names)} cannot be labels of type {kind}", hint="was the bundle changed by hand?"
         ) from error
+    # Names that become one value stay names: an answer must tell its classes apart.
     return values if len(set(values)) == len(names) else list(names)
 
 
@@ -160,6 +162,7 @@ def one(task: str, classes: Sequence[Any], threshold: float, found: list[float])
     if task == "regression":
         return {"prediction": found[0]}
     if task == "multiclass":
+        # index() takes the first of equal ones, as argmax does.
         score = max(found)
         return {"prediction": classes[found.index(score)], "score": score, "probabilities": found}
     score = found[-1]

@@ -127,6 +127,7 @@ def write(folder: Path, bundle: Bundle, pipeline: "BaseEstimator", samples: dict
 
     skops.io.dump(pipeline, folder / _PIPELINE)
     settle(folder / _PIPELINE)
+    # Asked of the file, not of the object: it is the file that readers will meet.
     unknown = sorted(set(skops.io.get_untrusted_types(file=folder / _PIPELINE)) - set(trusted()))
     if unknown:
         raise ConfigurationError(
@@ -169,6 +170,7 @@ def settle(path: Path) -> None:
     temporary = path.with_suffix(".settling")
     with zipfile.ZipFile(temporary, "w") as archive:
         for name, content in sorted((names.get(name, name), content) for name, content in entries.items()):
+            # A ZipInfo without a time has 1980's first day, always.
             archive.writestr(zipfile.ZipInfo(name), content)
         archive.writestr(zipfile.ZipInfo(_SCHEMA), json.dumps(schema, indent=1))
     temporary.replace(path)
@@ -177,6 +179,7 @@ def settle(path: Path) -> None:
 def seal(folder: Path, bundle: Bundle) -> Bundle:
     """Write model.json for the files that are in the folder now (again after files such as a plan were added)."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != _MANIFEST)
+    # result.json comes after sealing, and names the digest itself.
     sealed = dataclasses.replace(bundle, files={name: _digest(folder / name) for name in names if name != "result.json"})
     (folder / _MANIFEST).write_text(_text(sealed), encoding="utf-8")
     return sealed
