@@ -199,5 +199,6 @@ def _templates() -> Any:
 
 
 def _piece(name: str, *content: object) -> Markup:
+    # jinja2 gives a template's macros as attributes of its module.
     piece: Markup = getattr(_templates().get_template("pieces.html").module, name)(*content)
     return piece

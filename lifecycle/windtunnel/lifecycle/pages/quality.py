@@ -83,6 +83,7 @@ def _pictures(history: Mapping[str, Measures], found: Sequence[DayScore]) -> Mar
 def _column(name: str, values: Sequence[Mapping[str, float]]) -> list[Markup]:
     middle = [entry.get("mean", entry.get("length")) for entry in values]
     points = [(float(place), value) for place, value in enumerate(middle) if value is not None]
+    # A day without the column lacks all of its values.
     missing = page.bars([entry.get("missing", 1.0) for entry in values], width=240, title="share missing")
     return [page.bold(name), missing, page.line(points, width=240, height=36, title="mean, or mean length")]
 

@@ -261,6 +261,7 @@ def _pictures(problem: Problem, evaluation: JsonMapping) -> list[Markup]:
 
 def _curve_charts(pictures: JsonMapping) -> list[tuple[str, Markup]]:
     """The charts of a score: ROC, precision, calibration and costs, each with its caption."""
+    # The points are by rising threshold; a ROC curve begins where it is highest.
     roc = [(0.0, 0.0), *[(fpr, tpr) for _, fpr, tpr, _ in reversed(pictures["curve"])], (1.0, 1.0)]
     recall = [(tpr, precision) for _, _, tpr, precision in reversed(pictures["curve"])]
     charts = [("ROC: true against false positive rate", page.line(roc, diagonal=True, title="ROC"))]
