@@ -59,7 +59,7 @@ def call(
         stop=tenacity.stop_after_attempt(attempts),
         wait=tenacity.wait_exponential(multiplier=PAUSE),
         retry=tenacity.retry_if_exception_type(UnavailableError) | tenacity.retry_if_result(_is_busy),
-        retry_error_callback=_last,
+        retry_error_callback=_last,  # tenacity would raise its own RetryError, which says neither answer nor reason
     )
     return again(_once, method or ("GET" if content is None else "POST"), url, content, headers or {}, patience)
 

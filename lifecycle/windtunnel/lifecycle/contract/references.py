@@ -51,6 +51,7 @@ class Reference:
             raise ConfigurationError(f"expected a {cls.kind} reference but got {values!r}")
         names = {field.name for field in dataclasses.fields(cls)}
         try:
+            # Fields that are not known here are passed over: the reference may come from a later state of the project.
             return cls(**{key: value for key, value in values.items() if key in names})
         except TypeError as error:
             raise ConfigurationError(f"a {cls.kind} reference is incomplete: {error}") from error

@@ -103,4 +103,5 @@ class Run:
     @classmethod
     def from_dict(cls, values: JsonMapping) -> Self:
         """The run that `to_dict` wrote."""
+        # An earlier state wrote fewer fields: those that are not there keep their defaults.
         return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})

@@ -93,6 +93,7 @@ def resolve_window(context: Mapping[str, Any], windows: Windows, timezone: str =
         '2013-02-01'
     """
     run = context.get("dag_run")
+    # A conf goes before the Params, which hold defaults where the conf is silent.
     asked = {**_mapping(context.get("params")), **{k: v for k, v in _mapping(getattr(run, "conf", None)).items() if v is not None}}
     end, origin = _cutoff(context, run, asked, windows, ZoneInfo(timezone))
     if windows.history_end is not None and end > windows.history_end:
@@ -141,6 +142,7 @@ def _partition(context: Mapping[str, Any], run: Any, windows: Windows, zone: Zon
 def _moment(context: Mapping[str, object], run: Any) -> tuple[Any, str]:
     """The moment, or the day, up to which a run without a partition may know; and where it is from."""
     start, end = (_of(context, run, name) for name in ("data_interval_start", "data_interval_end"))
+    # @daily gives an interval of no width in Airflow 3, which says no more than the logical date does.
     wide = end if start and end and start < end else None
     moments = {
         "interval": wide,

@@ -32,6 +32,7 @@ class _Loader(_SafeLoader):
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a text, not a list or a mapping", key.start_mark)
+            # A merge (<<) may stand in a mapping more than once.
             if key.value in seen and key.value != "<<":
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
             seen.add(key.value)
@@ -52,6 +53,7 @@ _NUMBERS = [
     (_INT, re.compile(r"^(?:[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+)$")),
     (_FLOAT, re.compile(rf"^(?:{_REAL}|\.(?:nan|NaN|NAN))$")),
 ]
+# PyYAML's rules for numbers are YAML 1.1's; they are taken out before those of 1.2 come in.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in rules if tag not in {_INT, _FLOAT}]
     for first, rules in _SafeLoader.yaml_implicit_resolvers.items()
@@ -76,6 +78,7 @@ def read_yaml(text: str) -> Any:
         raise YamlTextError(_in_words(error)) from error
     except RecursionError as error:
         raise YamlTextError(f"it is nested more than {_DEEPEST} levels deep") from error
+    # Counted while it is walked: a bomb of aliases is stopped at the limit, not spelt out first.
     for count, depth in enumerate(_depths(values, 0)):
         if depth > _DEEPEST:
             raise YamlTextError(f"it is nested more than {_DEEPEST} levels deep, or an alias (*) stands inside of what it names")

@@ -22,6 +22,7 @@ def place_of(location: Sequence[object]) -> list[str]:
         ['schedule', 'cron']
     """
     added = {kind.__name__ for kind in Part.__subclasses__()} | {"str"}
+    # A column, or a parameter, may be called like one of our classes, or str.
     return [str(part) for place, part in enumerate(location) if part not in added or location[place - 1] in _FREE]
 
 

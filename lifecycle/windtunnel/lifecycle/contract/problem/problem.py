@@ -83,6 +83,7 @@ class Problem(Part):
     start_date: dt.date = Field(dt.date(2024, 1, 1), description="the schedule's first day")
     dag: DagOptions = Field(default_factory=DagOptions, description="Airflow's own options: time-outs, retries, pool, access, ...")
     tags: list[str] = Field(default_factory=list, description="the DAG's tags")
+    # Left out of what is stored and fingerprinted: the same file in another folder is the same problem.
     directory: str = Field("", exclude=True, description="the folder of the problem file; filled in by load()")
 
     @model_validator(mode="before")
@@ -107,6 +108,7 @@ class Problem(Part):
     def split_columns(self) -> list[str]:
         """The columns whose hash says which split a row is in; none for a split by time."""
         if self.splits.by == "row":
+            # Sorted: the same columns in another order draw the same split.
             return sorted(self.columns)
         return list(self.splits.key or self.keys) if self.splits.by == "key" else []
 

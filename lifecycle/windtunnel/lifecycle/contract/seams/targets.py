@@ -58,6 +58,7 @@ def target_row(url: str) -> TargetRow:
         ('server', 'directory', 'mlflow')
     """
     scheme = url.partition(":")[0] if ":" in url else ""
+    # Ours first: a URL of ours costs no look at what is installed.
     row = _with_scheme(scheme, TARGETS.own) or _with_scheme(scheme, TARGETS)
     if row is None:
         known = sorted(f"{entry}:" for row in TARGETS for entry in row.schemes if entry)

@@ -100,6 +100,7 @@ def _label_classes(problem: "Problem", classes: list[str]) -> Iterator[Fault]:
 def _can_be(value: str | float | bool, kind: str) -> bool:
     if isinstance(value, str):
         return kind in {"string", "date", "timestamp"}
+    # Before the numbers: True is an int in Python.
     if isinstance(value, bool):
         return kind == "bool"
     return kind in _NUMERIC or (kind == "bool" and value in {0, 1})

@@ -65,6 +65,7 @@ def cron_fault(cron: str) -> str:
     if len(cron.split()) not in {1, 5} or (not cron.startswith("@") and len(cron.split()) == 1):
         return f"{cron!r} is no cron text; {allowed}"
     try:
+        # croniter takes the 31st of February; only the search for its next time fails.
         croniter(cron).get_next()
     except CroniterBadDateError:
         return f"{cron!r} names a time that never comes; {allowed}"
