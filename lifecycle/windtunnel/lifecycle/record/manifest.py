@@ -100,6 +100,7 @@ def record(context: RunContext, stage: str, inputs: Mapping[str, Any], output: R
         environment=environment(),
         run=context.run.to_dict(),
         at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        # With the folder, which model_dump() leaves out: a replay imports the functions that lie there.
         problem={**context.problem.model_dump(mode="json", by_alias=True), "directory": context.problem.directory},
         kind=kind,
     )

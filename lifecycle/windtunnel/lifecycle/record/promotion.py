@@ -132,6 +132,7 @@ def rollback(settings: Settings, problem_name: str, to: str | None = None, *, re
             "evidence": [target.hash],
         },
         run or Run(dag_id="windtunnel rollback", reason=reason),
+        # Two rollbacks at once must not go back two versions.
         expect=present.entry,
     )
     follow_ledger(settings, problem_name)

@@ -110,6 +110,7 @@ def _register(
         "recipe": recipe,
         "newest_cutoff": max(_newest_cutoff(context, ledger), "" if context.run.run_type == "backfill" else candidate.cutoff),
     }
+    # With whom it was judged against: judged anew, the same version gets another entry; a retry gets this one.
     return ledger.append(context.problem, "register", payload, context.run, key=f"{candidate.fingerprint}:{judged[:16]}"), not earlier
 
 

@@ -34,6 +34,7 @@ def client(settings: Settings) -> "MlflowClient":
 
 @functools.cache
 def _client(tracking_uri: str) -> "MlflowClient":
+    # Before the import below: MLflow starts its telemetry while it is imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # A server that is down is Airflow's to retry, with a message, not ours to wait for in silence.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
