@@ -118,6 +118,7 @@ class _Steps:
     def note(self, step: str, **facts: object) -> None:
         """One step, with what is known of it; the same step of the same version and run is noted once."""
         payload = {"step": step, "version": self._version.version, "cutoff": self._version.cutoff, "candidate": self._candidate.fingerprint}
+        # Without a run id there is no retry that could be told from another call.
         key = f"deploy:{self._version.version}:{self._run.run_id}:{step}:{fingerprint(facts.get('reason', ''))}" if self._run.run_id else ""
         self._ledger.append(self._problem.name, "deployment", {**payload, **facts}, self._run, key=key)
         log.info(
@@ -172,6 +173,7 @@ def _push(context: RunContext, version: VersionRef, ready: Package, target: Targ
         _take_out(target, model, version.version)
         steps.note("refused", reason=promotion.reason)
         return _reference(version, target.url, promotion.reason)
+    # The ledger goes first: killed before this line, a retry finds the promotion there and moves the label.
     target.label(model, version.version, ["champion"], {}, drop=["canary", "challenger"])
     steps.note("deployed", url=target.url, digest=ready.digest)
     _push_elsewhere(context, version.version, ready, steps)

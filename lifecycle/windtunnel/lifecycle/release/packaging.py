@@ -54,6 +54,7 @@ def package(problem: Problem, candidate: CandidateRef, settings: Settings) -> Pa
         IntegrityError: the candidate's bundle is not the one that was trained.
     """
     serving = problem.serving
+    # The size is judged once, while it is packaged, so its limit is part of the key; latencies are measured each time.
     stage = Stage(settings, problem.name, "deploy", fingerprint(candidate.digest, code_version(), serving.size_mb))
     known, first = stage.result(), None
     if known is None:
@@ -101,6 +102,7 @@ def _smoke(folder: Path, digest: str, limit_ms: float, *, compiling: bool = Fals
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment)
+        # The last line: what imports print stands before it.
         found: JsonObject = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired as error:
         raise GateError(f"the smoke test did not end within {_TIMEOUT:g} s") from error

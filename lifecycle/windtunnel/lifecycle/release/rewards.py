@@ -52,6 +52,7 @@ def tell_server(problem: Problem, settings: Settings, until: dt.date | None = No
         found = count_rewards(problem, settings, dt.datetime.fromisoformat(experiment["started"]), until)
         if found:
             target.reward(problem.name, found)
+    # A reward function that gives no rewards must be seen, unlike a server that is away.
     except ConfigurationError:
         raise
     except WindtunnelError as error:
@@ -126,6 +127,7 @@ def _add(problem: Problem, rows: pa.Table, seen: int, rewards: dict[str, dict[st
 def _worth(problem: Problem, truth: pa.ChunkedArray, said: pa.ChunkedArray) -> np.ndarray:
     name = problem.serving.reward
     if name is None:
+        # As text: classes have names, while the label's column may hold numbers.
         return np.asarray(pc.fill_null(pc.equal(said.cast(pa.string()), truth.cast(pa.string())), fill_value=False)).astype(float)
     worth = np.asarray(imported(name, "serving.reward", problem.directory)(truth.to_numpy(), said.to_numpy()), dtype=float)
     if worth.shape != (len(truth),) or not np.all((worth >= 0) & (worth <= 1)):

@@ -42,6 +42,7 @@ class DirectoryTarget:
         target = self.root / model / version
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
+            # Beside its place: only within one file system is a rename one step.
             staging = Path(tempfile.mkdtemp(prefix=".push-", dir=target.parent))
             try:
                 with local_copy(folder) as source:
