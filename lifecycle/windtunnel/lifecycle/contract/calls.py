@@ -92,4 +92,5 @@ def _last(state: "tenacity.RetryCallState") -> "httpx.Response":
 @functools.cache
 def _trusted() -> ssl.SSLContext:
     """Made once: to read the certificates costs more than a call does."""
+    # The operating system's list, not the one that httpx brings: a company's own authority stands on it.
     return ssl.create_default_context()

@@ -89,6 +89,7 @@ def _fields(value: Any) -> JsonObject:
 _SCALARS: tuple[_Form, ...] = (
     (_of(Enum), lambda value: _plain(value.value)),
     (_of(type(None), str, bool, int), lambda value: value),
+    # JSON has no NaN; as an object it cannot be taken for the text "nan".
     (_of(float), lambda value: value if math.isfinite(value) else {"float": str(value)}),
 )
 _RECORDS: tuple[_Form, ...] = (

@@ -45,6 +45,7 @@ def explain(entry: JsonMapping, whole: type[BaseModel]) -> str:
     if isinstance(value, str | int | float | bool) and repr(value) not in message:
         message = f"{message} but got {value!r}"
     message += _quotes(entry["type"], value)
+    # Of a Literal pydantic gives the choices here, each in single quotes.
     expected = str((entry.get("ctx") or {}).get("expected", ""))
     guess = did_you_mean(value, re.findall(r"'([^']*)'", expected)) if isinstance(value, str) else ""
     return f"{message}; {guess}" if guess else message
@@ -61,6 +62,7 @@ def _no_field(place: Sequence[object], whole: type[BaseModel]) -> str:
     part: Any = whole
     for name in place_of(place[:-1]):
         part = _field_type(part, name) or part
+    # load() fills the folder in; nobody writes it.
     allowed = sorted(set(getattr(part, "model_fields", {})) - {"directory"})
     guess = did_you_mean(place[-1], allowed)
     return f"is not a field; allowed: {', '.join(allowed)}" + (f"; {guess}" if guess else "")

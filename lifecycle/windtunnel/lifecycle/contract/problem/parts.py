@@ -51,6 +51,7 @@ class Registered:
             ValueError: it is none; says which there are.
         """
         if name not in self.registry:
+            # A ValueError, which pydantic collects with the other faults of the file; an error of ours would end it at once.
             raise ValueError(unknown(name, self.registry.thing, self.registry.names))
         return name
 

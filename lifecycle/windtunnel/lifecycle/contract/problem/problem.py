@@ -95,6 +95,7 @@ class Problem(Part):
             return {**values, "slices": [[entry] if isinstance(entry, str) else entry for entry in values["slices"]]}
         return values
 
+    # Works on a frozen model: the value goes into __dict__, past pydantic's own __setattr__.
     @functools.cached_property
     def fingerprint(self) -> str:
         """The fingerprint of everything that the file says."""
