@@ -162,6 +162,7 @@ def _shares(problem: Problem, figures: Figures, labels: Mapping[str, int], optio
 def _splits(problem: Problem, figures: Figures, allowed: float) -> list[Finding]:
     """How alike the splits are: a difference counts if it is larger than the limit and more than chance."""
     column, salt = problem.label.column, problem.splits.salt
+    # A split by key can be drawn anew; one by time is what it is, so its difference is only shown.
     severity = "warning" if problem.splits.by == "time" else "critical"
     other = f"; another splits.salt than {salt!r} draws another split, limits.split_shift is the limit"
     way_out = "" if problem.splits.by == "time" else other

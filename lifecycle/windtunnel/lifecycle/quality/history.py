@@ -107,6 +107,7 @@ class Recorder:
     def add(self, day: str, statistics: TableStatistics) -> None:
         """Some rows of a day (ISO)."""
         if day in self._versions:
+            # Without a sample of rows: no measure is taken from one.
             self._found.setdefault(day, TableStatistics(sample=0)).merge(statistics)
 
     def finish(self) -> int:

@@ -53,6 +53,7 @@ def _anything(_text: str) -> bool:
     return True
 
 
+# The looks behind and ahead keep out what is a piece of a longer number or word.
 _PATTERNS: dict[str, tuple[re.Pattern[str], Callable[[str], bool]]] = {
     "e-mail addresses": (re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(\.[\w-]+)*\.[A-Za-z]{2,}(?![\w-])"), _anything),
     "payment card numbers": (re.compile(r"(?<![\d.-])(?:\d{4}[ -]?){3}\d{1,7}(?![\d.-])"), _luhn),
