@@ -75,7 +75,7 @@ def _estimator(problem: Problem) -> Iterator[Fault]:
         choices = space if isinstance(space, list) else [space["low"], space["high"]]
         for choice in choices:
             wrong = list(_refusals(f"model.search.{name}", lambda choice=choice, name=name: _made(problem, {name: choice})))  # type: ignore[misc] # mypy infers no default
-            yield from wrong[:1]
+            yield from wrong[:1]  # one fault a choice, and one choice a parameter, say enough
             if wrong:
                 break
 

@@ -141,6 +141,7 @@ def begin_columns(transformer: "ColumnTransformer", head: "Table") -> list["Part
 
 def end_columns(transformer: "ColumnTransformer", parts: Sequence["BaseEstimator"], pieces: Sequence["Table"] | None = None) -> None:
     """Put the fitted parts in, and remember which columns of the output, of which a first piece is given, are whose."""
+    # First: the columns of the output are counted along the fitted parts.
     transformer._update_fitted_transformers(list(parts))
     if pieces is not None:
         transformer._validate_output(pieces)
@@ -193,6 +194,7 @@ def groups_infrequent(encoder: "OneHotEncoder") -> bool:
 
 def settle_widths(encoder: "OneHotEncoder") -> list[int]:
     """Decide what is dropped once categories are known; how many features each column becomes."""
+    # Before the widths, which are the numbers of categories less what is dropped.
     encoder._set_drop_idx()
     encoder._n_features_outs = encoder._compute_n_features_outs()
     return widths(encoder)
@@ -302,6 +304,7 @@ def weighting_of(estimator: "TfidfVectorizer") -> "TfidfTransformer":
 
 def log_link(model: "TweedieRegressor") -> bool:
     """Whether a generalised linear model's sums are logarithms of its answers."""
+    # By its name: the class itself is in one more private module.
     return type(model._base_loss.link).__name__ == "LogLink"
 
 
@@ -313,4 +316,5 @@ def member_weights(model: "VotingClassifier | VotingRegressor") -> list[float]:
 
 def takes_missing(tree: "DecisionTreeClassifier") -> bool:
     """Whether a fitted tree knows what to do with NaN."""
+    # The table is any: scikit-learn looks only whether it is sparse.
     return bool(getattr(tree, "_support_missing_values", lambda _x: False)(np.array([[np.nan]])))

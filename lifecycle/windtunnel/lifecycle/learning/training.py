@@ -139,7 +139,7 @@ def _fit(problem: Problem, model: "BaseEstimator", x: Any, y: np.ndarray) -> tup
     classification = problem.task in {"binary", "multiclass"}
     _refuse_too_little(problem, y, classification=classification)
     if hasattr(x, "toarray") and dense_only(model):
-        _within(problem, x.shape[0] * x.shape[1] * 4)
+        _within(problem, x.shape[0] * x.shape[1] * 4)  # float32
         x = x.toarray()
     if classification:
         x, y = evened(problem, x, y)
