@@ -111,6 +111,7 @@ def add_labels(
 def _add(problem: Problem, labels: pa.Table, settings: Settings, kind: str, timeless: list[str], where: str) -> int:
     """Put labels into a table of theirs, by the day they were given; a file that is there already is not added again."""
     schema, name = labels_schema(problem), table_name(problem, kind)
+    # Over the labels as they were read: the same ones in another format are the same file.
     digest = fingerprint(labels.drop_columns(timeless).to_pylist())
     open_table(settings, name, schema)
     with Ledger(settings).lock(f"labels:{problem.name}"):  # adding to a day is reading it and replacing it

@@ -235,6 +235,7 @@ def read_metrics(text: str, model: str) -> tuple[dict[str, int], dict[str, Histo
             codes[sample.labels.get("code", "")] += int(sample.value)
         elif sample.name == "windtunnel_request_seconds_bucket":
             of_version = buckets.setdefault(sample.labels.get("version", ""), collections.Counter())
+            # Cumulative counts of several protocols add up to cumulative counts.
             of_version[float(sample.labels["le"])] += int(sample.value)
     seconds = {v: Histogram(tuple(sorted(c)), tuple(float(c[bound]) for bound in sorted(c))) for v, c in buckets.items()}
     return dict(codes), seconds
