@@ -25,6 +25,7 @@ def bin_of(score: np.ndarray, bins: int, *, probability: bool = True, reach: flo
     if not probability:
         return np.clip(((score / (1.0 + np.abs(score))) + 1.0) * (bins / 2), 0, bins - 1).astype(np.int64)
     low = 1.0 / (1.0 + math.exp(reach))
+    # 0 and 1 have no logit.
     held = np.clip(score, low, 1.0 - low)
     logit = np.log(held / (1.0 - held))
     return np.clip((logit + reach) * (bins / (2 * reach)), 0, bins - 1).astype(np.int64)
