@@ -9,7 +9,7 @@ TRUSTED: tuple[str, ...] = (
     "numpy.dtype",
     "numpy.dtypes.StringDType",
     "numpy.number",
-    "numpy.ravel",
+    "numpy.ravel",  # flattens columns of text (`learning.transformers`)
     "pandas.StringDtype",
     "scipy._lib.array_api_compat.numpy._aliases.asarray",
     "scipy.interpolate._bsplines.BSpline",
