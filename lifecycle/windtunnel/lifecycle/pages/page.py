@@ -193,6 +193,7 @@ def _templates() -> Any:
     import jinja2
 
     loader = jinja2.PackageLoader("windtunnel.lifecycle.pages")
+    # A name that a template misspells must be an error, not an empty cell.
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     templates.filters["number"] = number
     return templates
