@@ -74,7 +74,7 @@ class Settings:
         environment = os.environ if environment is None else environment
         names = {field.name for field in fields(cls)}
         found = {key[len(PREFIX) :].lower(): value for key, value in environment.items() if key.startswith(PREFIX)}
-        # Other names with the prefix are options of other parts, and none of a stage's business.
+        # Other names with the prefix are options of other parts, such as the scheduler's preload.
         return cls.from_mapping({key: value for key, value in found.items() if key in names})
 
     def need(self, name: str) -> str:

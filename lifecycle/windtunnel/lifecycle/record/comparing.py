@@ -67,7 +67,7 @@ def compare(before: Manifest, after: Manifest) -> list[StageComparison]:
         compared = _compared(one, other, frozenset(differing))
         found.append(compared)
         if not compared.same:
-            # = {one.fingerprint|Both: the next stage of each run names what its own run left.
+            # Both: the next stage of each run names what its own run left.
             differing |= {one.fingerprint, other.fingerprint}
     return found
 

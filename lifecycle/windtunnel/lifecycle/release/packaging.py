@@ -98,7 +98,7 @@ def _smoke(folder: Path, digest: str, limit_ms: float, *, compiling: bool = Fals
     command += ["--compile"] if compiling else []
     # A bundle that needs the training environment must fail here, not on the server.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MLFLOW", "PYTHONPATH"))}
-    # =|As on the server, where requests run beside each other and one thread each is quickest.
+    # As on the server, where requests run beside each other and one thread each is quickest.
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment)
