@@ -215,7 +215,7 @@ def _take_out(target: Target, model: str, version: str) -> None:
     if routing is None:
         return
     labels = routing.route(model)["labels"]
-    # Whatever failed after its promotion, the champion itself stays.
+    # It has the label already: whatever failed since, the champion itself stays.
     if labels.get("champion") == version:
         return
     # The route first: unloaded first, the version would still be sent requests.
