@@ -325,6 +325,7 @@ SENSELESS = [
     Wrong("one class", copy.deepcopy(BASE) | {"task": "multiclass", "label": {"column": "plan", "classes": ["a"]}}, "label.classes", "two"),
     Wrong("neither key nor date", _timeless(**_KEYLESS), "splits.by", "give keys"),
     Wrong("a split by time without a date", _timeless(splits={"by": "time"}), "splits.by", "event_time"),
+    Wrong("an asset without a name", change("schedule", {"assets": [""]}, "").values, "schedule", "at least 1 character"),
     Wrong("a schedule without a date", _timeless(schedule="@daily"), "schedule", "event_time"),
     Wrong("late labels without a date", _timeless(label=BASE["label"]), "label.delay_days", "event_time"),
 ]

@@ -30,7 +30,7 @@ Timezone = Annotated[str, AfterValidator(_zone)]
 class AssetSchedule(Part):
     """A schedule by assets: a run starts when all of them changed, or (with `cron`) also at times."""
 
-    assets: list[str] = Field(
+    assets: list[Annotated[str, Field(min_length=1)]] = Field(
         min_length=1, description="names, such as other_problem.examples, or URIs, such as s3://lake/raw: a run starts when all changed"
     )
     any: bool = Field(False, description="a run starts when one of them changed")
