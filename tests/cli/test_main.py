@@ -143,6 +143,9 @@ def test_an_instance_is_looked_for_here_and_above(tmp_path, monkeypatch):
     shutil.rmtree(deep / ".windtunnel")
     inner = instance_in(deep)
     assert home_folder() == inner
+    link = outer.parent / "link"
+    link.symlink_to(outer)
+    assert home_folder(link) == outer.resolve(), "by another name it is the same instance"
     assert home_folder(outer) == outer
     monkeypatch.setenv(HOME_VARIABLE, str(outer))
     assert home_folder() == outer

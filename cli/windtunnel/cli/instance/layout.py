@@ -21,14 +21,15 @@ _SOCKET_FOLDER_LIMIT = 80
 def home_folder(home: str | Path | None = None, environment: Mapping[str, str] | None = None) -> Path:
     """The folder of the instance: the argument, or ``WINDTUNNEL_HOME``, or the nearest ``.windtunnel`` that holds an instance.
 
-    That is looked for in the current folder and those above it; where there is none, it is the current folder's, for a new one.
+    That is looked for in the current folder and those above it; where there is none, it is the current folder's, for a new one. Links are
+    followed: by whatever name it is called, it is one instance, with one lock, one socket and one set of paths.
     """
     given = home or (os.environ if environment is None else environment).get(HOME_VARIABLE)
     if given:
-        return Path(given).expanduser().absolute()
+        return Path(given).expanduser().resolve()
     here = Path.cwd()
     folders = (Layout(folder / _NAME) for folder in (here, *here.parents))
-    return next((layout.home for layout in folders if _is_file(layout.state)), here / _NAME)
+    return next((layout.home for layout in folders if _is_file(layout.state)), here / _NAME).resolve()
 
 
 def _is_file(path: Path) -> bool:
