@@ -112,7 +112,7 @@ CASES = {
     "nothing.csv": (b"", "empty", "empty"),
     "newlines.csv": (b"\n\n\n", "empty", "empty"),
     "html.csv": (b"<!DOCTYPE html><html><body>404</body></html>", "missing", "HTML"),
-    "header.csv": (b"a,b\n", "no row", 0),
+    "header.csv": (b"a,b\n", "no row", "not a single row"),
     "bad_only.csv": (b"a,b\n" + b"x,y\n" * 30, "30 of 30 rows", 30),
     "two.zip": (_zip(("1.csv", GOOD), ("2.csv", GOOD)), (1000, 0), 1000),
     "empty.zip": (_zip(), "holds no file", "holds no file"),
