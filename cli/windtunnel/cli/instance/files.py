@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from windtunnel.lifecycle.files import write_atomically
 from windtunnel.lifecycle.payload import JsonObject
-from windtunnel.serving.base.files import write_atomically
 
 __all__ = ["read_json", "write_json"]
 

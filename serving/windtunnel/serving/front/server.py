@@ -149,7 +149,7 @@ class Supervisor:
                 worker.wait()
 
     def _announce(self, options: Options) -> None:
-        from windtunnel.serving.base.files import write_atomically
+        from windtunnel.lifecycle.files import write_atomically
 
         scheme = "https" if options.tls_certificate else "http"
         where: JsonObject = {"pid": os.getpid(), "url": f"{scheme}://{options.host}:{options.port}", "workers": options.workers}

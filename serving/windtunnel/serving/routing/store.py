@@ -26,10 +26,10 @@ from typing import Any
 
 from windtunnel.lifecycle.contract.errors import ConfigurationError, IntegrityError, UnavailableError
 from windtunnel.lifecycle.data.artifacts import local_copy
+from windtunnel.lifecycle.files import write_atomically
 from windtunnel.lifecycle.model.bundle import read
 from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base import watch
-from windtunnel.serving.base.files import write_atomically
 from windtunnel.serving.routing.lookup import FILE
 
 __all__ = ["Store", "empty_model"]
