@@ -15,6 +15,7 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
         text: its new content.
         durable: whether the text has reached the disk when this returns.
     """
+    # in the same folder: a rename is atomic within one file system only
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -23,6 +24,7 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         Path(name).replace(path)
+    # also when interrupted: nobody else would remove the temporary file
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

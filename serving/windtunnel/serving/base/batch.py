@@ -108,6 +108,7 @@ class Rows(Batch):
             name = column.name
             try:
                 values: Sequence[Any] = [row[name] for row in self._rows]
+            # rare: plain indexing first, since a row that lacks a field is the exception and `get` with a look for it costs all the others
             except KeyError:
                 values = [row.get(name) for row in self._rows]
                 absent.append(name)
@@ -132,6 +133,7 @@ class Rows(Batch):
         """The rows, without some columns; many rows that have the same fields by column, which is less to write and to read."""
         if self.count > _FEW:
             names = list(dict.fromkeys(itertools.chain.from_iterable(self._rows)))
+            # as many values as names times rows: no row lacks a field, so each list has one value a row
             if sum(map(len, self._rows)) == len(names) * self.count:
                 return {name: [row[name] for row in self._rows] for name in names if name not in hidden}
         if not hidden:
@@ -270,6 +272,7 @@ def from_csv(schema: Schema, raw: bytes, most: int) -> Named:
         [{'a': 1, 'key': 'x'}, {'a': None, 'key': 'y'}]
     """
     try:
+        # utf-8-sig: spreadsheets write a byte order mark, which would become part of the first name
         lines = csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)
         names = next(lines, [])
         table = list(_lines(lines, len(names), most))
@@ -277,6 +280,7 @@ def from_csv(schema: Schema, raw: bytes, most: int) -> Named:
         raise _refused("body", f"is no CSV in UTF-8: {error}") from error
     if not names or len(set(names)) != len(names):
         raise _refused("body", "must begin with a line of column names, each once")
+    # zip of no lines gives no columns at all, and a table without rows still has its names
     columns = list(zip(*table, strict=True)) if table else [()] * len(names)
     types = {column.name: column.type for column in schema.inputs}
     return Named({name: _typed(types.get(name, "string"), values) for name, values in zip(names, columns, strict=True)})

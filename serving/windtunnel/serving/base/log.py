@@ -69,10 +69,12 @@ class PredictionLog:
         try:
             if self._handle < 0:
                 self._open()
+            # a cut that failed before is made up for first: a line appended to half a line would spoil both
             if self._torn:
                 os.ftruncate(self._handle, self._size)
                 self._torn = False
             written = os.write(self._handle, line)
+            # a short write is how a full disk shows before ENOSPC does; a second write for the rest could fail half-way too
             if written != len(line):
                 self._torn = True
                 os.ftruncate(self._handle, self._size)
@@ -102,9 +104,11 @@ class PredictionLog:
 
     async def _sync_all(self) -> None:
         while self._waiting:
+            # who comes from here on waits for the next round: their lines may be written after this fdatasync began
             waiting, self._waiting = self._waiting, []
             failure: LogUnavailableError | None = None
             if self._handle >= 0:  # a file that was closed is on the disk
+                # the file may be closed meanwhile, and its number be given to another one, while the thread still waits for the disk
                 copy = os.dup(self._handle)
                 try:
                     await asyncio.to_thread(os.fdatasync, copy)
@@ -113,6 +117,7 @@ class PredictionLog:
                 finally:
                     os.close(copy)
             for future in waiting:
+                # its request was given up, and the future cancelled: setting a result would raise
                 if future.done():
                     continue
                 if failure is None:
@@ -143,6 +148,7 @@ class PredictionLog:
     def _close_file(self) -> None:
         if not self._path.exists() or not self._path.stat().st_size:
             return
+        # before the handle goes: `durable` takes a file that was closed to be on the disk
         if self.sync and self._handle >= 0:
             os.fdatasync(self._handle)
         self._path.rename(self._folder / _CLOSED / f"{time.time_ns()}-{self._slot}.jsonl")
@@ -179,6 +185,7 @@ def entries(folder: Path) -> Iterator[dict[str, object]]:
     """Every entry that is not yet shipped, from closed and active files; a line still being written, or damaged, is left out."""
     for path in [*closed_files(folder), *sorted((folder / _ACTIVE).glob("*.jsonl"))]:
         with contextlib.suppress(FileNotFoundError):  # it was shipped, or closed, in between
+            # what follows the last line break is empty, or a line that is being written
             for line in path.read_bytes().split(b"\n")[:-1]:
                 with contextlib.suppress(ValueError):  # damaged: put aside when it is shipped
                     yield json.loads(line)

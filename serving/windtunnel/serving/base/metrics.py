@@ -89,6 +89,7 @@ class _Records:
     """
 
     def __init__(self, path: Path) -> None:
+        # ab: makes the file, and leaves the numbers of one that is there; truncate fills up with zeros
         with path.open("ab") as file:
             file.truncate(_RECORDS * _RECORD)
         with path.open("r+b") as file:
@@ -288,6 +289,7 @@ class Metrics:
         self._count(_SWAPS)
         if served is not None:
             self._records.keep(served)
+            # the places that they remember may belong to other labels now
             self._arms.clear()
             self._ends.clear()
 

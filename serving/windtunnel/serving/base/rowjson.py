@@ -22,6 +22,7 @@ def objects(columns: Mapping[str, Sequence[object] | np.ndarray]) -> list[bytes]
         >>> objects({"a": np.array([1.5, 2.0]), "50%": ["x", None]})
         [b'{"a":1.5,"50%":"x"}', b'{"a":2.0,"50%":null}']
     """
+    # the form is filled by %, so a name's own is doubled
     names = [quickjson.dumps(name).replace(b"%", b"%%") + b":%b" for name in columns]
     form = b"{" + b",".join(names) + b"}"
     return [form % values for values in zip(*map(_pieces, columns.values()), strict=True)]
@@ -37,6 +38,7 @@ def _pieces(values: Sequence[Any] | np.ndarray) -> list[bytes]:
     listed = values.tolist() if isinstance(values, np.ndarray) else values
     kinds = set(map(type, listed))
     if kinds <= _NUMBERS:
+        # no number, boolean or null has a comma within
         return quickjson.dumps(listed)[1:-1].split(b",") if listed else []
     if kinds <= {str, type(None)}:
         known = {value: quickjson.dumps(value) for value in set(listed)}

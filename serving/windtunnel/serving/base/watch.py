@@ -12,6 +12,7 @@ from pathlib import Path
 
 __all__ = ["changes"]
 
+# IN_CLOSE_WRITE and IN_MOVED_TO: the second is how a file that is replaced atomically appears
 _CLOSED_AFTER_WRITING, _MOVED_HERE = 0x8, 0x80
 _MOST = 65_536
 
@@ -30,6 +31,7 @@ async def changes(folder: Path, every: float) -> AsyncIterator[None]:
     loop, happened = asyncio.get_running_loop(), asyncio.Event()
 
     def read() -> None:
+        # what happened is not looked at: one read empties the queue, and whoever waits looks at the folder anyway
         with contextlib.suppress(BlockingIOError):
             os.read(descriptor, _MOST)
         happened.set()
@@ -40,6 +42,7 @@ async def changes(folder: Path, every: float) -> AsyncIterator[None]:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(every):
                     await happened.wait()
+            # before the yield: what happens while the caller works is then not forgotten
             happened.clear()
             yield None
     finally:

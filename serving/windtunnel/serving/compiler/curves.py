@@ -68,6 +68,7 @@ class Power(Step):
     def run(self, value: Value) -> Value:
         """The transformed values."""
         x = finite(as_matrix(value), "PowerTransformer").copy()
+        # a comparison with NaN is false: null passes, as it does in scikit-learn
         if self.method == "box-cox" and (x <= 0).any():
             raise refuse("the Box-Cox transformation takes positive numbers only")
         for index, power in enumerate(self.lambdas):
@@ -82,6 +83,7 @@ def _box_cox(x: np.ndarray, power: float) -> np.ndarray:
 def _yeo_johnson(x: np.ndarray, power: float) -> np.ndarray:
     out = x.copy()
     positive, negative = x >= 0, x < 0
+    # as scipy and scikit-learn have it: so near to the limit the quotient below is 0 / 0
     if abs(power) < np.spacing(1.0):
         out[positive] = np.log1p(x[positive])
     else:
@@ -126,10 +128,12 @@ class Quantiles(Step):
         out[there] = 0.5 * (below + above)
         if self.normal:
             with np.errstate(invalid="ignore"):
+                # scikit-learn's own threshold (BOUNDS_THRESHOLD): another one would put values near the edge elsewhere
                 out[column - 1e-7 < low] = 0.0
                 out[column + 1e-7 > high] = 1.0
             from scipy.special import ndtri
 
+            # the ends would be infinite: scikit-learn clips to these scores
             out[there] = np.clip(ndtri(out[there]), ndtri(1e-7 - np.spacing(1.0)), ndtri(1.0 - (1e-7 - np.spacing(1.0))))
             return out
         out[column == high] = 1.0
@@ -200,6 +204,7 @@ class Splines(Step):
         out = np.zeros((len(x), count))
         out[inside] = spline(x[inside])
         below, above = x < low, x > high
+        # at the boundary only `degree` splines differ from zero: the others stay 0 beyond it too
         edges, slopes = spline(np.array([low, high])), spline(np.array([low, high]), nu=1)
         degree = max(self.degree, 1) if self.extrapolation == "linear" else self.degree
         if below.any():

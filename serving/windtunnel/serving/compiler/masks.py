@@ -65,6 +65,7 @@ class Masks(Step):
         sums = np.empty((len(x), len(self.base)))
         for start in range(0, len(x), _CHUNK):
             stop = min(start + _CHUNK, len(x))
+            # take copies, so that the table itself is not ANDed into below
             remaining = self.tables[0].take(positions[0][start:stop], axis=0)
             for table, places in zip(self.tables[1:], positions[1:], strict=True):
                 remaining &= table.take(places[start:stop], axis=0)
@@ -73,10 +74,12 @@ class Masks(Step):
 
     def one(self, row: Row) -> Row:
         """The scores of one row: the words of all trees are one whole number of Python's, which ANDs them in one go."""
+        # rounding to float32 and refusing infinity are of the ordinary way: the words are looked up by the value as it is
         if self.single or not self.infinite:
             return super().one(row)
         if self._quick is None:
             self._quick = self._words()
+        # all bits set, of whatever length the words have
         remaining = -1
         for place, column in zip(self.places, self._quick.columns, strict=True):
             value = row[place]
@@ -106,8 +109,10 @@ class Masks(Step):
         if self.coded[index]:
             return values.astype(np.intp)
         edges = self.edges[index]
+        # left: a value that equals a threshold is below it, as treelite tests <=
         found = np.searchsorted(edges, values, side="left")
         null = np.isnan(values)
+        # searchsorted puts NaN behind every threshold, which is the range above them and not that of null
         if null.any():
             found[null] = len(edges) + 1
         return found
@@ -115,6 +120,7 @@ class Masks(Step):
     def _sums(self, remaining: np.ndarray) -> np.ndarray:
         """What the leaves add up to, tree after tree: in the same order for one row as for many."""
         count = len(self.base)
+        # one bit is left: less one it becomes all the bits below it, and their count is the leaf's number
         leaf = np.bitwise_count(remaining - remaining.dtype.type(1)).astype(np.intp)
         leaf += np.arange(0, self.leaves.size, self.leaves.shape[1])
         values = self.leaves.take(leaf)

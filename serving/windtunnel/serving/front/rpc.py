@@ -222,6 +222,7 @@ class _Servicer:
         self._ended(request.model_name, status)
         if status == _OK:
             return pb.ModelStreamInferResponse(infer_response=answer)
+        # with the id: a stream has no status of its own for each request, and its client must know which one failed
         return pb.ModelStreamInferResponse(error_message=answer, infer_response=pb.ModelInferResponse(id=request.id))
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: aio.ServicerContext) -> pb.ModelConfigResponse:
@@ -295,6 +296,7 @@ class _Servicer:
         return served
 
     def _ended(self, model: str, status: int) -> None:
+        # a name that is not served would be a label of the client's choice, a record for each
         self._service.metrics.ended(model if model in self._service.models.served else "", "grpc", status)
 
     async def _infer(self, message: pb.ModelInferRequest, metadata: Mapping[str, str], began: float) -> pb.ModelInferResponse:
@@ -371,6 +373,7 @@ class _Refused(Exception):  # a way out of a call
 
 
 def _metadata(context: aio.ServicerContext) -> dict[str, str]:
+    # keys that end in -bin carry bytes (gRPC's binary metadata), and none of them is asked for
     return {str(key): value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 

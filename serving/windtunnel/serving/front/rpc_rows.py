@@ -95,6 +95,7 @@ class PlainRows:
         return constant
 
 
+# a swap makes new lanes, and each that is kept here keeps its engine in memory
 _MOST_LANES = 64
 
 
@@ -114,6 +115,7 @@ def _row(message: Any) -> JsonObject | None:
                 return None
     except (KeyError, ValueError, struct.error):
         return None
+    # fewer: a tensor is there twice, which the ordinary way refuses by name
     return row if len(row) == len(message.inputs) else None
 
 

@@ -67,8 +67,10 @@ class Supervisor:
             from windtunnel.serving.base.metrics import Metrics
 
             Metrics.clear(self._home / "metrics")
+            # before any worker: the first one that is ready serves them already
             for entry in self._options.preload:
                 preload(self._home, entry)
+            # of an earlier server: their process ids may belong to others by now, and a change would wait for them
             for path in (self._home / "run").glob("worker-*.json"):
                 path.unlink(missing_ok=True)
             (self._home / "run" / "served").unlink(missing_ok=True)
@@ -79,6 +81,7 @@ class Supervisor:
             )
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._told_to_stop)
+            # wakes the loop below at once: a dead worker's slot would else stay empty for up to five seconds
             signal.signal(signal.SIGCHLD, lambda *_: self._called.set())
             for slot in range(options.workers):
                 self._start(slot, options, listener)
@@ -93,6 +96,7 @@ class Supervisor:
             finally:
                 self._stopping.set()
                 self._stop(listener)
+            # two at once would turn the same log file into Parquet, and the second find it gone
             shipping.join(timeout=10)
             self._ship_once()  # what the workers closed when they stopped
         return 0
@@ -122,6 +126,7 @@ class Supervisor:
                 continue
             if self._stopping.is_set():
                 return
+            # each pipe is a descriptor: a worker that dies again and again would use them up
             if worker.stdin is not None:
                 worker.stdin.close()
             # One that dies as soon as it is started would otherwise be started many times a second.
@@ -138,12 +143,15 @@ class Supervisor:
     def _stop(self, listener: socket.socket) -> None:
         for worker in self._workers.values():
             worker.terminate()
+        # the workers go on taking connections meanwhile: a balancer has to notice that they are not ready
         time.sleep(self._options.drain)
+        # after the drain, and before the close, which resets those that nobody took yet
         _deafen(listener)
         listener.close()
         for worker in self._workers.values():
             try:
                 worker.wait(timeout=15 + self._options.drain)
+            # longer than a worker's own patience: only one that hangs is killed
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
@@ -217,6 +225,7 @@ def preload(home: Path, entry: str) -> None:
 def _listen(host: str, port: int) -> Any:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
+        # a server that is started again would else wait for the old connections' TIME_WAIT
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

@@ -37,6 +37,7 @@ async def serve(options: Options, slot: int, listener: socket.socket, *, supervi
     service = _service(options, slot)
     access = Access.of(os.environ.get("WINDTUNNEL_TOKEN", ""), Path(options.tokens) if options.tokens else None)
     application = Application(service, access, options.max_body, options.timeout)
+    # before a request is taken: a worker without models would answer 404 to what the server has
     await service.models.apply()
     connections = Connections(application, options.timeout, _connections(options.max_connections))
     loop = asyncio.get_running_loop()
@@ -48,10 +49,12 @@ async def serve(options: Options, slot: int, listener: socket.socket, *, supervi
     server = await loop.create_server(connections, sock=listener, ssl=_tls(options), backlog=_BACKLOG)
     rpc = await _rpc(service, access, options)
     background = [asyncio.create_task(work) for work in (service.models.follow(), _watch(service, connections))]
+    # after the doors are open: a balancer sends as soon as it is told so
     service.ready = True
     (Path(options.home) / "run" / "served").touch()  # who dies before this would die again
     try:
         await stopping.wait()
+        # first: balancers must see it while connections are still taken
         service.ready = False
         await connections.leave(server.close, options.drain)
     finally:
@@ -61,9 +64,11 @@ async def serve(options: Options, slot: int, listener: socket.socket, *, supervi
             task.cancel()
         if rpc is not None:
             await rpc.stop(5.0)
+        # before the log is closed: shadows and answers under way still write lines
         await service.drain()
         service.log.close()
         if service.tracer is not None:
+            # sends what is left, which may wait for a collector that is slow
             await asyncio.to_thread(service.tracer.stop)
 
 
@@ -117,6 +122,7 @@ async def _rpc(service: "Service", access: "Access", options: Options) -> Any:
     """The gRPC server, where there is one."""
     if options.grpc_port < 0:
         return None
+    # grpc is an import of its own, which a server without that port need not have installed
     from windtunnel.serving.front import rpc
 
     return await rpc.start(service, access, options)
@@ -147,6 +153,7 @@ def _orphaned(stopping: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def ended() -> None:
+        # an empty read is the end of the pipe; its other end closes however the supervisor dies, also by SIGKILL
         if not os.read(sys.stdin.fileno(), 1024):
             loop.remove_reader(sys.stdin.fileno())
             stopping.set()

@@ -120,11 +120,13 @@ class Lookup:
             if entry is None or len(entry[0]) != 8 * self._width:
                 return None
             found.append(entry[0])
+        # a copy, since an array over bytes is read-only
         return np.frombuffer(b"".join(found), dtype="<f8").reshape(batch.count, self._width).copy()
 
     def _database(self) -> sqlite3.Connection:
         """A connection of this thread's own, and of this process's: SQLite's do not survive a fork."""
         if getattr(self._local, "process", None) != os.getpid():
+            # immutable: no locks and no look for a journal, since a copy never changes under its digest
             self._local.database = sqlite3.connect(f"file:{self.path}?mode=ro&immutable=1", uri=True)
             self._local.process = os.getpid()
         found: sqlite3.Connection = self._local.database

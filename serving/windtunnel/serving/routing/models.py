@@ -85,11 +85,13 @@ class Models:
                     await self.apply()
                 except WindtunnelError as error:
                     log.error("worker %s: the new state was not taken over: %s", self.slot, error)
+                    # the stamp was not taken over, so the same change is tried again: not as fast as the loop turns
                     await asyncio.sleep(1.0)
 
     async def apply(self) -> None:
         """Serve what the state says now."""
         async with self._applying:
+            # before the state is read: a change between the two is then seen by the next look, and not missed
             stamp = self.store.stamp()
             state = self.store.read()
             if state["generation"] == self.generation:
@@ -109,6 +111,7 @@ class Models:
             self._loaded = {digest: engine for digest, engine in self._loaded.items() if digest in wanted}
             if missing:
                 # What was just loaded lives long: keep the collector from walking over it again and again.
+                # first: what was frozen before and is dropped now would never be collected
                 gc.unfreeze()
                 gc.collect()
                 gc.freeze()
@@ -191,6 +194,7 @@ class Models:
 
             def edit(models: dict[str, Any]) -> None:
                 model = models.setdefault(name, empty_model())
+                # taken out first, so that it comes last: the order says which versions are the oldest
                 model["versions"].pop(version, None)
                 model["versions"][version] = about
                 for label in labels:
@@ -199,6 +203,7 @@ class Models:
                     model["route"] = start(model, check_route(model, route))
                 _drop_oldest(model, self.store.max_versions)
 
+            # before the change: this worker finds it loaded when it takes the change over
             self._loaded[digest] = engine
             return await self.change(edit, patience)
         finally:
@@ -282,6 +287,7 @@ def load_engine(folder: Path, digest: str) -> Engine:
 def _drop_oldest(model: JsonObject, most: int) -> None:
     labelled = set(model["labels"].values())
     spare = [version for version in model["versions"] if version not in labelled]
+    # what was just loaded may have no label yet: it is not what makes room for itself
     newest = next(reversed(model["versions"]))
     for version in spare:
         if len(model["versions"]) <= most:

@@ -48,10 +48,12 @@ def to_parquet(home: Path, damaged: Callable[[int], None] = lambda _: None) -> l
         except pa.ArrowException:  # a value of another type, in a line that is to be found
             tables, bad = _tables(lines, alone=True)
         if bad:
+            # before the tables: the log file goes at the end, and the damaged lines with it
             _put_aside(home / "log", path.name, bad)
             damaged(len(bad))
         for (problem, day), table in tables.items():
             written.append(_write(home / "predictions" / problem / day, path.stem, table))
+        # last: killed before this, the same files are written once more under the same names
         path.unlink()
     return written
 
@@ -85,6 +87,7 @@ def _add(line: bytes, grouped: dict[tuple[str, str], Entries], *, alone: bool) -
     if alone:
         one = Entries()
         one.add(entry)
+        # into a table of its own first: a value of another type shows only here, and would spoil everybody's
         one.table()
     grouped[entry["problem"], day_of(entry).isoformat()].add(entry)
 
@@ -107,6 +110,7 @@ def _write(folder: Path, name: str, table: pa.Table) -> Path:
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "wb") as file:
         pq.write_table(table, file)
         file.flush()
+        # the log file goes after this, and with it the only other copy
         os.fsync(file.fileno())
     temporary.replace(target)
     return target

@@ -140,6 +140,7 @@ class Store:
         if (target / "model.json").is_file():
             read(target, digest)
             return target
+        # beside its target, so that it can be renamed; the prefix is what a sweep leaves alone
         staging = Path(tempfile.mkdtemp(prefix=".fetch-", dir=self.models))
         try:
             with local_copy(uri) as source:
@@ -177,6 +178,7 @@ class Store:
     def loading(self) -> Iterator[None]:
         """While a load is under way its copy is not swept, though no version uses it yet."""
         with (self.home / "loading.lock").open("a") as lock:
+            # shared: loads go on side by side, only a sweep asks for the lock alone
             fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
@@ -221,6 +223,7 @@ class Store:
             except BlockingIOError:
                 return
             models = self.read()["models"].values()
+            # read under the lock: a version that another worker adds just now is seen, or its load holds the other lock
             used = {entry["digest"] for model in models for entry in model["versions"].values()}
             for path in self.models.iterdir():
                 if path.name.removeprefix(".source-") not in used and not path.name.startswith(".fetch-"):
@@ -244,6 +247,7 @@ class Store:
         for path in self._run.glob("worker-*.json"):
             with contextlib.suppress(OSError, ValueError):
                 body = json.loads(path.read_text(encoding="utf-8"))
+                # signal 0 only asks; a worker that is gone raises ProcessLookupError, which is an OSError, and is left out
                 os.kill(body["pid"], 0)
                 found[int(path.stem.removeprefix("worker-"))] = body
         return found

@@ -91,6 +91,7 @@ class Work:
     @property
     def age(self) -> float:
         """Seconds that the oldest piece of work has been waiting or worked on."""
+        # a dictionary keeps its order: the first entry is the oldest
         return time.monotonic() - next(iter(self._begun.values())) if self._begun else 0.0
 
     def budget(self) -> Budget:

@@ -24,6 +24,7 @@ _ONCE = (b"host", b"authorization", b"content-type", b"content-encoding", b"infe
 _MOST_CHUNK_LINE = 1024
 _MOST_DIGITS = 8  # 4 GB
 _MOST_TRAILERS = 8192
+# each member copies all that follows it: thousands of tiny ones in a body would be quadratic work
 _MOST_MEMBERS = 100
 _SIZE_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 _CODINGS = {b"gzip": zlib.MAX_WBITS | 16, b"x-gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
@@ -63,6 +64,7 @@ class _Reader:
         self.stays = False
 
     def on_url(self, url: bytes) -> None:
+        # llhttp may hand a long target on in pieces
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -99,6 +101,7 @@ def head_of(raw: bytes) -> Head:
         pass  # offered, not asked for: the request is answered as it is
     except httptools.HttpParserError as error:
         raise Refused(HTTPStatus.BAD_REQUEST, f"the request is not HTTP/1.1: {error}") from error
+    # the bytes are bounded already; many tiny headers still cost an object each
     if len(reader.pairs) > _MOST_HEADERS:
         raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the request has more than {_MOST_HEADERS} headers")
     version, headers = parser.get_http_version(), dict(reader.pairs)
@@ -125,15 +128,18 @@ def _length(headers: Headers) -> int:
     if coding is None:
         return int(headers.get(b"content-length", b"0"))  # llhttp saw to it that these are digits
     if coding.strip().lower() != b"chunked":
+        # RFC 9112, 6.1: a transfer coding that is not understood is answered by 501
         raise Refused(HTTPStatus.NOT_IMPLEMENTED, "of transfer codings only chunked is known; compress with Content-Encoding")
     return -1
 
 
 def _expects(headers: Headers, version: str) -> bool:
     value = headers.get(b"expect")
+    # RFC 9110, 10.1.1: an expectation in an HTTP/1.0 request is ignored
     if value is None or version == "1.0":
         return False
     if value.lower() != b"100-continue":
+        # RFC 9110, 10.1.1: another expectation may be answered by 417
         raise Refused(HTTPStatus.EXPECTATION_FAILED, "of expectations only 100-continue is known")
     return True
 
@@ -197,6 +203,7 @@ class Chunks:
         return True
 
     def _begin(self, line: bytes) -> None:
+        # checked by hand: int() takes signs, underscores and spaces, which another server in front reads otherwise
         digits = line.partition(b";")[0].rstrip(b" \t")
         if not 0 < len(digits) <= _MOST_DIGITS or not _SIZE_DIGITS.issuperset(digits):
             raise _damaged(f"{line[:20]!r} is no size")
@@ -256,10 +263,12 @@ def _unpacked(body: bytes, bits: int, most: int) -> bytes:
     parts, size = [], 0
     for _ in range(_MOST_MEMBERS):  # gzip may be several members, one after the other
         unpacker = zlib.decompressobj(bits)
+        # one byte more than is left: enough to know that there is more, without unpacking a bomb
         parts.append(unpacker.decompress(body, most - size + 1))
         size += len(parts[-1])
         if size > most:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has more than {most} bytes when it is unpacked")
+        # zlib does not mind a stream that ends early: half a body would be read as a whole one
         if not unpacker.eof:
             raise Refused(HTTPStatus.BAD_REQUEST, "the compressed body ends too early")
         body = unpacker.unused_data

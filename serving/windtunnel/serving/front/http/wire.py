@@ -50,6 +50,7 @@ class Budget:
         Raises:
             Refused: there is not so much left.
         """
+        # the first is always taken, however large: its own limit is that of one body, and else it could never be answered
         if self.taken and self.taken + size > self._most:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many large requests at once; try again in a second", RETRY)
         self.taken += size
@@ -108,6 +109,7 @@ class Connections:
             # A bounded memory of heads: clients repeat theirs, and one that sends ever new ones must not fill it.
             if len(raw) <= _MOST_KNOWN_HEAD:
                 if len(self._heads) >= _MOST_HEADS:
+                    # all at once: those in use come back with their next request, and no order of use has to be kept for each
                     self._heads.clear()
                 self._heads[raw] = known
         return known
@@ -143,6 +145,7 @@ class Connections:
         self.leaving = True
         await asyncio.sleep(drain + _DEAF)
         await self._until(lambda: not self.open, linger)
+        # only now: closing the listener resets whoever was let in by the kernel but not taken yet
         stop()
         for connection in list(self.open):
             connection.close_if_idle()
@@ -190,11 +193,13 @@ class Connection(asyncio.Protocol):
         if len(self._all.open) >= self._all.most:
             self._app.service.metrics.shed("connections")
             self._refuse(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; try again in a second", RETRY))
+        # also one that is refused: it is swept, and counted, until it has gone
         self._all.open.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone, and with it whoever waited for an answer."""
         self._all.open.discard(self)
+        # a protocol is told of the loss whichever way the connection ended: what it took of the budget must come back here
         self._give_back()
         if self._task is not None:
             self._task.cancel()
@@ -211,6 +216,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more; what it asked is answered, if it still reads."""
         self._ended = True
+        # true keeps the half that is written open: clients may shut their side down after the request and still read
         return self._task is not None
 
     def data_received(self, data: bytes) -> None:
@@ -218,8 +224,10 @@ class Connection(asyncio.Protocol):
         if self._dropping >= 0:
             self._drop(data)
             return
+        # time runs from the first byte of a request: one byte every few seconds must not start it again
         if not self._buffer and self._known is None:
             self._since = time.monotonic()
+        # mostly a request comes whole: then nothing is joined
         self._buffer = self._buffer + data if self._buffer else bytes(data)
         self._advance()
 
@@ -253,6 +261,7 @@ class Connection(asyncio.Protocol):
     def _read_head(self) -> bool:
         """Whether the head is there; then ``_known`` is it."""
         buffer = self._buffer
+        # bounded: a head that trickles in would otherwise be searched from its beginning, without end
         end = buffer.find(b"\r\n\r\n", 0, MOST_HEAD)
         if end < 0:
             if buffer.startswith(b"\r\n"):  # some clients send one more line after a body
@@ -342,8 +351,10 @@ class Connection(asyncio.Protocol):
         self._task.add_done_callback(functools.partial(self._answered, head))
 
     def _answered(self, head: Head, task: "asyncio.Task[Reply]") -> None:
+        # cancelled by the loss of the connection: nobody is left to be answered
         if task.cancelled() or self._transport is None:
             return
+        # asked for in any case: an exception that nobody takes is logged by asyncio when the task is collected
         self._task = None
         error = task.exception()
         self._write(head, task.result() if error is None else failure(error, head.url.decode("latin-1")))
@@ -383,6 +394,7 @@ class Connection(asyncio.Protocol):
         self._parts, self._buffer, self._chunks = [], b"", None
         self._give_back()
         self._dropping, self._since = _MOST_DRAINED, time.monotonic()
+        # the client sees the end of the answer at once, while what it still sends is read and dropped
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:  # TLS has no half of a connection
@@ -390,6 +402,7 @@ class Connection(asyncio.Protocol):
 
     def _drop(self, data: bytes) -> None:
         self._dropping -= len(data)
+        # more than anybody sends by mistake: then a reset is what it gets
         if self._dropping < 0 and self._transport is not None:
             self._transport.abort()
 
@@ -434,6 +447,7 @@ class Connection(asyncio.Protocol):
         """Close if it has been idle, sending one request, or taking one answer for too long."""
         if self._task is not None or self._transport is None or self._transport.is_closing():
             return
+        # one that has never sent anything gets the shorter time of a request, which it still owes
         waits = self._idle and not self._stuck and not self._fresh
         if now - self._since <= (idle if waits else slow):
             return
