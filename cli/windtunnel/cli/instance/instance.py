@@ -202,6 +202,7 @@ class Instance:
             for name in AIRFLOW:
                 self._ensure(services[name])
             others.result()
+        # after both: the thread above writes down MLflow's version in it
         write_json(self.layout.state, state)
         startup = Startup(services, self.daemon, lambda name: self._check_port(state, name), self._say)
         startup.wait(state["ports"]["airflow"], lambda: self._started(started or 0.0), self._ensure)
@@ -215,6 +216,7 @@ class Instance:
             postgres = self.daemon("postgres")
             ran = any(daemon.file.exists() for daemon in (*daemons, postgres))
             stop(daemons, grace=8)
+            # last: the others write to it until they end; SIGINT is its fast shutdown, where SIGTERM waits for every client
             stop([postgres], grace=20, how=signal.SIGINT)
         return ran
 
@@ -292,6 +294,7 @@ class Instance:
         if state.get("mlflow") not in {None, version} and "mlflow" not in fresh:
             stop([self.daemon("mlflow")], grace=5)
             url = self._database(state).set(database="mlflow")
+            # the password by the environment: arguments are seen by everybody on the machine
             self._run_once(
                 "mlflow",
                 [sys.executable, "-m", "mlflow", "db", "upgrade", url.set(password=None).render_as_string()],

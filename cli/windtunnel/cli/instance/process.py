@@ -83,6 +83,7 @@ class Daemon:
         """
         if not os.access(command[0], os.X_OK):
             raise UnavailableError(f"service {self.name} cannot be started: {command[0]} is no program", hint="run `make setup`")
+        # a predecessor's forks may still hold its port or its files
         stop([self], grace=0)
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
             self.log.replace(self.log.with_suffix(".log.1"))
@@ -103,6 +104,7 @@ class Daemon:
         except (OSError, subprocess.CalledProcessError) as error:
             raise UnavailableError(f"service {self.name} cannot be started: {error}", hint=f"see {self.log}") from error
         finally:
+            # the service has inherited its own; with this one open another command would take us for a member
             os.close(descriptor)
         pid = int(started.stdout)
         write_json(self.file, {"pid": pid, "fingerprint": fingerprint, "started": now, "command": list(command)})
@@ -136,6 +138,7 @@ def stop(daemons: Sequence[Daemon], grace: float, how: signal.Signals = signal.S
         for pid in filter(None, [daemon.pid for daemon in daemons]):
             _signal(pid, how)
     deadline = time.monotonic() + grace
+    # when the services themselves are gone nobody is left who would end the rest: no use to wait on
     while members(markers) and time.monotonic() < deadline and any(daemon.pid for daemon in daemons):
         time.sleep(0.1)
     _kill(markers)
@@ -151,6 +154,7 @@ def _kill(markers: set[str]) -> None:
             return
         for pid in left:
             _signal(pid, signal.SIGKILL)
+        # one pass is not enough: a process may fork between the listing and its kill
         time.sleep(0.05)
 
 
@@ -176,6 +180,7 @@ def _belongs(pid: int, markers: set[str]) -> bool:
                 # Somebody may have removed the instance's folder under a running service.
                 if str(descriptor.readlink()).removesuffix(" (deleted)") in markers:
                     return True
+    # programs that close inherited descriptors at their start still have the variable
     import psutil
 
     with contextlib.suppress(psutil.Error, OSError):

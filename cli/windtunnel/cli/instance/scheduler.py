@@ -83,8 +83,10 @@ def main() -> None:
     # Forks that collect garbage would otherwise copy every page of it.
     gc.collect()
     gc.freeze()
+    # after the libraries, not at the top: skops would walk through Airflow's modules too
     from airflow.__main__ import main as airflow
 
+    # served logs would need a port of their own; the API server reads them from the disk
     sys.argv = ["airflow", "scheduler", "--skip-serve-logs", *sys.argv[1:]]
     airflow()  # type: ignore[no-untyped-call]
 
