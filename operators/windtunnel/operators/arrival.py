@@ -63,4 +63,5 @@ class ArrivalTrigger(BaseTrigger):
             return lacking_days(problem, window, Settings(landing=self.landing), dt.datetime.now(dt.UTC).timestamp())
         except UnavailableError as error:
             log.warning("%s: asked again: %s", problem.name, error)
+            # counts as lacking: the loop goes on, and if time runs out the event says why
             return {"": str(error)}

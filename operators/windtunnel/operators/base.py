@@ -39,6 +39,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
         RetryRule(exception=f"{_ERRORS}ConflictError", action=RetryAction.RETRY, reason="someone else decided first; deciding anew"),
         RetryRule(exception=f"{_ERRORS}UnavailableError", action=RetryAction.RETRY, reason="out of reach for now"),
         RetryRule(exception=f"{_ERRORS}JobError", action=RetryAction.RETRY, reason="the job ended without a result"),
+        # the first rule that fits counts: the base class last, or it would catch its own subclasses
         RetryRule(exception=f"{_ERRORS}WindtunnelError", action=RetryAction.FAIL, reason="trying again cannot help"),
     ]
 )
@@ -110,6 +111,7 @@ class Staged:
             ConfigurationError: the run asks for what is not known, or for less than the problem demands.
         """
         for name in _THREADS:
+            # setdefault: who sets a number in the deployment means it
             os.environ.setdefault(name, "1")
         quiet()
         conf = getattr(context.get("dag_run"), "conf", None) or {}
@@ -135,6 +137,7 @@ class Staged:
             if value is None and name in self.row.optional:
                 arrived[name] = None
                 continue
+            # XCom gives None for a task that was skipped or pushed nothing
             if not isinstance(value, Mapping):
                 raise ConfigurationError(
                     f"task {self.task_id!r} got no {name} reference but {value!r}",  # type: ignore[attr-defined]
@@ -167,6 +170,7 @@ class Staged:
         """End the processes that the task started: workers of a job, a smoke test; they would outlive it otherwise."""
         import psutil
 
+        # listed before any is stopped: children of a dead process have another parent, and are not found any more
         children = psutil.Process().children(recursive=True)
         for child in children:
             child.terminate()

@@ -33,6 +33,7 @@ class ClosedHistoryTimetable(CronDataIntervalTimetable):
         self.until = until
         self._zone = timezone
 
+    # the class above compares expression and zone only: two that end on different days would be equal
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ClosedHistoryTimetable) and self.serialize() == other.serialize()
 

@@ -63,6 +63,7 @@ class ApproveOperator(AskingOperator):
         work = self.begin(context)
         evaluation = EvaluationRef.from_dict(self.evaluation)
         self.show(evaluation.report)
+        # nobody sits beside a backfill, and nothing follows from a counterfactual
         if work.promotion == "ask" and work.run.run_type != "backfill" and not work.run.counterfactual:
             return self._ask_people(context, work, evaluation)
         verdict = "every gate passed" if evaluation.passed else "gates failed: " + "; ".join(evaluation.reasons)
@@ -94,6 +95,7 @@ class ApproveOperator(AskingOperator):
         more = {"outcome": decision.outcome} | ({"overridden": decision.overridden} if decision.overridden else {})
         at = str(event.get("responded_at") or "")
         answer = self.record(context, work, approved=decision.approved, by=decision.by, reason=decision.reason, at=at, more=more)
+        # last: on a rejection it skips what follows, and then nothing could be recorded any more
         super().execute_complete(context, event)
         return answer
 
