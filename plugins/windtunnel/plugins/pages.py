@@ -46,6 +46,7 @@ ProblemName = Annotated[str, Path(pattern="^[a-z][a-z0-9_]*$", max_length=80)]
 
 def build() -> FastAPI:
     """The application; called in the API server only."""
+    # no pages of its API: they would be open to everybody, since Airflow checks nothing of a mounted application
     app = FastAPI(title="Windtunnel", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/", overview, response_class=HTMLResponse)
     app.add_api_route("/models/{dag_id}", model, response_class=HTMLResponse, dependencies=_READ)
@@ -261,6 +262,7 @@ def artifact(dag_id: ProblemName, stage: str, fingerprint: str, name: str) -> Re
     """A file that a stage left behind."""
     parts = [dag_id, stage, fingerprint, *name.split("/")]
     suffix = name[name.rfind(".") :].lower()
+    # no part may be dots alone: the path must not lead out of the stage's folder
     if not all(_NAMES.match(part) and set(part) != {"."} for part in parts) or suffix not in _SHOWN:
         raise HTTPException(404, "no such artefact")
     filesystem, path = fsspec.core.url_to_fs(airflow_settings().artifact_path(*parts))
