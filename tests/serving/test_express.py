@@ -45,7 +45,7 @@ class Worker:
 
     def head(self, path, body, extra):
         lines = b"".join(b"%s: %s\r\n" % pair for pair in ((b"Authorization", TOKEN), *extra))
-        return head_of(b"POST %s HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n" % (path, lines, len(body)))
+        return head_of(b"POST %s HTTP/1.1\r\nHost: h\r\n%sContent-Length: %d\r\n\r\n" % (path, lines, len(body)))
 
     def shortly(self, path, body, extra=()):
         head = self.head(path, body, extra)
