@@ -217,6 +217,7 @@ class Schema:
             if (column.type, kind) != ("string", str):
                 found.append((place, _QUICK.get((column.type, kind)) or functools.partial(_carefully, column)))
         if len(self._conversions) >= _MOST_KINDS:
+            # bounded, because a client may mix types as it likes
             self._conversions.clear()
         self._conversions[kinds] = tuple(found)
         return self._conversions[kinds]
@@ -238,6 +239,7 @@ def _picker(names: Sequence[str]) -> Callable[[JsonMapping], Sequence[Any]]:
     Raises:
         KeyError: by the function, where one is absent.
     """
+    # of one name alone itemgetter answers the value itself, and no sequence
     if len(names) > 1:
         return operator.itemgetter(*names)
     return lambda row: [row[name] for name in names]
@@ -314,6 +316,7 @@ def parse(column: Input, value: object) -> float | int | str | None:
 
 
 def _real(kind: str, value: Any) -> float | None:
+    # type and not isinstance: to Python true and false are whole numbers too
     if type(value) is not float and not (type(value) is int and abs(value) < _WIDE):
         return None
     if math.isinf(value) or (kind == "float32" and abs(value) > FLOAT32_MAX):

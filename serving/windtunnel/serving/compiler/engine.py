@@ -107,6 +107,7 @@ class Engine:
             InvalidInputError: the model cannot take these values.
             IntegrityError: the model did not give one answer a row: some requests would get those of others.
         """
+        # no warnings: what is not finite in the end is refused below
         with np.errstate(all="ignore"):
             found = self._plan.run(columns) if self._plan is not None else self._by_pipeline(columns)
         if len(found) != columns.count:
@@ -260,6 +261,7 @@ class Engine:
         rows = self.samples.get("inputs", [])[:8]
         if rows:
             self.predict_rows(rows)
+            # single rows have a way of their own, which is to be warm as well
             self.predict_rows(rows[:1])
 
 

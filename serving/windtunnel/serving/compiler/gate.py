@@ -31,8 +31,10 @@ TOLERANCE = 1e-9
 
 FOLDER = "plan"
 
+# some change their length in lower or upper case (İ, ß), two look alike but are not equal, some are words for null elsewhere
 _TEXTS = ["", " ", "zz-unseen", "A" * 300, "a\u0000b", "İ", "ß"]
 _TEXTS += ["é", "e\u0301", "日本", "\U0001f600", "nan", "None", "NULL", "0", "1", "UA"]
+# beyond float32, beyond int32, and where a float no longer tells whole numbers apart
 _NUMBERS = [0, -0.0, 1, -1, 0.5, 1e-300, 1e15, -1e15, 1e30, 3.5e38, float("nan"), 2**31, 2**53, 10**12 + 1]
 
 
@@ -211,6 +213,7 @@ def compile_bundle(folder: Path, rows: int = 2000) -> JsonObject:
     try:
         plan = compile_pipeline(pipeline, bundle)
         result["parity"] = parity(plan, pipeline, bundle, [*samples, *adversarial_rows(bundle.inputs, samples, rows)]).to_dict()
+        # after the gate: a plan that has not passed must not lie in the bundle, where it would be served
         plan.save(folder / FOLDER)
         result["engine"] = "plan"
     except (NotCompilableError, GateError) as error:

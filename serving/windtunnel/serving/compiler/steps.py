@@ -166,8 +166,10 @@ class Affine(Step):
         if self._few is None:
             self._few = [_spread(value, len(row)) for value in (self.sub, self.div, self.mul, self.add)]
         try:
+            # one test for all: a sum is not finite if any value is not; where it only overflows, each is looked at
             if self.low is None and (math.isfinite(sum(row)) or not self.label or not any(map(math.isinf, row))):
                 return self._scaled(row)
+        # null, text or a scale of zero, for all of which numpy has its own answer
         except (TypeError, ZeroDivisionError):
             pass
         return super().one(row)
@@ -226,6 +228,7 @@ class Fill(Step):
             column = columns[place]
             fill = self.fills[place]
             if isinstance(column, Texts):
+                # only the distinct texts are filled: the codes of the rows stay as they are
                 found.append(Texts([fill if self._missing(entry) else entry for entry in column.values], column.codes))
             else:
                 found.append(np.where(_missing_of(column, self.missing), fill, column))

@@ -59,6 +59,7 @@ class Access:
         if tokens is not None:
             try:
                 for digest, entry in json.loads(tokens.read_text(encoding="utf-8")).items():
+                    # hexdigest writes lower case, other programs do not
                     callers[str(digest).lower()] = _caller(digest, entry)
             except (OSError, ValueError, AttributeError) as error:
                 raise ConfigurationError(f"{tokens}: cannot be read as tokens: {error}") from error
@@ -71,8 +72,10 @@ class Access:
         if header is None:
             return None
         known = self._seen.get(header)
+        # any case: RFC 9110, 11.1, has the names of schemes so
         if known is None and header[:7].lower() == b"bearer ":
             known = self._callers.get(_digest(header[7:].strip()))
+            # known callers alone: strangers could send ever new headers
             if known is not None and len(self._seen) < _MOST_SEEN and len(header) <= _LONGEST_SEEN:
                 self._seen[header] = known
         return known

@@ -411,6 +411,7 @@ def model_config(served: Served, wanted: str = "") -> dict[str, object]:
 
 def _config_of(entry: JsonMapping) -> JsonObject:
     """A tensor's entry without its dimension of rows, which a configuration leaves out."""
+    # the protocol's BYTES is TYPE_STRING in Triton's configuration
     datatype = "STRING" if entry["datatype"] == "BYTES" else entry["datatype"]
     return {"name": entry["name"], "data_type": f"TYPE_{datatype}", "dims": entry["shape"][1:] or [1]}
 

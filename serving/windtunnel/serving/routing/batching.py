@@ -66,8 +66,10 @@ class Queue:
         while self._waiting:
             taken: list[tuple[float, Columns, int, asyncio.Future[np.ndarray]]] = []
             rows = 0
+            # the first is always taken, however many rows it has: it would wait for ever otherwise
             while self._waiting and (not taken or rows + self._waiting[0][2] <= _MOST_ROWS):
                 entry = self._waiting.popleft()
+                # given up while it waited: to compute it would only hold up the others
                 if not entry[3].cancelled():
                     taken.append(entry)
                     rows += entry[2]
@@ -107,6 +109,7 @@ class Queue:
         for _, count, future in taken:
             if not future.done():
                 future.set_result(found[start : start + count])
+            # also past one that was given up meanwhile: its rows are in the matrix
             start += count
 
 

@@ -68,6 +68,7 @@ class Lane:
         line = b'{"id":%b,"time":%r,%b,"seconds":%.6f,"inputs":[%b],"answers":[%b]%b}\n'
         try:
             self._log.write(line % (identity, time.time(), self._about, seconds, quickjson.encode(row), text, self._spelled))
+        # nothing of the line is in the file: the ordinary way may try again, and refuses with the reason
         except LogUnavailableError:
             return None
         self._tally.answered(seconds)

@@ -192,6 +192,7 @@ class Service:
             return None
         bundle = served.engines[version].bundle
         wanted = bundle.options.get("lookup")
+        # by candidate and not by digest, which compiling a bundle changes
         if not wanted or bundle.lineage.get("candidate") != served.lookup.candidate:
             return None
         scores = served.lookup.find(batch, float(wanted["max_age_hours"]) * 3600)
@@ -221,12 +222,14 @@ class Service:
         served, version = found[0], found[2]
         if self.tracer is not None:
             self.tracer.note(answer)
+        # first: if it cannot be written the request is refused, and no shadow has answered it
         self._write(line, shadow=False)
         for shadow_arm, shadow_version in served.route.shadow:
             if shadow_version != version:
                 task = asyncio.get_running_loop().create_task(
                     self._shadow((served, shadow_arm, shadow_version), answer, batch, protocol, began)
                 )
+                # the loop refers to tasks weakly: one that nobody keeps may be collected before it is done
                 self._shadows.add(task)
                 task.add_done_callback(self._shadows.discard)
         self._count_answer(found, answer, protocol, began)

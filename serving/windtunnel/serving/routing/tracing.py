@@ -52,6 +52,7 @@ class Tracer:
         """
         from opentelemetry.trace import SpanKind
 
+        # OpenTelemetry's names have dots, which keywords cannot have
         found = {key.replace("__", "."): value for key, value in attributes.items()}
         with self._tracer.start_as_current_span(
             name, context=self._parent.extract(dict(carrier)), kind=SpanKind.SERVER, attributes=found
