@@ -12,6 +12,7 @@ LOOPBACK = "127.0.0.1"
 def is_free(port: int) -> bool:
     """Whether a server could listen on the port now."""
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        # as servers do: connections of a server that has ended (TIME_WAIT) do not make its port a taken one
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -28,5 +29,6 @@ def free_port(preferred: int, taken: Collection[int] = ()) -> int:
         with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
             probe.bind((LOOPBACK, 0))
             port = int(probe.getsockname()[1])
+        # chosen for another service, which does not listen yet: the system may give it out again
         if port not in taken:
             return port

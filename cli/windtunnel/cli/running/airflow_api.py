@@ -71,6 +71,7 @@ class AirflowApi:
 
     def trigger(self, dag_id: str, conf: Mapping[str, object] | None = None) -> str:
         """Start a run as the UI does; answers its id."""
+        # runs of a paused DAG stay queued
         self.call(f"dags/{dag_id}", {"is_paused": False}, method="PATCH")
         return str(self.call(f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": dict(conf or {})})["dag_run_id"])
 
@@ -97,4 +98,5 @@ class AirflowApi:
 
 
 def _quote(text: str) -> str:
+    # run ids hold a time, with colons and a plus sign
     return quote(text, safe="")
