@@ -23,10 +23,12 @@ def airflow_settings(*, server: bool = False, connection: str = SERVER_CONNECTIO
             secrets stay in connections.
         connection: another connection to look up instead.
     """
+    # a token is no setting: `airflow config` shows the section to everybody who may run it
     names = {field.name for field in dataclasses.fields(Settings)} - {"server_token"}
     values = {name: conf.get(SECTION, name, fallback="") for name in sorted(names)}
     settings = Settings.from_mapping({name: value for name, value in values.items() if value})
     if server:
+        # the connection need not be there: the section's server_url is then asked without a token
         with contextlib.suppress(AirflowNotFoundException):
             known = Connection.get(connection)
             return dataclasses.replace(settings, server_url=_url(known) or settings.server_url, server_token=known.password or "")

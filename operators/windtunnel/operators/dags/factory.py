@@ -49,6 +49,7 @@ def retraining_dag(problem: Problem, *, auto_register: bool = True) -> DAG:
                 task = _operator(row)(
                     task_id=row.name, problem=problem, **{name: handed_on[kind] for name, kind in row.takes.items() if kind in handed_on}
                 )
+            # also where a stage takes no reference from the one before: all keep the order of the table
             if before is not None:
                 before >> task
             handed_on[row.gives] = task.output

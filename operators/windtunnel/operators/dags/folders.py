@@ -51,6 +51,7 @@ def register_problems(folder: str | Path, namespace: MutableMapping[str, object]
         try:
             dags = _dags(path, root, defaults)
         except Exception as error:
+            # the running task's own file: left out, it would only say that its DAG is not known
             if wanted is not None:
                 raise
             log.warning("%s: left out: %s", path, error)
@@ -116,6 +117,7 @@ def _dags(path: Path, root: Path, defaults: Mapping[str, Any]) -> list[DAG]:
     problem = _load(path, root)
     dags = lifecycle_dags(with_options(problem, defaults), auto_register=False)  # only those that register_problems puts into globals count
     for dag in dags:
+        # Airflow looks at a cron text only when it bags the DAG, and then takes all DAGs of the file away
         dag.timetable.validate()
     return dags
 

@@ -47,8 +47,10 @@ def with_options(problem: Problem, defaults: Mapping[str, object]) -> Problem:
     """The problem with defaults for what its file does not say."""
     if not defaults:
         return problem
+    # also what is said to be as it is by default: whoever writes it down means it
     said = {name: getattr(problem.dag, name) for name in problem.dag.model_fields_set}
     options = {name: value for name, value in defaults.items() if name != "timezone"}
+    # validated here, because model_copy validates nothing
     update: dict[str, object] = {"dag": DagOptions.model_validate({**options, **said})}
     if "timezone" in defaults and "timezone" not in problem.model_fields_set:
         update["timezone"] = defaults["timezone"]

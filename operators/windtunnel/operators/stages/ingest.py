@@ -45,6 +45,7 @@ class IngestOperator(StageOperator):
         self,
         *,
         problem: Problem | Mapping[str, object] | str | Path,
+        # get, because Airflow's templates are strict: a DAG without this Param would fail when it is rendered
         data_version: str = "{{ params.get('data_version') or '' }}",
         deferrable: bool | None = None,
         **kwargs: object,
@@ -81,6 +82,7 @@ class IngestOperator(StageOperator):
         if lacking and now < until:
             self.log.info("waiting until %s for %d days: %s", until, len(lacking), "; ".join(f"{d}: {why}" for d, why in lacking.items()))
             trigger = ArrivalTrigger(self.problem.model_dump(mode="json"), window.to_dict(), work.settings.landing, POLL_SECONDS)
+            # leaves by an exception: the task goes on with `execute_complete`, in a new process
             self.defer(trigger=trigger, method_name=self.execute_complete.__name__)
 
     def execute_complete(self, context: "Context", event: JsonObject) -> JsonObject:
@@ -92,6 +94,7 @@ class IngestOperator(StageOperator):
         """Put the source's connection where the job looks for it: in this task's environment, wherever Airflow keeps it."""
         name = self.problem.source.connection
         variable = f"AIRFLOW_CONN_{name.upper()}"
+        # what the deployment sets there itself goes first
         if name and variable not in os.environ:
             os.environ[variable] = Connection.get(name).get_uri()
 

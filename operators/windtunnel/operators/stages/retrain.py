@@ -35,5 +35,6 @@ class RetrainOperator(TriggerDagRunOperator):
         reasons = MonitorRef.from_dict(self.found).reasons
         if not reasons:
             raise AirflowSkipException("the champion is fit: there is no reason to retrain")
+        # no longer than the trigger form lets a reason be, or Airflow would not start the run
         self.conf = {**(self.conf or {}), "reason": ("monitoring: " + "; ".join(reasons))[:500]}
         super().execute(context)
