@@ -233,6 +233,7 @@ class Plan:
             body = json.loads((folder / _JSON).read_text(encoding="utf-8"))
             if body["format"] != FORMAT:
                 raise IntegrityError(f"{folder}: a plan of format {body['format']!r}; this version runs format {FORMAT}")
+            # never a pickle: an artefact must not name code to run
             with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
                 step = _unpack(body["step"], {name: arrays[name] for name in arrays.files})
             return cls(inputs=body["inputs"], step=step, width=body["width"])
@@ -278,6 +279,7 @@ _PACKED: tuple[tuple[Any, Callable[[Any, dict[str, np.ndarray]], Any]], ...] = (
     (np.ndarray, _pack_array),
     (np.generic, lambda value, arrays: _pack(value.item(), arrays)),
     (list | tuple, lambda value, arrays: [_pack(entry, arrays) for entry in value]),
+    # pairs, because keys of JSON are texts alone, and categories may be numbers or null
     (dict, lambda value, arrays: {"$map": [[_pack(key, arrays), _pack(entry, arrays)] for key, entry in value.items()]}),
     (float, _pack_float),
     (str | bool | int | None, lambda value, _: value),

@@ -160,6 +160,7 @@ class Hashed(Step):
         from sklearn.utils import murmurhash3_32
 
         for term in self.words.terms(text):
+            # seed 0 is scikit-learn's own
             number = murmurhash3_32(term, 0)
             # The one number whose negative is none: scikit-learn takes it for the largest.
             place = (_LARGEST - (self.width - 1)) % self.width if number == -_LARGEST - 1 else abs(number) % self.width

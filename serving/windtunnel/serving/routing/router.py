@@ -84,6 +84,7 @@ class Route:
         for arm, version, bound in self.arms:
             if place < bound:
                 return arm, version
+        # bounds are sums of floats: the last may be a bit below 1
         return self.arms[-1][0], self.arms[-1][1]
 
     def named(self, name: str) -> tuple[str, str]:
@@ -109,6 +110,7 @@ def place_of(key: str, salt: str) -> float:
         >>> place_of("N14228", "") == place_of("N14228", "")
         True
     """
+    # NUL between them: one pair of salt and key must not read as another
     return int.from_bytes(hashlib.blake2b(f"{salt}\0{key}".encode(), digest_size=8).digest()) / _SPACE
 
 

@@ -48,6 +48,7 @@ class Layout:
             f"I{size - _LENGTH}s" if tensor.datatype == "BYTES" else _PACKED[tensor.datatype]
             for tensor, size in zip(request.inputs, sizes, strict=True)
         ]
+        # the protocol's bytes are little-endian; with < nothing is aligned, so no gaps are between them
         self._bytes = struct.Struct("<" + "".join(parts))
 
     @classmethod
