@@ -77,6 +77,7 @@ def _run(parsed: argparse.Namespace) -> int:
     except WindtunnelError as error:
         print(f"{paint(f'windtunnel {parsed.command}:', 'bold red', sys.stderr)} {error}", file=sys.stderr)
         return 1
+    # whoever reads has seen enough, as `head` does: no failure of the command
     except BrokenPipeError:
         with contextlib.suppress(OSError):  # what is still buffered has no reader either; the interpreter flushes it at its end
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -84,6 +85,7 @@ def _run(parsed: argparse.Namespace) -> int:
             os.close(nowhere)
         return 0
     except KeyboardInterrupt:
+        # 128 and the number of SIGINT, as shells have it
         return 130
 
 

@@ -139,6 +139,7 @@ def _watch(api: "AirflowApi", run_id: str, say: Any, timeout: float) -> str:
     end = time.monotonic() + timeout
     while True:
         state = str(api.run(DAG, run_id)["state"])
+        # "9" is behind every year: what has not started comes last
         tasks = sorted(api.tasks(DAG, run_id), key=lambda task: (task["start_date"] or "9", task["task_id"]))
         for task in tasks:
             name, now = task["task_id"], str(task["state"])
