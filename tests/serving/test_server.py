@@ -158,6 +158,7 @@ def test_a_killed_worker_loses_nothing_that_was_answered(serve, bundles, rows):
     answered = []
     for number in range(60):
         if number in {20, 40}:
+            server.wait(lambda: {0, 1} <= set(server.workers()))
             os.kill(server.workers()[number // 40], signal.SIGKILL)
         try:
             answered.append(server.predict(rows[:1], X_Request_Id=f"r{number}")["id"])
