@@ -226,6 +226,7 @@ def disturb(server, bundles, disk, seconds):
             load_and_unload(server, bundles["two"])
             damage(server)
         elif step % 8 == 4:
+            server.wait(lambda slot=step // 8 % 2: slot in server.workers())
             os.kill(server.workers()[step // 8 % 2], signal.SIGKILL)
             time.sleep(4.0)  # until it serves again: a swap waits for every worker that is alive
         elif step % 8 == 6 and disk is not None:

@@ -246,6 +246,7 @@ def test_metrics_add_up_over_workers_and_kills(serve, bundles, rows):
     assert before["requests"] == 300
     assert 0 < before["seconds"] < 60
     for slot in (0, 1):
+        server.wait(lambda slot=slot: slot in server.workers())
         old = server.workers()[slot]
         os.kill(old, signal.SIGKILL)
         server.wait(lambda slot=slot, old=old: server.workers()[slot] != old)
