@@ -71,11 +71,13 @@ def _codes(values: pa.Array) -> np.ndarray | None:
 
 def _ranks(numbers: np.ndarray) -> np.ndarray:
     _, back, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    # Equal values share the mean of their ranks, which Spearman's correlation and the area under the curve both ask for.
     ends = np.cumsum(counts)
     return np.asarray((ends - (counts - 1) / 2.0)[back])
 
 
 def _correlation(left: np.ndarray, right: np.ndarray) -> float:
+    # corrcoef would divide by zero and answer NaN.
     if left.std() == 0 or right.std() == 0:
         return 0.0
     return float(np.corrcoef(left, right)[0, 1])
@@ -95,6 +97,7 @@ def _correlation_ratio(ranks: np.ndarray, codes: np.ndarray) -> float:
     if total == 0:
         return 0.0
     between = float((counts * (means - ranks.mean()) ** 2).sum())
+    # Chance alone gives classes of few rows different means: what it gives on average is taken off, which may leave less than nothing.
     share = 1 - (1 - between / total) * (len(ranks) - 1) / max(len(ranks) - len(counts), 1)
     return float(np.sqrt(max(share, 0.0)))
 
@@ -106,6 +109,7 @@ def _cramers_v(left: np.ndarray, right: np.ndarray) -> float:
     table = np.bincount(left * columns + right, minlength=rows * columns).reshape(rows, columns).astype(float)
     n = table.sum()
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / n
+    # Bergsma's correction: independent columns of many categories would look associated in a small sample.
     phi = max(0.0, float(((table - expected) ** 2 / expected).sum()) / n - (rows - 1) * (columns - 1) / (n - 1))
     width = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1))
     return round(float(min(np.sqrt(phi / max(width - 1, 1e-12)), 1.0)), 12)

@@ -54,6 +54,7 @@ def numbers_of(values: pa.Array) -> np.ndarray:
         return values.to_numpy(zero_copy_only=False).astype(np.float64)
     if pa.types.is_decimal(kind):
         values = values.cast(pa.float64())
+    # Arrow casts dates and times of 32 bits to int32 only.
     elif pa.types.is_date32(kind) or pa.types.is_time32(kind):
         values = values.cast(pa.int32())
     elif pa.types.is_temporal(kind):
@@ -81,8 +82,10 @@ class ColumnStatistics:
 
     def __init__(self, kind: pa.DataType, limit: int = COLUMN_BYTES, *, words: bool = True) -> None:
         self.type = kind.value_type if pa.types.is_dictionary(kind) else kind
+        # Which of its text types a reader chose is no difference between two parts of a column.
         if pa.types.is_large_string(self.type) or pa.types.is_string_view(self.type):
             self.type = pa.string()
+        # Arrow counts no values of float16.
         if pa.types.is_float16(self.type):
             self.type = pa.float32()
         self.family = family_of(self.type)
@@ -142,6 +145,7 @@ class ColumnStatistics:
         column = flat(column)
         self.rows += len(column)
         self.nulls += column.null_count
+        # The null_count of a dictionary array leaves out codes that point to a null among the dictionary's values.
         if pa.types.is_dictionary(column.type) and column.dictionary.null_count:
             self.nulls += int(pc.sum(pc.is_null(column)).as_py()) - column.null_count
         if self.family == "other" or column.null_count == len(column):
@@ -190,6 +194,7 @@ class ColumnStatistics:
         present = column.drop_null() if column.null_count else column
         values, counts = (present, None) if self._hardly_recurs(column) else count_values(column)
         if counts is not None:
+            # Before the moments grow: their count is how many texts were single tokens so far.
             self._add_tokens(values, counts, self.moments.count)
             self.distinct.add(values)
             self.frequent.add(values, counts)
@@ -241,6 +246,7 @@ class ColumnStatistics:
         found = ColumnStatistics(self.type, self.limit, words=False)
         found.rows = self.moments.count
         found.distinct = DistinctSketch(self.distinct.hashes.copy(), self.distinct.most)
+        # Arrow's arrays never change, so only NumPy's are copied.
         found.frequent = FrequentSketch(self.frequent.values, self.frequent.counts.copy(), self.frequent.error, self.frequent.limit)
         found.moments = dataclasses.replace(self.moments)
         found.text_bounds = self.text_bounds
@@ -272,13 +278,17 @@ class ColumnStatistics:
         """Whether no value of a batch is frequent, which the fullest of many hash buckets proves without counting values."""
         assert self.distinct is not None  # only called past the limit
         assert self.frequent is not None
+        # Its codes are cheap to count, so there is nothing to be spared.
         if pa.types.is_dictionary(column.type):
             return False
         hashes = hash_column(column.drop_null() if column.null_count else column)
+        # A bucket holds every row of the values in it, so the fullest one bounds all counts; different values in one bucket only err
+        # upwards.
         most = int(np.bincount((hashes >> np.uint64(64 - _BUCKET_BITS)).astype(np.int64)).max())
         if most * _RARE > len(hashes):
             return False
         if self.family == "text":
+            # Before the caller lets the moments grow, whose count says how many texts were single tokens so far.
             self._add_tokens(column.drop_null() if column.null_count else column, None, self.moments.count)
         self.distinct.add_hashes(hashes)
         self.frequent.pass_over(most)
@@ -330,6 +340,7 @@ class ColumnStatistics:
     def _take_exact(self, values: pa.Array, counts: np.ndarray) -> None:
         assert self.distinct is not None  # only called past the limit
         assert self.frequent is not None
+        # As in `_sketch`: before the moments grow.
         self._add_tokens(values, counts, self.moments.count)
         self.distinct.add(values)
         self.frequent.add(values, counts)
@@ -370,6 +381,7 @@ class ColumnStatistics:
         arrays: JsonObject = {"values": self.values, "counts": self.counts}
         if not exact and self.distinct is not None and self.frequent is not None:
             plain |= {"moments": _finite(self.moments.to_dict()), "error": self.frequent.error, "bounds": self.text_bounds}
+            # Bounds are kept as text, because JSON has no decimals.
             plain |= {"hashes": self.distinct.most, "exact_bounds": [str(bound) for bound in self.exact_bounds or ()]}
             arrays["hashes"] = self.distinct.hashes
             if self.quantile is not None:
@@ -378,6 +390,7 @@ class ColumnStatistics:
                 inner, arrays["tokens"] = self._tokens.state()
                 plain["tokens"] = {**inner, "per_text": _finite(self._per_text.to_dict())}
             elif self.words:
+                # Empty says that each text is a single token; where the entry is absent, an earlier version did not count tokens at all.
                 plain["tokens"] = {}
         return plain, arrays
 

@@ -192,6 +192,7 @@ def _column(before: ColumnStatistics, after: ColumnStatistics) -> ColumnDrift:
         return drift
     if kind == "number":
         _numbers(drift, before, after)
+    # Kolmogorov and Smirnov's p-value is too large where values tie, so numbers of few values are tested as categories too.
     if kind == "category" or (kind == "number" and _few(before, after)):
         _categories(drift, before, after)
     if kind == "text":
@@ -352,15 +353,18 @@ def _large(drift: ColumnDrift, limit: float) -> list[str]:
 
 
 def _psi(p: np.ndarray, q: np.ndarray) -> float:
+    # A bin that is empty on one side would make the index infinite.
     p, q = np.maximum(p, _FLOOR), np.maximum(q, _FLOOR)
     return float(np.sum((q - p) * np.log(q / p)))
 
 
 def _jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
     middle = (p + q) / 2
+    # np.where works both branches out: 0 log 0, which is 0 here, is NaN to NumPy on the way.
     with np.errstate(divide="ignore", invalid="ignore"):
         left = np.where(p > 0, p * np.log2(p / middle), 0.0).sum()
         right = np.where(q > 0, q * np.log2(q / middle), 0.0).sum()
+    # Of equal shares rounding may leave a little less than nothing.
     return float(max((left + right) / 2, 0.0))
 
 
@@ -402,6 +406,7 @@ def adjusted(p_values: list[float]) -> list[float]:
     values = np.asarray(p_values)
     order = np.argsort(values)
     ranked = values[order] * len(values) / np.arange(1, len(values) + 1)
+    # From the largest p-value down: a test must not get a larger q-value than one that is less certain than it.
     q_values = np.minimum.accumulate(ranked[::-1])[::-1]
     found = np.empty_like(values)
     found[order] = np.minimum(q_values, 1.0)

@@ -24,6 +24,7 @@ __all__ = ["LabelCounts", "Profiled", "slice_name"]
 
 _SLICE_BYTES = 1 << 16
 _SLICES = 200
+# No label can be this: readers refuse rows with a NUL.
 _UNKNOWN = "\0"
 _ROW = "row"
 
@@ -116,6 +117,7 @@ class Profiled:
 
         if not problem.split_columns:
             return None
+        # Split by key, rows do not depend on the window's end: any day will do.
         test = split_of(problem, batch, "9999-12-31")
         names = self._columns if self._columns is not None else batch.schema.names
         part = batch.select([name for name in names if name in batch.schema.names])
@@ -132,6 +134,7 @@ class Profiled:
         labels = label_of(problem, batch).cast(pa.string())
         days = flat(batch.column(DAY)).cast(pa.string()) if DAY in batch.schema.names else nothing
         split = pa.array(np.where(test, "test", "train")) if test is not None else nothing
+        # A null among the parts would make the whole text null, and its rows would not be counted under any label.
         joined = pc.binary_join_element_wise(days, split, pc.fill_null(labels, _UNKNOWN), "\1")
         self.labels.update(_counted(joined))
         for column in problem.sensitive:
@@ -143,6 +146,7 @@ class Profiled:
 
     def merge(self, other: Self) -> None:
         """Add another part."""
+        # First: it asks whether any row was here before the other part came.
         self._merge_rows(other)
         self.table.merge(other.table)
         for name, statistics in other.slices.items():
@@ -204,6 +208,7 @@ class Profiled:
             "rows": self.rows is not None,
         }
         parts = [self.table, *self.slices.values(), *self.splits.values(), *([self.rows] if self.rows is not None else [])]
+        # Offsets of 32 bits end at 2 GB, which the parts of many slices together may pass.
         batch = pa.record_batch({"blob": pa.array([json.dumps(plain).encode(), *(part.to_bytes() for part in parts)], pa.large_binary())})
         sink = pa.BufferOutputStream()
         with pyarrow.ipc.new_file(sink, batch.schema) as writer:
@@ -219,6 +224,7 @@ class Profiled:
         """
         try:
             with pyarrow.ipc.open_file(pa.py_buffer(data)) as file:
+                # The place behind the head; the slices, of which there may be hundreds, are not decoded.
                 return TableStatistics.from_bytes(file.read_all()["blob"][1].as_py())
         except (pa.ArrowInvalid, KeyError, ValueError, IndexError) as error:
             raise SchemaMismatchError(f"these are no statistics of ours: {error}") from error

@@ -35,6 +35,8 @@ class RowSample:
         if not self.size or not batch.num_rows or not batch.num_columns:
             return
         self._narrow(batch.num_columns)
+        # The origin in the upper half of the word and the place in the lower: rows of different files meet only in files of over four
+        # billion rows.
         salt = np.uint64(zlib.crc32(origin.encode()) << 32)
         found = mix(np.arange(offset, offset + batch.num_rows, dtype=np.uint64) ^ salt)
         full = len(self._priorities) >= self.size
@@ -51,6 +53,7 @@ class RowSample:
         """Add another's rows."""
         if len(other._priorities):
             self._narrow(other._width)
+            # `table` comes in the order of its priorities, so these must too.
             self._join(np.sort(other._priorities), other.table)
 
     def _narrow(self, width: int) -> None:
@@ -60,6 +63,7 @@ class RowSample:
 
     def _join(self, priorities: np.ndarray, rows: pa.Table) -> None:
         joined = np.concatenate([self._priorities, priorities])
+        # Only put together once there are too many rows: each batch would copy the whole sample otherwise.
         self._parts.append(rows)
         if len(joined) > self.size:
             table = pa.concat_tables(self._parts, promote_options="default")

@@ -98,6 +98,7 @@ def tasks_of(paths: Sequence[str]) -> list[GroupTask]:
             if rows >= _GROUP_ROWS or group == len(sizes) - 1:
                 tasks.append(GroupTask(len(tasks), path, tuple(groups), offset, rows))
                 offset, rows, groups = offset + rows, 0, []
+        # A file without a row group still has columns, which statistics must name.
         if not sizes:
             tasks.append(GroupTask(len(tasks), path, (), 0, 0))
     return tasks
@@ -116,6 +117,7 @@ def text_columns(file: pq.ParquetFile, groups: Sequence[int]) -> list[str]:
         if not (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
             continue
         chunks = [file.metadata.row_group(group).column(place) for group in groups]
+        # A writer that gave the dictionary up half-way left its page as well: only the bytes a value say that codes carry the column.
         if all(chunk.has_dictionary_page and chunk.total_uncompressed_size < max(chunk.num_values, 1) * _BYTES_A_VALUE for chunk in chunks):
             found.append(field.name)
     return found
@@ -145,6 +147,7 @@ def scan_groups(task: GroupTask, sink: Sink, seen: Callable[[int], None] | None 
         with opened_parquet(task.path) as file:
             sink.add_batch(pa.RecordBatch.from_pylist([], schema=file.schema_arrow))
         return
+    # What is read as a dictionary must be said on opening, and only the footer tells which columns pay: hence twice.
     with opened_parquet(task.path) as file:
         dictionary = text_columns(file, task.groups)
         largest = max(file.metadata.row_group(group).total_byte_size for group in task.groups)
@@ -155,6 +158,7 @@ def scan_groups(task: GroupTask, sink: Sink, seen: Callable[[int], None] | None 
             with damaged(task.path, f"row group {group} "):
                 batches = file.iter_batches(batch_rows(file, group), row_groups=[group])
             while True:
+                # Around the reading alone: what the sink refuses in a row is no damage of the file.
                 with damaged(task.path, f"row group {group} "):
                     batch = next(batches, None)
                 if batch is None:

@@ -70,6 +70,7 @@ def stratified(labels: Counts, groups: Mapping[str, Counts], limit: float, alpha
         ('class 0 is 80.0% of training rows and 50.0% of test rows', False)
     """
     asked = _comparisons(labels, groups)
+    # Chance is judged below, over all comparisons together: with 1.0 only the size of each difference counts here.
     shifts = [label_shift(train, test, limit, alpha=1.0) for _, _, train, test in asked]
     q_values = adjusted([shift["p_value"] for shift in shifts])
     found = []

@@ -110,6 +110,7 @@ def _edges(column: ColumnStatistics, moments: Moments) -> tuple[Any, Any]:
     """The finite extremes, whole numbers without detour over float."""
     if column.exact and len(column.values):
         values = column.values
+        # Sorted floats end in infinity and NaN: their finite extremes are those of the moments.
         if pa.types.is_floating(values.type):
             return _number(moments.low), _number(moments.high)
         return _plain(column, values[0].as_py()), _plain(column, values[-1].as_py())
@@ -174,6 +175,7 @@ def quantiles(column: ColumnStatistics, ranks: tuple[float, ...]) -> list[float]
             return []
         below, above, share = between(counts, ranks)
         low, high = numbers[below], numbers[above]
+        # The weighted mean of two equal numbers may differ from them in the last digit.
         return [float(value) for value in np.where(low == high, low, low * (1 - share) + high * share)]
     return column.quantile.quantiles(list(ranks)) if column.quantile is not None else []
 
@@ -202,6 +204,7 @@ def bin_shares(column: ColumnStatistics, edges: np.ndarray) -> np.ndarray:
 
 
 def _histogram(column: ColumnStatistics, moments: Moments) -> dict[str, object] | None:
+    # Between extremes near both ends of the floats the span is infinite, and so would all edges be.
     if not moments.count or not math.isfinite(moments.high - moments.low):
         return None
     edges = np.linspace(moments.low, moments.high, _BINS + 1) if moments.high > moments.low else np.array([moments.low, moments.high])

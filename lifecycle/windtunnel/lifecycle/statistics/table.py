@@ -62,6 +62,7 @@ class TableStatistics:
                 statistics.rows += batch.num_rows
                 statistics.nulls += batch.num_rows
         self.sample.add(batch.select(names), origin, offset)
+        # Last: `_begin` takes the rows so far as those in which a new column was absent.
         self.rows += batch.num_rows
 
     def _begin(self, name: str, kind: pa.DataType, columns: int) -> None:
@@ -86,6 +87,7 @@ class TableStatistics:
                 statistics.rows += other.rows
                 statistics.nulls += other.rows
         self.sample.merge(other.sample)
+        # Last, as in `add_batch`.
         self.rows += other.rows
 
     def to_bytes(self) -> bytes:
@@ -129,6 +131,7 @@ def _blobs(place: str, arrays: JsonMapping) -> dict[str, bytes]:
     counted = pa.record_batch({"value": arrays["values"], "count": pa.array(arrays["counts"], pa.int64())})
     found = {f"{place}.values": _ipc(counted)}
     if "hashes" in arrays:
+        # Little-endian wherever they were written: parts from other machines are merged.
         found[f"{place}.hashes"] = arrays["hashes"].astype("<u8").tobytes()
     if "kll" in arrays:
         found[f"{place}.kll"] = arrays["kll"]

@@ -35,9 +35,11 @@ def each_is_one(texts: pa.Array) -> bool:
     if not len(texts):
         return True
     wide = pa.types.is_large_string(texts.type)
+    # A slice has the buffers of its whole: the offset says where its own entries begin.
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, dtype=np.int64 if wide else np.int32)[texts.offset : texts.offset + len(texts) + 1]
     if data is None or (ends[1:] == ends[:-1]).any():
         return False
     found = np.frombuffer(data, dtype=np.uint8)[ends[0] : ends[-1]]
+    # Beyond ASCII there are other spaces, such as U+00A0 and U+3000, which single bytes do not show.
     return bool(found.min() > _SPACE and found.max() < _ASCII)

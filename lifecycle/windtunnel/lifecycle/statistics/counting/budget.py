@@ -42,6 +42,7 @@ def size_of(values: pa.Array) -> int:
     if _has_offsets(kind):
         return _length_of(values) + len(values) * (8 if _is_wide(kind) else 4)
     try:
+        # Rounded up: booleans take a bit each.
         return -(-len(values) * int(kind.bit_width) // 8)
     except ValueError:  # lists and the like
         return int(values.nbytes)

@@ -140,6 +140,7 @@ class InOrder:
         columns = [pa.chunked_array(list(arrays)).combine_chunks() for arrays in zip(*(part.keys for part in parts), strict=True)]
         group, leaders = groups(columns)
         counts = np.zeros(len(leaders), np.int64)
+        # Whole numbers stay whole, where the weights of bincount would be floats.
         np.add.at(counts, group, np.concatenate([part.counts for part in parts]))
         first = np.full(len(leaders), np.iinfo(np.int64).max)
         np.minimum.at(first, group, np.concatenate([_first(part) for part in parts]))

@@ -34,6 +34,7 @@ def hash_column(values: pa.Array) -> np.ndarray:
     if pa.types.is_boolean(kind):
         return mix(values.to_numpy(zero_copy_only=False).astype(np.uint64))
     if pa.types.is_floating(kind):
+        # Adding 0.0 turns -0.0 into 0.0, whose bits differ otherwise.
         return mix((values.to_numpy(zero_copy_only=False).astype(np.float64) + 0.0).view(np.uint64))
     if pa.types.is_integer(kind) or pa.types.is_temporal(kind):
         return mix(_whole(values))
@@ -80,11 +81,14 @@ def _texts(values: pa.Array) -> np.ndarray:
     lengths = np.diff(offsets).astype(np.int64)
     if data and len(lengths) and lengths[0] and (lengths == lengths[0]).all():
         return _even_texts(np.frombuffer(data, dtype=np.uint8)[offsets[0] : offsets[-1]], len(lengths), int(lengths[0]))
+    # Eight bytes more than there are: the last word is read in full, too.
     padded = np.zeros((data.size if data else 0) + 8, dtype=np.uint8)
     if data:
         padded[:-8] = np.frombuffer(data, dtype=np.uint8)
+    # Overlapping words, one from each byte on: a text may begin anywhere.
     words = np.ndarray(len(padded) - 7, dtype="<u8", buffer=padded, strides=(1,))
     starts = offsets[:-1].astype(np.int64)
+    # The length goes in, or a text would hash like the same one with NULs behind it.
     state = mix(lengths.astype(np.uint64))
     rest, position = lengths, starts
     active: np.ndarray | slice = slice(None)

@@ -81,6 +81,7 @@ class Moments:
         with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of the range: the spread is then infinite, and said so
             if weights is None:
                 mean = float(numbers.mean())
+                # In two passes over the batch: squares less the square of the sum would cancel where the mean is large beside the spread.
                 distance = numbers - mean
                 square = distance * distance
                 m2 = float(square.sum())
@@ -102,12 +103,14 @@ class Moments:
         if m:
             total = n + m
             with np.errstate(over="ignore", invalid="ignore"):
+                # As NumPy's floats, which overflow to infinity: Python's own raise an error when they are cubed.
                 delta = np.float64(other.mean) - np.float64(self.mean)
                 mean, m2 = joined(
                     float(n), np.float64(self.mean), np.float64(self.m2), float(m), np.float64(other.mean), np.float64(other.m2)
                 )
                 crossed = 3 * delta * (n * np.float64(other.m2) - m * np.float64(self.m2)) / total
                 self.m3 = float(self.m3 + other.m3 + delta**3 * n * m * (n - m) / total**2 + crossed) if n else other.m3
+                # Merged into nothing, the other's figures stay as they are, to the last digit.
                 self.m2, self.mean = (float(m2), float(mean)) if n else (other.m2, other.mean)
             self.count = total
             self.low, self.high = min(self.low, other.low), max(self.high, other.high)
@@ -187,4 +190,5 @@ class TableMoments:
         self.mean = np.where(both, mean, np.where(self.n > 0, self.mean, other.mean))
         self.m2 = np.where(both, m2, self.m2 + other.m2)
         self.rows, self.n = self.rows + other.rows, self.n + other.n
+        # fmin passes over NaN, which stands for a column without any number.
         self.low, self.high = np.fmin(self.low, other.low), np.fmax(self.high, other.high)

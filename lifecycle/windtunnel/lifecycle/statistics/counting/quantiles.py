@@ -130,7 +130,9 @@ class QuantileSketch:
         """The share of numbers that are at most each point."""
         if self.kll.is_empty() or not len(points):
             return np.zeros(len(points))
+        # datasketches refuses points that repeat or fall.
         unique, back = np.unique(points, return_inverse=True)
+        # The last entry is that of everything beyond the points, always 1.
         return np.asarray(self.kll.get_cdf(unique.tolist(), True))[:-1][back]
 
     def to_bytes(self) -> bytes:

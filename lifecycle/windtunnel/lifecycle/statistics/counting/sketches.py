@@ -57,6 +57,7 @@ class DistinctSketch:
 
     def add_hashes(self, found: np.ndarray) -> None:
         """The same by their hashes."""
+        # Not `hashes`, which would sort what is new with every batch: a bound that is a little old lets a few more through, and loses none.
         if len(self._hashes) == self.most:
             found = found[found < self._hashes[-1]]
         self._keep(found)
@@ -71,6 +72,7 @@ class DistinctSketch:
     def _keep(self, found: np.ndarray) -> None:
         if len(found) > 2 * self.most:  # the smallest are in any case among the smallest of the batch, repeats included or not
             smallest = np.unique(np.partition(found, self.most)[: self.most])
+            # Repeats took the places of hashes that may still belong to the smallest.
             found = smallest if len(smallest) == self.most else found
         if len(found):
             self._new.append(found)
@@ -83,6 +85,7 @@ class DistinctSketch:
         """The estimated number of distinct values."""
         if len(self.hashes) < self.most:
             return float(len(self.hashes))
+        # k - 1 and not k: only so is the estimate right on average.
         return (self.most - 1) / (float(self.hashes[-1]) / 2.0**64)
 
     @property
@@ -114,6 +117,7 @@ class FrequentSketch:
 
     def add(self, values: pa.Array, counts: np.ndarray) -> None:
         """Counted values of a batch."""
+        # By itself first, so that joining never sees more than two sketches' worth of values.
         values, counts, lost = _prune(values, counts, self.limit)
         self._join(values, counts, lost)
 

@@ -56,6 +56,7 @@ class Runs:
         values = [np.load(f"{name}.values.npy", mmap_mode="r") for name in self._names]
         counts = [np.load(f"{name}.counts.npy", mmap_mode="r") for name in self._names]
         at = [0] * len(values)
+        # All runs are read side by side: the more there are, the less is held of each.
         block = max(1024, _BLOCK // max(1, len(values)))
         while live := [i for i in range(len(values)) if at[i] < len(values[i])]:
             # no number up to the smallest of the blocks' last ones can come again in a later block
@@ -101,6 +102,7 @@ class Parts:
 
     def close(self) -> None:
         """Remove the files."""
+        # On a full disk closing fails, too, and then all the more the files must go.
         with contextlib.suppress(OSError):
             self._end()
         self._folder.cleanup()

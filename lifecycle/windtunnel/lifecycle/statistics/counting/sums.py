@@ -42,17 +42,21 @@ class PairwiseSum:
                 self._todo.pop()
                 right, left = self._values.pop(), self._values.pop()
                 self._values.append(left + right)
+            # A part of the tree that is here as a whole is numpy's to add: it goes along the same tree.
             elif len(held) >= size:
                 self._todo.pop()
                 self._values.append(np.add.reduce(held[:size]))
                 held = held[size:]
             elif size > _LEAF:
                 self._todo.pop()
+                # numpy's own halves: multiples of eight, because it adds eight numbers side by side.
                 half = size // 2
                 half -= half % 8
+                # The left half on top, as elements come from the left; their sum waits below.
                 self._todo += [_ADD, size - half, half]
             else:
                 break
+        # A copy: a view would keep the whole batch in memory.
         self._held = held.copy()
 
     def value(self) -> np.floating:
@@ -82,6 +86,7 @@ class BlockSum:
         whole = len(held) // _BLOCK * _BLOCK
         for start in range(0, whole, _BLOCK):
             self._total = self._total + np.add.reduce(held[start : start + _BLOCK])
+        # A copy: a view would keep the whole batch in memory.
         self._held = held[whole:].copy()
 
     def value(self) -> np.floating:
@@ -98,6 +103,7 @@ class IntegerSum:
 
     def add(self, values: npt.NDArray[np.integer]) -> None:
         """The next elements."""
+        # The batch's own sum may have wrapped around already, which modulo 2**64 does no harm.
         self._total += int(values.sum())
 
     def value(self) -> np.integer:

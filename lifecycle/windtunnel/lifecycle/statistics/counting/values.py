@@ -38,6 +38,7 @@ def count_values(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
         column = column.drop_null()
     if not len(column):
         return column, np.empty(0, dtype=np.int64)
+    # The way by index subtracts in int64, where large uint64 would wrap around.
     if pa.types.is_integer(column.type) and column.type != pa.uint64():
         dense = _by_index(column)
         if dense is not None:
@@ -71,11 +72,13 @@ def groups(columns: Sequence[pa.Array | pa.ChunkedArray]) -> tuple[npt.NDArray[n
         encoded = flat(column)
         if not pa.types.is_dictionary(encoded.type):
             encoded = encoded.dictionary_encode(null_encoding="encode")
+        # A dictionary that came as one may have null codes, which `null_encoding` did not see.
         here = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
         width = len(encoded.dictionary) + 1
         if codes is None:
             codes, size = here, width
             continue
+        # Before combined codes pass 63 bits: numbered anew there are no more of them than rows.
         if size > (1 << 62) // width:
             codes, seen = _numbered(codes)
             size = seen + 1
@@ -84,6 +87,7 @@ def groups(columns: Sequence[pa.Array | pa.ChunkedArray]) -> tuple[npt.NDArray[n
         return np.empty(0, np.intp), np.empty(0, np.intp)
     group, distinct = _numbered(codes)
     leaders = np.empty(distinct, np.intp)
+    # From the end, so that the first row of each group is the one that stays.
     leaders[group[::-1]] = np.arange(len(codes) - 1, -1, -1)
     return group, leaders
 
@@ -122,6 +126,7 @@ def _by_index(column: pa.Array) -> tuple[pa.Array, np.ndarray] | None:
     low, high = int(numbers.min()), int(numbers.max())
     if high - low >= _DENSE:
         return None
+    # Widened before the subtraction: an int8 less its least value may not fit an int8.
     counts = np.bincount(np.subtract(numbers, low, dtype=np.int64) if low else numbers)
     used = np.flatnonzero(counts)
     return pa.array((used + low).astype(numbers.dtype), column.type), counts[used]
