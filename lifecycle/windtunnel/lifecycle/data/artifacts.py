@@ -78,9 +78,11 @@ class Stage:
             if _is_local(filesystem):
                 os.utime(path)
                 return True
+            # An object store has nothing like utime: the same content written again is what makes it new.
             filesystem.pipe_file(path, content)
             note = expired(self.uri)  # written before anything goes; one from before the result was written is history
             if note is not None and dt.datetime.fromisoformat(str(note["at"])) >= written:
+                # The write above may have brought back what a housekeeping had just removed.
                 filesystem.rm_file(path)
                 return False
         except FileNotFoundError:
@@ -100,6 +102,7 @@ class Stage:
         if local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=Path(path).parent if local else None))
+        # mkdtemp lets its own user in alone, but servers under other users read artefacts.
         folder.chmod(0o755)
         try:
             with room_for(self.uri):
@@ -118,6 +121,8 @@ class Stage:
                 filesystem.put_file(str(file), f"{path}/{file.relative_to(folder).as_posix()}")
             return
         if self.result() is None:
+            # A folder without a result is what a killed worker left. It goes aside first, as no rename takes the place of a folder with
+            # files.
             stale = Path(f"{path}.{uuid.uuid4().hex}")
             with contextlib.suppress(FileNotFoundError):
                 Path(path).rename(stale)

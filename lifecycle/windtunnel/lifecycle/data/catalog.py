@@ -32,6 +32,7 @@ def catalog(settings: Settings) -> "Catalog":
         ConfigurationError: the settings do not name one.
         UnavailableError: it is out of reach.
     """
+    # By process: a forked child must not talk over the connections of its parent.
     return _catalog(settings.need("catalog_uri"), settings.need("warehouse"), os.getpid())
 
 
@@ -63,6 +64,7 @@ def _opened(kind: str, uri: str, warehouse: str) -> "Catalog":
     except (sqlalchemy.exc.NoSuchModuleError, sqlalchemy.exc.ArgumentError) as error:
         raise ConfigurationError(f"setting catalog_uri is not a database URL: {error}", hint="such as postgresql://user@host/db") from error
     except (sqlalchemy.exc.OperationalError, OSError) as error:
+        # A lost race for the catalog's own tables, which `_catalog` tries again.
         if "already exists" in str(error):
             raise
         raise UnavailableError(f"the Iceberg catalog is out of reach: {error}", hint="is its server up? see `windtunnel status`") from error

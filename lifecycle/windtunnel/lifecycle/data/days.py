@@ -254,4 +254,5 @@ def _data_file(table: "Table", day: str, path: str, how: tuple[Any, Any]) -> "Da
 
 def content_fingerprint(found: Sequence[DayFile]) -> str:
     """The fingerprint of a window's content: its days, their versions and rows, whichever snapshot holds them in whatever order."""
+    # A file without rows says only that its day was looked at: the same content with and without it.
     return fingerprint(sorted((entry.day, entry.digest, entry.part, entry.rows) for entry in found if entry.rows))

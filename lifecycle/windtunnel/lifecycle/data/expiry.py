@@ -25,6 +25,7 @@ def expire(uri: str, rule: str, at: dt.datetime) -> None:
     """Remove the folder of an artefact: first its note, then what makes it count, then the rest."""
     note(uri, rule, at)
     filesystem, path = fsspec.core.url_to_fs(uri)
+    # fsspec remembers listings as long as the process lives, and others write here as well.
     filesystem.invalidate_cache()
     result = f"{path}/result.json"
     if filesystem.exists(result):

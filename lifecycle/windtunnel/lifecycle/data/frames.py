@@ -62,6 +62,7 @@ def to_frame(batch: pa.RecordBatch | pa.Table, dtypes: Mapping[str, str]) -> pd.
     columns = {}
     for name, dtype in dtypes.items():
         column = batch.column(name)
+        # As a category a column would have other categories with every batch.
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         values = column.to_pandas()

@@ -66,6 +66,7 @@ def open_parquet(path: str, **options: Any) -> pq.ParquetFile:
     except FileNotFoundError as error:
         raise UnavailableError(f"{path}: no such file", path=path) from error
     except OSError as error:
+        # Arrow raises a plain OSError for bad content, too: its words alone tell that from a file that is out of reach.
         if isinstance(error, pa.ArrowException) or "Parquet" in str(error):
             raise SourceFormatError(f"{path}: damaged Parquet file: {error}", path=path) from error
         raise UnavailableError(f"{path}: cannot be read: {error}", path=path) from error
@@ -173,6 +174,7 @@ def write_file(folder: str, content: Iterable[pa.Table], schema: pa.Schema, path
                     rows += part.num_rows
             target = path()
             _, final = fsspec.core.url_to_fs(target)
+            # What is of this name already has this content, as the name says all that it was made from.
             if rows and not filesystem.exists(final):
                 filesystem.makedirs(final.rpartition("/")[0], exist_ok=True)
                 filesystem.mv(temporary, final)

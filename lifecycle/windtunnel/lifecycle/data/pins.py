@@ -36,6 +36,7 @@ def pin(problem: Problem, window: Window, settings: Settings, version: str = "")
     number = _version(table, version)
     found = day_files(table, window.start, window.end, snapshot_id=number)
     bad = day_files(load_table(settings, table_name(problem, "quarantine")))
+    # A row whose day cannot be told may be of any window.
     quarantined = sum(entry.rows for entry in bad if entry.day == UNKNOWN_DAY or str(window.start) <= entry.day < str(window.end))
     rows = sum(entry.rows for entry in found)
     if not rows or number is None:

@@ -161,6 +161,7 @@ def _flag(problem: Problem, values: pa.Array) -> pa.Array:
 
 def _is_positive(positive: Positive, values: pa.Array) -> pa.Array:
     if positive.above is not None:
+        # NaN is above nothing: unless it became null first, its row would be one of the negative class.
         return pc.greater(_finite(pc.cast(values, pa.float64())), positive.above)
     if positive.at_least is not None:
         return pc.greater_equal(_finite(pc.cast(values, pa.float64())), positive.at_least)
@@ -193,8 +194,11 @@ def split_of(problem: Problem, batch: pa.RecordBatch | pa.Table, end: str) -> np
         )
     total = np.zeros(batch.num_rows, dtype=np.uint64)
     for column in [_flat(_column(batch, name)) for name in keys]:
+        # Readers refuse rows with a NUL, so no text of a source can be what stands for null.
         text = pc.fill_null(pc.cast(column, pa.string()), "\0null").to_numpy(zero_copy_only=False)
+        # SipHash takes a key of exactly 16 bytes.
         total = total * np.uint64(1_000_003) + pd.util.hash_array(text.astype(object), hash_key=f"{splits.salt:\0<16.16}", categorize=True)
+    # The upper half depends on every bit of the hashes, the lower one on lower bits alone; and 32 bits are exact in a float.
     return (total >> np.uint64(32)).astype(np.float64) < splits.test * _BUCKETS
 
 

@@ -63,13 +63,16 @@ def pinnable(kind: pa.DataType) -> str | None:
 
 _PINNABLE: tuple[tuple[str, tuple[Callable[[pa.DataType], bool], ...]], ...] = (  # the first that fits is the name
     ("bool", (pa.types.is_boolean,)),
+    # Iceberg has no unsigned types: each becomes the next wider one that holds all of its values.
     ("int32", (pa.types.is_int8, pa.types.is_uint8, pa.types.is_int16, pa.types.is_uint16, pa.types.is_int32)),
     ("int64", (pa.types.is_uint32, pa.types.is_int64)),
     ("float32", (pa.types.is_float16, pa.types.is_float32)),
     ("float64", (pa.types.is_float64,)),
+    # Of a column without any value nobody knows the type; text can hold whatever comes.
     ("string", (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)),
     ("date", (pa.types.is_date,)),
     ("timestamp", (pa.types.is_timestamp,)),
+    # Whole numbers of Iceberg end at 63 bits.
     ("decimal", (pa.types.is_decimal, pa.types.is_uint64)),
 )
 
@@ -142,6 +145,7 @@ def evolve(current: pa.Schema, wanted: pa.Schema, where: str) -> tuple[list[pa.F
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
+    # pyiceberg calls every text column large_string.
     if pa.types.is_large_string(kind):
         return pa.string()
     return pa.timestamp(kind.unit, tz="UTC" if kind.tz else None) if pa.types.is_timestamp(kind) else kind

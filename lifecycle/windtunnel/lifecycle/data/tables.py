@@ -30,6 +30,7 @@ _NAME_MAPPING = "schema.name-mapping.default"
 _PROPERTIES = {
     "commit.retry.num-retries": "0",  # a lost race is decided anew, on what the winner left
     "write.metadata.metrics.default": "counts",  # days are found by partition; bounds of columns cost a millisecond a file
+    # Each commit writes a file of metadata, and without this none of them ever goes.
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
@@ -129,6 +130,7 @@ def _create(place: "Catalog", name: str, schema: pa.Schema) -> "Table":
     columns = [NestedField(i, field.name, _iceberg_type(field.type), required=False) for i, field in enumerate(schema, 1)]
     typed = Schema(*columns)
     field = PartitionField(typed.find_field(DAY).field_id, 1000, IdentityTransform(), DAY)
+    # Files that jobs write carry no field ids: by this mapping Iceberg finds their columns by name.
     mapping = {_NAME_MAPPING: typed.name_mapping.model_dump_json()}
     return place.create_table(name, typed, partition_spec=PartitionSpec(field), properties={**_PROPERTIES, **mapping})
 
@@ -143,6 +145,7 @@ def _grown(table: "Table", schema: pa.Schema) -> "Table":
                 update.add_column(field.name, _iceberg_type(field.type))
             for field in widened:
                 update.update_column(field.name, _iceberg_type(field.type))
+        # In the same transaction: nobody may read by a mapping that lacks the new columns.
         change.set_properties({_NAME_MAPPING: change.table_metadata.schema().name_mapping.model_dump_json()})
     log.info("table %s: added %s, widened %s", ".".join(table.name()), [f.name for f in added], [f.name for f in widened])
     return table

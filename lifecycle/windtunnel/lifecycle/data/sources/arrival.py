@@ -61,6 +61,7 @@ def waits_until(problem: Problem, window: Window) -> dt.datetime:
     """When the files of a window are no longer waited for: ``source.wait.until`` hours after its end, in the problem's time zone."""
     hours = problem.source.wait.until if problem.source.wait else 0.0
     midnight = dt.datetime.combine(window.end, dt.time(), ZoneInfo(problem.timezone))
+    # Added in UTC: on a day when clocks change, hours on the wall are not all an hour long.
     return (midnight.astimezone(dt.UTC) + dt.timedelta(hours=hours)).astimezone(midnight.tzinfo)
 
 

@@ -79,6 +79,7 @@ def _cast_slowly(
     if _is_number(kind):
         text = _plain_number(text, decimal_point, thousands)
     if pa.types.is_timestamp(kind) and is_too_fine(text):
+        # Arrow refuses more decimals than the unit has.
         text = pc.replace_substring_regex(text, _FINE, r"\1")
     typed, bad = _each(text, kind, formats)
     if not is_inexact(typed):
@@ -125,6 +126,7 @@ def _plain_number(text: pa.Array, decimal_point: str, thousands: str) -> pa.Arra
         text = pc.replace_substring(text, thousands, "")
     if decimal_point != ".":
         text = pc.replace_substring(text, decimal_point, ".")
+    # Arrow refuses a plus before a whole number.
     if pc.any(pc.starts_with(text, "+")).as_py():
         text = pc.replace_substring_regex(text, r"^\+([\d.])", r"\1")
     return text
@@ -184,6 +186,7 @@ def is_outside_calendar(values: pa.Array) -> np.ndarray:
         >>> is_outside_calendar(pa.array([0, 10_000_000], pa.date32())).tolist()
         [False, True]
     """
+    # 64 bits of nanoseconds reach from 1677 to 2262 only.
     if not (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)) or values.type == pa.timestamp("ns"):
         return np.zeros(len(values), dtype=bool)
     per_day = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
@@ -235,6 +238,7 @@ def _each(values: pa.Array, kind: pa.DataType, formats: Sequence[str]) -> tuple[
         pass
     if len(values) == 1:
         return pa.nulls(1, kind), np.ones(1, dtype=bool)
+    # Thousands of bad values would each be halved down to: those that a pattern tells go at once.
     if len(values) > _SMALL and (_is_text(values.type)) and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         pattern = r"^[+-]?\d+$" if pa.types.is_integer(kind) else _ANY_FLOAT
         odd = pc.and_(pc.is_valid(values), pc.invert(pc.match_substring_regex(values, pattern)))
@@ -251,6 +255,7 @@ def _cast(values: pa.Array, kind: pa.DataType, formats: Sequence[str]) -> pa.Arr
     timely = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
     if _is_text(values.type) and timely:
         return _cast_time(values, kind, formats)
+    # By their shortest text: cast as a number, 0.1 becomes 0.100000000000000006.
     if pa.types.is_decimal(kind) and pa.types.is_floating(values.type):
         values = values.cast(pa.string())
     return values.cast(kind)
@@ -262,6 +267,7 @@ def _cast_time(values: pa.Array, kind: pa.DataType, formats: Sequence[str]) -> p
             return pc.strptime(values, shape, "us").cast(kind)
         except pa.ArrowInvalid:
             continue
+    # Arrow refuses an offset where the type has no zone, and a missing one where it has.
     if pa.types.is_timestamp(kind) and len(values) and _ZONE.search(next((v for v in values.to_pylist()[:1] if v), "")):
         return values.cast(pa.timestamp("us", "UTC")).cast(kind)
     return values.cast(kind)

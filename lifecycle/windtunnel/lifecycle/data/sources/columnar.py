@@ -46,6 +46,7 @@ def read_parquet(problem: Problem, piece: Piece, _settings: Settings) -> Iterato
             with _damaged(piece.path, "a readable Parquet file"):
                 batches = file.iter_batches(_ROWS, row_groups=[group], columns=fitter.present)
             while True:
+                # Around the reading alone: what the fitter refuses in a row is no damage of the file.
                 with _damaged(piece.path, f"undamaged in row group {group}"):
                     batch = next(batches, None)
                 if batch is None:
@@ -74,6 +75,7 @@ def _parquet(path: str) -> Iterator[pq.ParquetFile]:
     import fsspec
 
     with reaching(path):
+        # Read and not mapped: a mapped file that shrinks meanwhile ends the process.
         stream = pa.OSFile(path.removeprefix("file://"), "rb") if is_local(path) else fsspec.open(path, "rb").open()
     with stream:
         with _damaged(path, "a readable Parquet file"):
@@ -121,6 +123,7 @@ def arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
                 with _damaged(name, f"undamaged in batch {number}"):
                     try:
                         batch = reader.get_batch(number) if count is not None else reader.read_next_batch()
+                        # A damaged file may have offsets that lead out of its buffers, which no kernel of Arrow's looks at.
                         batch.validate(full=True)
                     except StopIteration:
                         break
@@ -170,6 +173,7 @@ class Fitter:
             typed, bad = self._cast(field.name, values, field.type)
             if pa.types.is_string(field.type):
                 bad = bad | _not_text(typed)
+            # A row is told once, with the first column that does not fit.
             for i in np.flatnonzero(bad & good):
                 why[int(i)] = (field.name, f"{shown(values[int(i)])!r} is not {field.type}")
             good &= ~bad
@@ -254,6 +258,7 @@ def _check_text(name: str, column: pa.Array, where: str, row: int) -> None:
 
 def _not_text(values: pa.Array) -> np.ndarray:
     """Which texts no text column can hold: with a NUL, or not UTF-8."""
+    # Arrow judges all texts at once; single ones are looked at only where some are bad.
     try:
         values.validate(full=True)
     except pa.ArrowInvalid:

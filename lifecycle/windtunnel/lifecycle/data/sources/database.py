@@ -86,11 +86,13 @@ def plan_query(problem: Problem, window: Window, version: str = "") -> Unit:
 def _statement(problem: Problem, window: Window) -> str:
     source = problem.source
     if source.query:
+        # Not by `format`: a statement may have braces of its own.
         return source.query.replace("{start}", window.start.isoformat()).replace("{end}", window.end.isoformat()).rstrip().rstrip(";")
     if not _NAME.match(source.table):
         raise ConfigurationError(f"problem {problem.name}: source.table {source.table!r} is not a table's name")
     table = ".".join(f'"{part}"' for part in source.table.split("."))
     names = [name for name in problem.columns if name not in problem.optional_columns]
+    # Naming an optional column that is not there would be an error.
     columns = "*" if problem.optional_columns else ", ".join(f'"{name}"' for name in names)
     return f"SELECT {columns} FROM {table}{_within(problem, window)}"  # names were checked, and dates are dates
 
@@ -103,6 +105,7 @@ def _within(problem: Problem, window: Window) -> str:
     if event.column is not None:
         name = f'"{event.column}"'
         return f" WHERE {name} >= '{window.start}' AND {name} < '{window.end}' OR {name} IS NULL"
+    # Compared as a number: a database refuses to make a date of parts that are no day, and ingest must see such rows.
     day = f'("{event.year}" * 10000 + "{event.month}" * 100 + "{event.day}")'
     return f" WHERE {day} >= {window.start:%Y%m%d} AND {day} < {window.end:%Y%m%d} OR {day} IS NULL"
 
@@ -120,6 +123,7 @@ def _ranges(problem: Problem, statement: str, column: str, parts: int) -> list[s
             hint="name a column of whole numbers, dates or times",
         )
     bounds = [low + (high - low) * i // parts if isinstance(low, int) else low + (high - low) * i / parts for i in range(1, parts)]
+    # Of few keys several bounds fall together.
     edges: list[str | None] = [None, *map(_literal, dict.fromkeys(bounds)), None]
     conditions = [_between(column, lower, upper) for lower, upper in itertools.pairwise(edges)]
     return [f"SELECT * FROM ({statement}) AS part WHERE {condition}" for condition in conditions]  # the name was checked
@@ -147,8 +151,10 @@ def read_query(problem: Problem, piece: Piece, _settings: Settings) -> Iterator[
     row = 0
     with _connected(problem) as connection, connection.cursor() as cursor, _told(piece.path):
         if piece.state:
+            # It goes into the statement as text, because PostgreSQL takes no parameter there.
             if not _VERSION.match(piece.state):
                 raise ConfigurationError(f"{piece.path}: {piece.state!r} names no version of a database")
+            # In this order: PostgreSQL takes a snapshot over only in such a transaction, and only before its first query.
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             cursor.execute(f"SET TRANSACTION SNAPSHOT '{piece.state}'")
         cursor.execute(piece.query)
@@ -202,6 +208,7 @@ def _driver(problem: Problem, uri: str) -> str:
 def _connected(problem: Problem) -> Iterator[Any]:
     uri = _address(problem)
     driver = _driver(problem, uri)
+    # Airflow lets a connection name SQLAlchemy's driver as well, which libpq does not know.
     address = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", uri)
     try:
         if driver == "postgresql":

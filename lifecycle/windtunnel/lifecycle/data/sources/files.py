@@ -52,6 +52,7 @@ def _glob(path: Path) -> list[Path]:
     import glob
 
     if path.is_dir():
+        # Spark and Hive leave files such as _SUCCESS and .crc beside the data.
         return [found for found in path.rglob("*") if not found.name.startswith((".", "_"))]
     return [Path(found) for found in glob.glob(str(path), recursive=True)] if glob.has_magic(str(path)) else []  # noqa: PTH207
 
@@ -92,6 +93,7 @@ def unchanged(path: str, state: str) -> Iterator[None]:
         UnavailableError: it was changed or taken away meanwhile; a retry reads the new one.
     """
     yield
+    # Afterwards and not before: only so is a change half-way seen as well.
     if state and state_of(path) != state:
         raise UnavailableError(f"{path}: was changed while it was read", hint="run again: the new content is read then", path=path)
 
@@ -165,9 +167,11 @@ def _streams(path: str, file: IO[bytes], head: bytes, foreign: Sequence[str]) ->
 
 def _members(path: str, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(file) as archive:
+        # macOS puts files of its own beside those that it packs.
         members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith(("__MACOSX/", "."))]
         if not members:
             raise SourceFormatError(f"{path}: the zip holds no file", path=path)
+        # Workbooks and documents of today are zips, too.
         if {"[Content_Types].xml", "mimetype"} & {member.filename for member in members}:
             raise SourceFormatError(f"{path}: is a workbook or a document, not text", hint="save it as CSV", path=path)
         for member in members:
@@ -227,6 +231,7 @@ def _as_ours(error: Exception, path: str) -> WindtunnelError | None:
     for kind, ours, text, hint in _REASONS:
         if isinstance(error, kind):
             return ours(f"{path}: {text}", hint=hint, path=path)
+    # fsspec says of an unknown protocol by a ValueError, of a missing driver by an ImportError.
     if isinstance(error, ImportError | ValueError):
         return _no_driver(error, path) if "://" in path else None
     if isinstance(error, OSError):

@@ -42,6 +42,7 @@ def read_generator(problem: Problem, piece: Piece, _settings: Settings) -> Itera
     start, end = (dt.date.fromisoformat(text) for text in piece.query.split())
     row = 0
     for batch in _told(piece.path, _function(problem), start, end):
+        # Anew for each: nothing keeps a generator from changing its columns on the way.
         fitter = Fitter(problem, piece, batch.schema)
         for first in range(0, batch.num_rows, _ROWS):
             part = batch.select(fitter.present).slice(first, _ROWS)

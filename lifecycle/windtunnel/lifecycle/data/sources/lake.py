@@ -63,6 +63,7 @@ def pinned(problem: Problem, window: Window, settings: Settings) -> SnapshotRef 
     rows = sum(count for _, count in content)
     if not rows:
         raise EmptyWindowError(f"{problem.name}: table {problem.source.table} has no row between {window.start} and {window.end}")
+    # By the table's own id: under a name that was dropped and given again the content is another.
     content_key = fingerprint(str(table.metadata.table_uuid), content)
     return SnapshotRef(problem.source.table, snapshot.snapshot_id, str(window.start), str(window.end), rows, 0, content_key)
 

@@ -72,6 +72,7 @@ def _plan_files(problem: Problem, window: Window, settings: Settings) -> list[Un
     values = day_values(problem, window, settings)
     if _fields(problem) & _DAILY:
         return _daily(problem, values)
+    # A path that names months only is the same for all days of one.
     patterns = dict.fromkeys(problem.source.path.format(**entry) for entry in values)
     paths = list(dict.fromkeys(path for pattern in patterns for path in find(pattern)))
     if not paths:
@@ -120,7 +121,9 @@ def _fields(problem: Problem) -> set[str]:
 
 
 def _unit(problem: Problem, day: str, paths: Sequence[str]) -> Unit:
+    # Before the content is read: a file that changes meanwhile has another state than this, and its reader refuses it.
     states = [state_of(path) for path in paths]
+    # Of an object its tag stands for the content: to read it for a digest would cost as much as to ingest it.
     contents = [content_digest(path) if is_local(path) else state for path, state in zip(paths, states, strict=True)]
     pieces: list[Piece] = []
     for path, state in zip(paths, states, strict=True):

@@ -34,6 +34,7 @@ def format_of(path: str) -> str:
     try:
         with opened(path) as streams:
             head = next(iter(streams))[1].read(6)
+    # `opened` refuses what is no text by the name of its format, which is all that is asked here.
     except SourceFormatError as error:
         if "Parquet" in error.message:
             return "parquet"

@@ -101,6 +101,7 @@ class Converter:
     def __init__(self, layout: Layout, types: Mapping[str, pa.DataType], options: TextOptions, splitter: Splitter, where: str) -> None:
         self.names, self.types, self.options = list(layout.names), dict(types), options
         self._splitter, self._header, self._trailing, self._where = splitter, layout.header, layout.trailing, where
+        # Arrow's parser knows nothing of thousands separators.
         self._as_text = {name for name, kind in types.items() if options.thousands and not pa.types.is_string(kind)}
         self._cut: set[str] = set()
         self._convert = self._options()
@@ -119,6 +120,7 @@ class Converter:
             rejected(block.line + entry.first, block.line + entry.last, self.shown(entry.column), entry.reason, entry.raw)
             for entry in block.broken
         ]
+        # Before Arrow sees them: one cell that is not UTF-8 fails the whole block.
         block, unreadable = self._without_unreadable(block)
         batch, ragged = self._parsed(block)
         rows = Rows(batch, block, _remaining(batch.num_rows, ragged))
@@ -177,12 +179,15 @@ class Converter:
             try:
                 batch = self._parse(block.clean, ragged)
             except pa.ArrowInvalid as error:
+                # Only in its message does Arrow say which column it was.
                 place = _COLUMN.search(str(error))
+                # A column that is read as text already would fail in the same way for ever.
                 if place is None or self.names[int(place[1])] in self._as_text:
                     raise SourceFormatError(f"{self._where}: cannot be read as CSV: {error}", path=self._where) from error
                 log.info("%s: column %r is judged value by value: %s", self._where, self.shown(int(place[1])), error)
                 self._read_as_text([self.names[int(place[1])]])
             else:
+                # Arrow rounds whole numbers that a float cannot hold without a word.
                 rounded = [field.name for field in batch.schema if is_inexact(batch.column(field.name))]
                 if not rounded:
                     return batch, ragged
@@ -205,6 +210,7 @@ class Converter:
         options = self.options
         table = pa_csv.read_csv(
             pa.BufferReader(text),
+            # Only without threads does Arrow number the rows that it hands over, and a record must not be longer than a block.
             read_options=pa_csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=self.names),
             parse_options=pa_csv.ParseOptions(
                 delimiter=options.delimiter,

@@ -112,6 +112,7 @@ class _Declared:
         for name, kind in types.items():
             place = self._layout.names.index(name)
             rest = self._first[place].strip()[10:] if place < len(self._first) else ""
+            # Arrow takes offsets only into a type with a zone, and nothing else there: the first value says which type to try.
             if pa.types.is_timestamp(kind) and (rest.endswith("Z") or "+" in rest or "-" in rest):
                 types[name] = pa.timestamp("us", "UTC")
         return types

@@ -33,6 +33,7 @@ def infer_type(values: pa.Array, options: TextOptions) -> pa.DataType:
         return pa.bool_()
     number = as_number(text, options)
     for kind, pattern in ((pa.int64(), _INTEGER), (pa.float64(), _FLOAT)):
+        # Every part of `_FLOAT` may be absent: a lone sign or point must not pass.
         if _all(number, pattern) and _all(number, r"[\dnNiI]") and not cast_text(number, kind)[1].any():
             return kind
     return _time_type(text, options)

@@ -157,6 +157,7 @@ class _Inferred:
         typed: _Strictly | None = None
         rows = 0
         for block in text.blocks(splitter):
+            # The first block shows the types as text. Later ones are parsed into them, unless a cell such as 007 would lose a character so.
             if typed is None or self._may_lose(block):
                 batch = self._from_texts(texts.rows(block), options)
                 typed = _Strictly(layout, {column: self._kinds[column] for column in columns}, options, splitter, name)
@@ -259,6 +260,7 @@ class _Inferred:
                 changed.append(name)
             self._kinds[name] = kind
             columns.append(self._told(name, values, rows, options) if kind == pa.string() else _cast(values, kind, options))
+        # After all columns: each start costs a reading of the file, so it should know every wider type.
         if changed:
             raise _WiderError(changed[0])
         return pa.record_batch(columns, names=batch.schema.names)
@@ -270,6 +272,7 @@ class _Inferred:
         except _WiderError:
             column, known = typed.unfit, self._kinds[typed.unfit]
             kind = wider(known, infer_type(texts.rows(block).batch.column(column), options))
+            # Where the values fit by what we know and Arrow refuses them nevertheless, only text lets the reading end.
             self._kinds[column] = kind if kind != known else pa.string()
             raise
         self.reading.refuse(rows.rejected)

@@ -183,6 +183,7 @@ def _object(line: str | bytes) -> JsonObject | str:
     """The object that a text is, or what is wrong with it."""
     if isinstance(line, bytes):
         return "cannot be decoded"
+    # Escaped it is only a NUL once it is parsed, and no text column can hold one.
     if "\0" in line or "\\u0000" in line:
         return "has a NUL character"
     try:
@@ -261,6 +262,7 @@ def _read_from_text(values: list[Any], kind: pa.DataType, options: TextOptions) 
     """JSON's texts, and for decimals its numbers, as a type that JSON does not have."""
     allowed: tuple[type, ...] = (str,) if pa.types.is_temporal(kind) else (str, int, float)
     bad = np.array([value is not None and not isinstance(value, allowed) for value in values], dtype=bool)
+    # By the shortest text of a float: its decimal would have digits that nobody wrote.
     text = pa.array([None if value is None or wrong else str(value) for value, wrong in zip(values, bad, strict=True)], pa.string())
     typed, unreadable = cast_text(text, kind, formats=options.timestamp_formats)
     return typed, bad | unreadable

@@ -136,6 +136,7 @@ def line_ends(text: bytes, *, final: bool) -> Offsets:
     places = octets == _LF
     if b"\r" in text:
         returns = octets == _CR
+        # Of \r\n only the \n counts.
         returns[:-1] &= ~places[1:]
         places |= returns
     ends = np.flatnonzero(places) + 1
@@ -186,6 +187,7 @@ class Splitter:
         """The block, if every quote in it opens, closes or doubles as it should."""
         octets = np.frombuffer(text, dtype=np.uint8)
         quotes = np.flatnonzero(octets == ord(self._quote))
+        # A line end with an odd number of quotes before it lies inside of a cell.
         inside = (np.searchsorted(quotes, ends) & 1).astype(bool)
         ends_outside = ends[~inside]
         if not len(ends_outside) or (final and ends_outside[-1] != len(text)):
@@ -229,6 +231,7 @@ class Splitter:
         """Whether each line of a record is by itself a row of the table's width."""
         lines = raw.rstrip(b"\r\n").splitlines()
         wanted = self._width - 1
+        # The stray quotes are in the first and the last line: those between must be rows as they stand.
         if (len(lines) - 2) * wanted < _COINCIDENCES or any(line.count(self._delimiter) != wanted for line in lines[1:-1]):
             return False
         head, _, tail = lines[-1].partition(self._quote)
@@ -291,6 +294,7 @@ class Splitter:
 
     def _end_of(self, text: bytes, start: int, line_end: int) -> _End:
         """Where the record that begins here ends, or what is wrong with it."""
+        # Most lines that look unusual are whole records: only the others are followed over line ends.
         match = self._record.match(text, start, line_end)
         if match is not None:
             return _End(match.end())
@@ -362,6 +366,7 @@ def _patterns(delimiter: bytes, quote: bytes, escape: bytes) -> tuple[re.Pattern
     """A whole record, a cell, and a cell without quotes around it, in which quotes mean nothing."""
     d, q, e = (re.escape(text) for text in (delimiter, quote, escape))
     escaped = rb"|%s(?s:.)" % e if escape else b""
+    # Possessive, here and below: where a record does not match, a cell of megabytes must not be tried again at every length.
     plain = rb"(?:[^%s\r\n%s]%s)*+" % (d, e, escaped)
     cell = plain
     if quote:

@@ -87,6 +87,7 @@ class TextStream:
             block = self._stream.read(size)
             self._ended = not block
             if self._decoder is not None:
+                # The mark is half of a surrogate pair, which the strict encoder refuses.
                 block = self._decoder.decode(block or b"", self._ended).encode("utf-8", "surrogatepass")
             if block:
                 self._held += block
@@ -130,6 +131,7 @@ class TextStream:
                     path=self._name,
                 )
             elif not self._ended:
+                # As much again: block by block a long record would be scanned from its beginning for each of them.
                 self._fill(max(_BLOCK, len(self._held)))
 
     def lines(self) -> Iterator[tuple[int, list[bytes]]]:
