@@ -91,6 +91,7 @@ def feedback(problem: Problem, window: Window, settings: Settings, progress: Pro
     name = fingerprint("feedback", code_version(), problem.part_fingerprint(*_PARTS), since, until, known)
     stage = Stage(settings, problem.name, "feedback", name)
     found = stage.result()
+    # A report may be kept of a table that was changed or restored since: then days are joined again.
     if found is None or json.loads(read_text(stage.path("feedback.json")))["content"] != content_fingerprint(done):
         tasks = [_Task(day, tuple(files)) for day, files in _by_day(answers).items()] if problem.keys else []
         days: list[JsonObject] = []
@@ -197,6 +198,7 @@ def _run(problem: Problem, step: _JoinDay, tasks: Sequence[_Task], settings: Set
         with pipeline(settings.to_dict()) as flow:
             _ = flow | beam.Create(tasks) | beam.Reshuffle() | beam.ParDo(step)
         found = results.collect()
+    # A day that a runner lost would look like one without answers.
     if len(found) != len(tasks):
         raise JobError(f"{len(tasks)} days of answers were given out but {len(found)} came back", hint="run it again")
     return found

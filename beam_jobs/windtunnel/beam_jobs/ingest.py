@@ -98,6 +98,7 @@ def _ingest(problem: Problem, window: Window, settings: Settings, progress: Prog
         days, bad_days = _contents(problem, todo, written, places)
         if not problem.event_time and not _delivered_daily(units):  # a source without time is one version of everything
             days |= {entry.day: [] for entry in there if entry.day not in days}
+        # The quarantine first: what is lacking is told by the examples, so a run that ends in between is done again.
         replace_days(settings, table_name(problem, "quarantine"), bad_days)
         replace_days(settings, table_name(problem, "examples"), days)
 
@@ -152,6 +153,7 @@ class _IngestPiece(beam.DoFn):
                         writer.add(chunk)
                         progress.add(chunk.rows)
                 result = writer.finish()
+            # A task that is stopped must not leave half-written files either.
             except BaseException:
                 writer.abandon()
                 raise

@@ -88,6 +88,7 @@ class PieceWriter:
                 if day not in self._wanted:
                     self._pass_over(day, int(pc.sum(mask).as_py()))
                     continue
+                # A batch of one day stays as it is: a filter would copy it.
                 part = batch if pc.all(mask).as_py() else batch.filter(mask)
                 self._day_batch(day.isoformat(), part, pa.repeat(pa.scalar(day, pa.date32()), part.num_rows))
         held = sum(entry.held_rows for entry in self._open.values())
@@ -212,6 +213,7 @@ class _DayFile:
 
     def abandon(self) -> None:
         if self._writer is not None:
+            # Closing may fail for the reason that led here, which must be the one that is told.
             with contextlib.suppress(OSError, pa.ArrowException, ValueError):
                 self._writer.close()
             with contextlib.suppress(OSError, ValueError):

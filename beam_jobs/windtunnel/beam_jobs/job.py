@@ -50,6 +50,7 @@ class Progress:
             now = time.monotonic()
             due = now - self._last >= self.every
             self._last = now if due else self._last
+        # Outside of the lock: a handler may take its time, and other threads count meanwhile.
         if due:
             log.info("%s", self)
 
@@ -141,6 +142,7 @@ def main(run: Callable[[dict[str, object], Progress], dict[str, object]], argume
         code = 1
     body = json.dumps(result, indent=None if given.result else 2, default=str)
     if given.result:
+        # Whoever waits for the result must not find half of it.
         temporary = Path(f"{given.result}.{os.getpid()}")
         temporary.write_text(body, encoding="utf-8")
         temporary.replace(given.result)

@@ -39,6 +39,7 @@ class _Light(MetaPathFinder):
         if beam is None or hasattr(beam, "Pipeline"):  # not begun, or past the part that looks for what is installed
             return None
         if fullname in _LEFT_OUT:
+            # Not None, upon which the next finder would be asked and find it.
             raise ModuleNotFoundError(f"{fullname} waits until it is needed", name=fullname)
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:

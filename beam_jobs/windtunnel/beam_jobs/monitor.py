@@ -206,6 +206,7 @@ class _ReadAnswers(beam.DoFn):
                     asked = inputs_of(problem, shown).combine_chunks()
                     names = [name for name in problem.features.columns if name not in problem.redacted]
                     statistics.add_batch(asked.select(names), file.digest)
+            # Before the result: whoever collects a result expects its state beside it.
             self._results.put_bytes(f"{number:08}.state", statistics.to_bytes())
             self._results.put(f"{number:08}", {"answers": answers, "times": {str(time): count for time, count in times.counts.items()}})
 
@@ -233,6 +234,7 @@ def _answers(
         for number, entry in enumerate(results.collect()):
             answers += entry["answers"]
             times.merge(Latencies({int(time): count for time, count in entry["times"].items()}))
+            # Results come sorted by names of eight digits, so a result's place is the number of its file.
             whole.merge(TableStatistics.from_bytes(results.get_bytes(f"{number:08}.state")))
     return whole, times, answers
 

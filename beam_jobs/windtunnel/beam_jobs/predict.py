@@ -85,6 +85,7 @@ def predict(problem: Problem, candidate_uri: str, snapshot: SnapshotRef, setting
         scored = run({**spec, "output": str(folder / "rows") if settings.runner == "in-process" else stage.path("rows")}, progress)
         found = _into_table(settings, table, scored["files"], name, snapshot)
         answer = SnapshotRef(table, found, snapshot.start, snapshot.end, scored["rows"], 0, name)
+        # They are in the table now, and would lie in the artefact a second time.
         if settings.runner == "in-process":
             for path in scored["files"]:
                 Path(path).unlink(missing_ok=True)
@@ -126,6 +127,7 @@ def precompute(problem: Problem, candidate_uri: str, snapshot: SnapshotRef, sett
             "runner_options": settings.runner_options,
             "workers": settings.workers,
         }
+        # Before scoring: answers must not be taken for younger than the rows that they are about.
         made_at = time.time()
         with stage.writing() as folder:
             scored = run({**spec, "output": str(folder / "rows") if settings.runner == "in-process" else stage.path("rows")}, progress)
@@ -260,6 +262,7 @@ class _Score(beam.DoFn):
     def _answer(self, engine: Engine, batch: pa.RecordBatch) -> pa.RecordBatch:
         fields, arrays = [], []
         if self._scores:
+            # The lookup file is little-endian wherever it is read.
             scores = engine.scores(from_arrow(engine.bundle.inputs, batch)).astype("<f8")
             fields.append(pa.field("scores", pa.binary()))
             arrays.append(pa.array([row.tobytes() for row in scores], pa.binary()))

@@ -187,6 +187,7 @@ def approve(
         },
         context.run,
         key=f"decision:{candidate.fingerprint}:{evaluation.fingerprint}:{context.run.dag_id}:{context.run.run_id}:{by}:{at}"
+        # Outside of a run nothing tells a repeated answer from a second one.
         if context.run.run_id
         else "",
     )

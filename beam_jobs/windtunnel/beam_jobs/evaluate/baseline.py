@@ -45,12 +45,14 @@ def _sampled(plan: Plan, references: list[RowGroup]) -> Baseline:
     count = min(len(references), _GROUPS)
     chosen = sorted({round(index * (len(references) - 1) / max(count - 1, 1)) for index in range(count)})
     quota = math.ceil(_ROWS / max(len(chosen), 1))
+    # The same sample each time: an evaluation is named by what went into it.
     rng = np.random.default_rng(0)
     parts = []
     for index in chosen:
         rows = pa.Table.from_batches(list(read_row_group(references[index], plan.columns, dictionary=plan.dictionary)))
         if not rows.num_rows:
             continue
+        # Batches come with dictionaries of their own, and only one dictionary for all makes them one batch.
         rows = rows.unify_dictionaries().combine_chunks()
         batch = rows.to_batches()[0]
         keep = np.flatnonzero(

@@ -179,6 +179,7 @@ class CountRows(beam.DoFn):
         """Hand on what was counted."""
         self._judge()
         if self._count is not None and self._count.rows:
+            # At the end of a bundle Beam has no element to take window and time from: they must be said.
             yield WindowedValue(self._count, GlobalWindow().max_timestamp(), [GlobalWindow()])
         self._count = None
 
@@ -194,6 +195,7 @@ class CountRows(beam.DoFn):
         _count_domains(count, plan, batch, judged)
         if not judged.any():
             return
+        # A row's place in the whole is the same whoever reads it: groups and samples do not depend on the runner.
         place = (np.flatnonzero(judged) + offset + (ordinal << 20)).astype(np.uint64)
         key = place * _MIX
         self._pending.append((batch.filter(pa.array(judged)), key))
@@ -209,6 +211,7 @@ class CountRows(beam.DoFn):
         table = pa.Table.from_batches([rows for rows, _ in self._pending]).unify_dictionaries().combine_chunks()
         key = np.concatenate([keys for _, keys in self._pending])
         self._pending, self._waiting = [], 0
+        # The upper bits, as a product mixes upwards: neighbouring rows must not fall into the same groups.
         group = (key >> np.uint64(40)).astype(np.int64) % GROUPS
         rows = table.to_batches()[0]
         labels = label_of(plan.problem, rows)

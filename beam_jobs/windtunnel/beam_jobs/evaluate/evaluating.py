@@ -40,6 +40,7 @@ _PARTS = (
     *("baseline", "explanations"),
 )
 
+# None says that there is no champion, so the default needs a value of its own.
 _NOW: Any = object()
 
 
@@ -150,6 +151,7 @@ def _pass(
     if present is not None:
         try:
             models.append(_model("champion", present.uri, present.digest or None, schema))
+        # A champion that cannot be read any more must not keep its successor from being judged; the report says so.
         except (ConfigurationError, IntegrityError, OSError) as error:
             left_out.append(f"the champion, version {present.version}, could not be scored: {error}")
     plan = _plan(problem, tuple(models), schema, references, snapshot, everything=everything)
@@ -215,6 +217,7 @@ def _run(plan: Plan, references: list[RowGroup], where: Mapping[str, object], fo
         found.append(_kept(target))
 
 
+# Beam hands nothing back to whoever started a pipeline, so its one result goes by a file.
 def _keep(count: Count, path: str) -> None:
     import pickle
     from pathlib import Path
@@ -288,6 +291,7 @@ def _publish(stage: Stage, problem: Problem, body: JsonObject) -> dict[str, obje
 
     metric = MAIN[problem.task]
     with stage.writing() as folder:
+        # NaN is no JSON: browsers stop at it.
         (folder / "evaluation.json").write_text(json.dumps(body, sort_keys=True, indent=1, allow_nan=False), encoding="utf-8")
         (folder / "report.html").write_text(render(problem, body), encoding="utf-8")
         reference = EvaluationRef(
@@ -309,6 +313,7 @@ def _uses(settings: Settings, problem: Problem, heldout: str, identity: str) -> 
     if not Ledger.configured(settings):
         return 1
     before = Ledger(settings).entries(problem, ("evaluation",))
+    # The same judgement again is no further use of the rows.
     return 1 + len({entry.payload["candidate"] for entry in before if entry.payload.get("heldout") == heldout and entry.key != identity})
 
 

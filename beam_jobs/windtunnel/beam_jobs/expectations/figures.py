@@ -124,6 +124,7 @@ class _Leaks:
             by_value = counts.groupby(level="value", dropna=False)
             total = int(counts.sum())
             commonest = counts.groupby(level="label").sum().max() / total
+            # A column with nearly as many values as rows would tell every label by its values alone: there one threshold has to do it.
             told = _by_order(counts, total) if total < len(by_value) * _PER_VALUE else float(by_value.max().sum() / total)
             if told > commonest:
                 answer[name] = told

@@ -111,6 +111,7 @@ def _labelled(problem: Problem, source: Source, columns: Sequence[str], rows: in
     if missing:
         raise ConfigurationError(f"label_errors: the data has no columns {missing}")
     frames = []
+    # Twice as many rows as are wanted, because some have no label.
     for chunk in source.chunks(wanted, start_at=max(0, source.rows - 2 * rows)):
         frame = source.frame(chunk.batch, start=chunk.start)
         labels = label_of(problem, chunk.batch, end).to_pandas()
@@ -144,6 +145,7 @@ def _out_of_fold(features: object, codes: npt.NDArray[np.intp], folds: int, seed
 
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     sparse = issparse(features)
+    # Boosted trees take no sparse matrix.
     model = (
         LogisticRegression(max_iter=300) if sparse else HistGradientBoostingClassifier(max_iter=25, max_leaf_nodes=15, random_state=seed)
     )

@@ -66,6 +66,7 @@ def _column(source: Source, name: str, counted: Weighted | None, bounds: tuple[A
         return suites.Column(name, kind, source.rows, nulls, None, _plain(low), _plain(high), None)
     series = counted.frame[name]
     present = series.notna().to_numpy()
+    # As pandas sees them: NaN counts as one, which the files' footers do not count.
     nulls = int(counted.counts[~present].sum())
     values = None
     if present.sum() <= _FEW:

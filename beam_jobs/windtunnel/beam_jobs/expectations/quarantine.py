@@ -85,6 +85,7 @@ def set_aside(problem: Problem, snapshot: SnapshotRef, suite: suites.Suite, sett
         finding, places = _ask(entry, share, held)
         findings += [finding] if finding else []
         for path, row in places:
+            # A row that several expectations do not like goes once, for the first of them.
             bad.setdefault(path, {}).setdefault(row.place, row)
     if not bad or not all(finding.ok for finding in findings):
         return snapshot, findings
@@ -110,6 +111,7 @@ def _ask(entry: JsonMapping, share: float, held: Sequence[DayFile]) -> tuple[Fin
     if not count:
         return None, []
     total = sum(file.rows for file in held)
+    # Places beyond those that are listed are not known, and their rows could not be told from good ones.
     allowed = min(share, LISTED / total)
     column = str(entry["kwargs"].get("column") or "")
     text = f"at most {allowed:.2%} of the rows in quarantine because of {said}"
@@ -134,6 +136,7 @@ def _move(
     for day in sorted({file.day for file in held if file.path in bad}):
         files = [file for file in held if file.day == day]
         after = (dt.date.fromisoformat(day) + dt.timedelta(days=1)).isoformat()
+        # What the quarantine has of this day already stays: a day's files are replaced as a whole.
         aside[day] = [file.path for file in day_files(refuge, day, after)]
         good[day] = []
         for file in files:
@@ -147,8 +150,10 @@ def _move(
             good[day].append(target)
             aside[day] = sorted({*aside[day], place})
         now = {entry.path for entry in day_files(tables.load_table(settings, snapshot.table), day, after)}
+        # After a kill the days may hold this run's own files already, which is no change by anybody else.
         if now not in ({file.path for file in files}, set(good[day])):
             raise ConflictError(f"{snapshot.table}: {day} was changed since it was ingested", hint="clear the ingest task", day=day)
+    # The quarantine first: killed in between, rows are in both tables for a moment, and never in neither.
     replace_days(settings, name, aside)
     return replace_days(settings, snapshot.table, good)
 

@@ -113,6 +113,7 @@ def run_suite(
         PROGRESS.reset(tokens[0])
         COUNTING.reset(tokens[1])
         STATISTICS.reset(tokens[2])
+    # By way of text, as GX's own dictionary still has dates and NumPy's numbers in it.
     return json.loads(json.dumps(result.to_json_dict(), default=str))
 
 

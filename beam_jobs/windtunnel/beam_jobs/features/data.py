@@ -192,11 +192,13 @@ def open_data(
                 for j in range(group.num_columns):
                     column = group.column(j)
                     if column.path_in_schema in found.names:
+                        # Some writers leave the count out, but whether a column has a null decides its type.
                         known = column.statistics.null_count if column.statistics and column.statistics.has_null_count else None
                         count = _count_nulls(file, i, column.path_in_schema) if known is None else known
                         nulls[column.path_in_schema] = nulls.get(column.path_in_schema, 0) + count
     if schema is None:
         raise SourceFormatError(f"no Parquet file matches {data!r}")
+    # pandas shows no index among the columns when it reads such a file.
     hidden = {name for name in _index_columns(schema) if name in schema.names}
     names = [name for name in schema.names if name not in hidden and name not in selection.columns]
     wanted = list(columns if columns is not None else options.columns if options.columns is not None else names)

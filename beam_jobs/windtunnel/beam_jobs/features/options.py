@@ -101,6 +101,7 @@ class Options:
     @property
     def each_null(self) -> int:
         """Nulls of a column of times that may each become a category of their own."""
+        # A value and its count, eight bytes each.
         return self.distinct_limit or self.distinct_bytes // 16
 
     @property

@@ -172,6 +172,7 @@ class AccumulatorConformance:
         for start, end in itertools.pairwise(bounds):
             part = self.make_accumulator(clone(self.make_estimator()))
             if end > start:
+                # In two chunks, so that taking in a second one is tested as well.
                 middle = (start + end) // 2
                 for a, b in ((start, middle), (middle, end)):
                     if b > a:

@@ -47,6 +47,7 @@ def aggregate(metric: MetricConfiguration, needs: Mapping[str, Any], store: Stor
         MetricFailure: it cannot be worked out, as GX's own could not.
     """
     column = str(metric.metric_domain_kwargs["column"])
+    # The values in the store met the condition when they came, and the columns that it names may not be there any more.
     kwargs = {key: value for key, value in metric.metric_domain_kwargs.items() if key not in {"row_condition", "condition_parser"}}
     plain = MetricConfiguration(metric.metric_name, kwargs, metric.metric_value_kwargs)
     if metric.metric_name not in OF_THE_SET:
@@ -74,6 +75,7 @@ def _of_parts(metric: MetricConfiguration, store: Store, column: str, of: Callab
     name = metric.metric_name
     if name in {"column.max", "column.min"}:
         extremes = [of(part.frame) for part in store.parts()]
+        # Asked once more about the answers of the parts, in the column's type: so the answer is of the type that GX gives.
         dtype = next(store.parts()).frame[column].dtype
         return of(pd.DataFrame({column: pd.Series(extremes, dtype=dtype)}))
     if name == "column.distinct_values.count":
@@ -113,6 +115,7 @@ def _value_counts(store: Store, empty: pd.Series, options: Mapping[str, object])
 
 def _most_common(store: Store, empty: pd.Series, _options: Mapping[str, object]) -> list[object]:
     top, best = 0, empty
+    # A value is in one part only, so the most frequent ones of all are among those of the parts.
     for part in store.parts():
         series = part.frame.iloc[:, 0]
         present = series.notna().to_numpy()
@@ -169,6 +172,7 @@ def _quantiles_of(store: Store, empty: pd.Series, quantiles: Sequence[float], me
     places = (ranked.total - 1) * np.asarray(quantiles, dtype=np.float64)
     below, above = np.floor(places).astype(np.intp), np.ceil(places).astype(np.intp)
     if method == "nearest":
+        # Half to even, as pandas rounds for this method.
         below = above = np.around(places).astype(np.intp)
     low, high = ranked.at([int(place) for place in below]), ranked.at([int(place) for place in above])
     if method in {"lower", "nearest"}:

@@ -150,6 +150,7 @@ def domain_columns(metric: MetricConfiguration, columns: list[str]) -> list[str]
 def mentions_index(metric: MetricConfiguration, columns: list[str]) -> bool:
     """Whether a row condition looks at the row's place, or at variables of the caller."""
     text = repr(metric.metric_domain_kwargs.get("row_condition") or "")
+    # The longest first: a short name cut out of a long one would leave text that looks like something else.
     for name in sorted(columns, key=len, reverse=True):
         text = text.replace(name, "")
     return bool(re.search(r"\bindex\b|\bilevel_|@|\.(shift|cum\w+|rank|mean|max|min|sum|std|median|duplicated|quantile|diff)\b", text))

@@ -73,6 +73,7 @@ class Counter:
         """Count a chunk's rows; true if there are now too many distinct ones: `take` them."""
         arrays = [chunk.batch.column(name) for name in self.columns]
         keys, counts = _of_one(arrays[0]) if len(arrays) == 1 else _of_many(arrays)
+        # Arrow counts values in the order of their first appearance.
         first = (np.int64(chunk.number) << _CHUNK_BITS) + np.arange(len(counts), dtype=np.int64)
         return self._counting.add(Counted(keys, counts, first))
 
@@ -126,6 +127,7 @@ class Alike:
         counts = np.concatenate([part.counts for part in parts])
         first = np.concatenate([part.first for part in parts if part.first is not None])
         order = np.argsort(first, kind="stable")
+        # By first appearance, so that of rows that are alike `duplicated` leaves the one that came first.
         frame, counts, first = frame.iloc[order].reset_index(drop=True), counts[order], first[order]
         repeated = frame.duplicated().to_numpy()
         if not repeated.any():
@@ -174,6 +176,7 @@ class Store:
                 self._counting.replace(held)
                 yield _weighted(held)
             return
+        # What was not too much by itself is part of some part on disk nevertheless.
         self._spill()
         for table in self._parts.tables():
             if table.num_rows:
@@ -200,6 +203,7 @@ class Store:
         held = self._counting.drain()
         if held is None:
             return
+        # Its columns are renamed below, and those of what was handed over must not be.
         frame = held.keys.copy(deep=False)
         places = [str(i) for i in range(frame.shape[1])]
         if not self._dtypes:

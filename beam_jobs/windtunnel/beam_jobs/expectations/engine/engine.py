@@ -94,6 +94,7 @@ class ArrowExecutionEngine(FrameEngine):
                 _answer_now(batch, metric, needs, answers)
             else:
                 later.append((metric, needs))
+        # GX comes back for the rest with these at hand, and then all that needs rows is asked in one pass.
         if answers or not later:
             return answers
         answers, failures = batch.questions.answer(later)

@@ -70,6 +70,7 @@ class Moments(OfRows):
         """Add values up as numpy adds a whole column: nulls as zeros, means in the type that pandas takes."""
         self.count += len(values) - (int(missing.sum()) if missing is not None else 0)
         filled = np.where(missing, values.dtype.type(0), values) if missing is not None else values
+        # Sum and mean may be one and the same object, which must take each value once.
         for total in {id(total): total for total in (self._sum, self._mean)}.values():
             total.add(filled)
         if self._middle is not self._sum and self._middle is not self._mean:
@@ -109,6 +110,7 @@ class Moments(OfRows):
         if not self.count:
             return np.nan
         kind = self._dtype if self._dtype.kind == "f" else np.dtype(np.float64)
+        # pandas divides in the column's own type: a mean of float32 is rounded as float32.
         return self._mean.value() / kind.type(self.count)
 
     def std(self) -> Any:
@@ -129,6 +131,7 @@ class Moments(OfRows):
             self._sum = self._mean = self._middle = PairwiseSum(length, np.float64)
         elif self._dtype.kind == "f":
             self._sum = self._mean = PairwiseSum(length, self._dtype)
+            # pandas' deviations start from a mean in float64, to which numpy converts block by block while it adds.
             self._middle = BlockSum()
         else:
             self._sum = IntegerSum(unsigned=self._dtype.kind == "u")

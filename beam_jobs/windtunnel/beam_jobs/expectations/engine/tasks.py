@@ -109,6 +109,7 @@ class Condition(OfDistinct):
         first = int(rows.first_chunks[hits].min())
         self.first_chunk = first if self.first_chunk is None else min(first, self.first_chunk)
         values = rows.frame.iloc[hits, 0]
+        # Rows cannot be found again by null, which equals nothing.
         if self.bad is None or len(self.columns) > 1 or len(self.bad) + len(hits) > REMEMBERED or values.isna().any():
             self.bad = None
         else:
@@ -191,6 +192,7 @@ class Duplicates:
         """Which rows of a frame are among them."""
         if self.rows is None or frame.empty:
             return np.zeros(len(frame), bool)
+        # Coded together: codes of two frames say nothing about each other.
         both = pd.concat([self.rows[list(columns)], frame[list(columns)]], ignore_index=True)
         codes = codes_of(both)
         return np.isin(codes[len(self.rows) :], codes[: len(self.rows)])
@@ -302,6 +304,7 @@ class Failing(OfRows):
                 column = column.cast(pa.float64(), safe=False)  # as pandas holds it, because there are nulls
             keep = pc.is_in(column, value_set=pa.array(self._only, column.type, from_pandas=True))
         except (pa.ArrowException, OverflowError, TypeError):
+            # What Arrow cannot compare as pandas does is looked for among all rows.
             self._only = None
             return None
         return np.flatnonzero(keep.to_numpy(zero_copy_only=False))
@@ -312,6 +315,7 @@ class Failing(OfRows):
         try:
             kind = "column" if "column" in kwargs else "column_pair" if "column_A" in kwargs else "multicolumn"
             rows, compute, accessor = self._engine.get_compute_domain(kwargs, kind)
+            # GX, too, shows a condition on one column no nulls.
             if kind == "column":
                 rows = rows[rows[kwargs["column"]].notna()]
         except Exception as error:
@@ -367,6 +371,7 @@ class InOrder(OfRows):
         self.later = condition
         self.unexpected = 0
         self.failure: MetricFailure | None = None
+        # How many there are is only known at the end of the pass.
         self.rows = Failing(source, engine, condition, asked, columns, expected=1 << 62)
         self._source, self._engine = source, engine
         self._carried: pd.DataFrame | None = None
@@ -392,7 +397,9 @@ class InOrder(OfRows):
             self.failure = failure
             return True
         if self._carried is not None:
+            # The row that was carried over was judged at the end of the chunk before.
             mask = mask.iloc[1:]
+        # GX leaves nulls out before it compares neighbours, so the last value that is there is carried on.
         domain = domain[domain[column].notna()]
         if len(domain):
             self._carried = domain.iloc[[-1]]

@@ -153,6 +153,7 @@ class _Dense:
             raise TypeError("a dense split has a frame")
         self._plan, self._at = plan, plan.starts[number]
         self._offsets = plan.sheet.at
+        # Never for appending: Linux would then write at the end, whatever place is asked for.
         self._file = os.open(plan.sheet.path, os.O_WRONLY)
 
     def add(self, made: Any, y: np.ndarray | None) -> None:
@@ -306,6 +307,7 @@ def write_split(
     path = target / "part-00000.arrow"
     sheet = sheets.dense_sheet(path, rows, len(names), options.dtype, labels) if layout == "dense" else None
     plan = Plan(str(target), layout, names, options.dtype, counts, labels, sheet)
+    # Beside the output, because workers reach that.
     with tempfile.TemporaryDirectory(prefix=".bins-", dir=folder) as place:
         found = Outcomes(place)
         run_bins(data, options.spec, _Write(data, stream, plan, found), "Write")
@@ -350,6 +352,7 @@ def _put_together(path: Path, plan: Plan, written: list[JsonObject]) -> None:
                 before = int(ends[-1])
     finally:
         os.close(descriptor)
+    # Of a bin that ran twice there are files that nobody named: they go as well.
     for file in Path(plan.folder).iterdir():
         if file.suffix in {".index", ".value", ".height", ".y"}:
             file.unlink()

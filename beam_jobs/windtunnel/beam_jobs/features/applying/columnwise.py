@@ -109,6 +109,7 @@ def _distinct(chunk: Chunk, names: list[str]) -> tuple[pd.DataFrame, np.ndarray]
     if not columns or not all(pa.types.is_dictionary(column.type) for column in columns):
         return None
     sizes = [len(column.dictionary) + 1 for column in columns]
+    # As floats, which do not wrap around where many sizes are multiplied.
     total = int(np.prod([float(size) for size in sizes]))
     if total > _LIMIT:
         return None

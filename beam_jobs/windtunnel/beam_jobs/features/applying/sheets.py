@@ -87,6 +87,7 @@ def _label_array(rows: int, labels: object, holes: dict[str, pa.Buffer]) -> dict
     if isinstance(labels, str):
         return {"y": pa.Array.from_buffers(pa.float64(), rows, [None, holes["y"]])}
     codes = pa.Array.from_buffers(pa.int32(), rows, [None, holes["y"]])
+    # Unchecked, as the codes are not there yet: a check would read a hole of the size of the column.
     return {"y": pa.DictionaryArray.from_arrays(codes, pa.array(labels), safe=False)}
 
 
@@ -109,6 +110,7 @@ class _Holes(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Bytes, or a hole."""
         buffer = pa.py_buffer(data)
+        # Arrow hands buffers on as they are, so the address tells a stand-in from the frame's own bytes.
         part = self._holes.get(buffer.address) if buffer.size else None
         if part is None:
             self._file.write(data)
@@ -158,6 +160,7 @@ def put(descriptor: int, values: np.ndarray, offset: int) -> None:
     """Write an array's bytes at a place of a file."""
     left = memoryview(np.ascontiguousarray(values).data).cast("B") if values.size else memoryview(b"")
     while len(left):
+        # Linux writes 2 GB at once at most, and less when it is interrupted.
         done = os.pwrite(descriptor, left, offset)
         left, offset = left[done:], offset + done
 
@@ -168,6 +171,7 @@ def copy(source: Path, descriptor: int, offset: int) -> None:
         os.lseek(descriptor, offset, os.SEEK_SET)
         left = source.stat().st_size
         while left:
+            # As in `put`: 2 GB at once at most.
             done = os.sendfile(descriptor, file.fileno(), None, left)
             if not done:
                 raise OSError(f"{source}: ended early")

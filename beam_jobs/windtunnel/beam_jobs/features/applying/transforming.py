@@ -161,9 +161,11 @@ def output_folder(output: str) -> Iterator[Path]:
     try:
         yield folder
         if local:
+            # First, because no rename takes the place of a folder with files.
             shutil.rmtree(place, ignore_errors=True)
             folder.rename(place)
         else:
+            # The manifest comes last: without it a folder counts as none of features.
             for file in sorted(folder.rglob("*"), key=lambda entry: entry.name == "manifest.json"):
                 if file.is_file():
                     filesystem.put_file(str(file), f"{path}/{file.relative_to(folder).as_posix()}")

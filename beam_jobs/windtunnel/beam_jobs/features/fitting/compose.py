@@ -88,6 +88,7 @@ def _column_transformer(context: Context, estimator: ColumnTransformer, stream: 
         part = given
         if isinstance(given, str):
             config = scikit.output_container(made)
+            # What scikit-learn itself puts in the place of "passthrough".
             part = FunctionTransformer(accept_sparse=True, check_inverse=False, feature_names_out="one-to-one").set_output(transform=config)
         fits.append(fit_node(context, part, _pick(stream, head, columns), f"{where}.{name}"))
     nodes: list[Node] = yield from parallel(fits)

@@ -206,6 +206,7 @@ class Context:
         for column, index in zip(made, mapping, strict=True):
             counts = parent.column(index)[1]
             tally = Tally(self._beyond(keep=True))
+            # Below these entries the stand-in repeats the column's first one, only to be as high as its neighbours.
             tally.add(column[: len(counts)], counts)
             tallies.append(tally)
         return tallies

@@ -95,6 +95,7 @@ def fit_data(transformer: BaseEstimator, data: Data, options: Options, progress:
 
         def ask(requests: list[Request]) -> list[Any]:
             nonlocal counts, total
+            # Where a bin's first row lies is known only once the rows of the bins before it are counted.
             if any(request.positions for request in requests) and counts is None:
                 *_, counts = gather(data, [Request("rows", context.nothing, Rows())], options.spec, work)
             starts = None if counts is None else [int(n) for n in np.cumsum([0, *counts[:-1]])]

@@ -58,6 +58,7 @@ class _Gather(beam.DoFn):
             yield number, rows
 
     def _gathered(self, groups: list[Any], start: int) -> tuple[int, list[Gatherer]]:
+        # Copies: the same step works on several bins in one process.
         states: list[Gatherer] = [copy.deepcopy(request.gatherer) for request in self._requests]
         progress = job.progress_of(NAME)
         rows = 0

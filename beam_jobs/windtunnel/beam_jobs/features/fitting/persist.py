@@ -63,6 +63,7 @@ def describe(value: Any) -> Any:
         inside = {
             "code": _code(function.__code__),
             "defaults": describe(function.__defaults__),
+            # A function that calls itself is among what it holds.
             "holds": [describe(v) for v in held if v is not function],
         }
         return {"function": f"{value.__module__}.{value.__qualname__}", "source": _source(function), **inside}

@@ -116,6 +116,7 @@ def _on_sample(context: Context, estimator: BaseEstimator, stream: Stream, where
     rows = yield from context.rows()
     seed = context.options.seed
     wanted = min(rows, int(context.options.sample_of(estimator) or rows))
+    # Sorted, because rows are gathered as they come by.
     chosen = np.sort(np.random.default_rng(seed).choice(rows, size=wanted, replace=False))
     (found,) = yield from context.need(Request(("sample", stream.key, wanted), stream, Gathered(chosen), positions=True))
     if wanted < rows:

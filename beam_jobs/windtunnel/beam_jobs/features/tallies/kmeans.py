@@ -19,11 +19,13 @@ def centers_of(values: np.ndarray, counts: np.ndarray, start: np.ndarray) -> np.
     """
     n = counts.sum()
     mean = np.dot(counts, values) / n
+    # About the mean, as scikit-learn's KMeans goes, for the sake of the digits.
     x = values - mean
     limit = _TOLERANCE * (np.dot(counts, x * x) / n - (np.dot(counts, x) / n) ** 2)
     centers = start - mean
     labels = np.full(len(x), -1)
     for _ in range(_ROUNDS):
+        # Without the square of x, which is the same for all centres.
         found = np.argmin(centers * centers - 2.0 * x[:, None] * centers, axis=1)
         weight = np.bincount(found, weights=counts, minlength=len(centers))
         total = np.bincount(found, weights=counts * x, minlength=len(centers))
@@ -43,6 +45,7 @@ def _relocate(
     x: np.ndarray, counts: np.ndarray, centers: np.ndarray, labels: np.ndarray, weight: np.ndarray, total: np.ndarray, empty: np.ndarray
 ) -> None:
     far = np.argsort(-((x - centers[labels]) ** 2), kind="stable")
+    # A value's rows move one by one, but never more of them than there are empty clusters.
     rows = np.repeat(far, np.minimum(counts[far], len(empty)))[: len(empty)]
     for cluster, row in zip(empty, rows, strict=False):
         old = labels[row]

@@ -35,7 +35,9 @@ def _by_ranks(at: Callable[[np.ndarray], np.ndarray], n: int, shares: np.ndarray
     virtual = np.asanyarray(known["get_virtual_index"](n, shares))
     if virtual.dtype.kind in "iu":
         return at(np.clip(virtual, 0, n - 1))
+    # numpy asks only whether the array's type has NaN; a boolean one has none, and no memory is needed for the column.
     below, above = implementation._get_indexes(np.empty(min(_DENSE, n), dtype=np.bool_), virtual, n)
+    # numpy's word for the last element is -1, which is no rank.
     below, above = np.where(below < 0, n + below, below), np.where(above < 0, n + above, above)
     gamma = implementation._get_gamma(virtual, below, known)
     found = at(np.concatenate([below, above]))
@@ -78,6 +80,7 @@ def large_statistic(summary: Summary, index: int, strategy: str) -> float:
         return float(low if large.n % 2 else (low + high) / 2)
     best, most = np.nan, 0
     for values, counts in large.blocks():
+        # Only if more: blocks ascend, so of equally frequent values the least stays, which is scikit-learn's choice.
         if counts.max() > most:
             most, best = counts.max(), values[np.argmax(counts)]
     return float(best)

@@ -53,6 +53,7 @@ class Gathered(Gatherer):
                 return
             inside = self._positions[low:high] - chunk.start
         table = stream.evaluate(chunk)
+        # A copy: a view of few rows would keep their whole chunk in memory.
         self._parts.append((table.iloc[inside] if hasattr(table, "iloc") else table[inside]).copy())
         if chunk.weight is not None:
             self._weights.append(chunk.weight[inside])

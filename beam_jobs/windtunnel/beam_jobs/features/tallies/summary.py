@@ -124,6 +124,7 @@ class Summary:
         if isinstance(template, pd.DataFrame):
             series = [_series(column, dtype) for column, dtype in zip(columns, template.dtypes, strict=True)]
             frame = pd.concat(series, axis=1) if series else pd.DataFrame(index=range(height))
+            # Afterwards: names may be there twice, which a dictionary of columns would not survive.
             frame.columns = template.columns
             return frame
         if scipy.sparse.issparse(template):

@@ -83,6 +83,7 @@ def bins(context: Context, estimator: BaseEstimator, stream: Stream, where: str)
 def _fit_on_all(estimator: BaseEstimator, rows: object, weight: np.ndarray | None) -> BaseEstimator:
     limit = estimator.subsample
     with quiet():
+        # Without the limit: a subsample of the stand-in would lose values that the data has.
         estimator.set_params(subsample=None).fit(rows, sample_weight=weight)
     return estimator.set_params(subsample=limit)
 
@@ -101,6 +102,7 @@ def _edges(estimator: BaseEstimator, summary: Summary, index: int, kind: Any, n_
     if estimator.strategy == "uniform":
         return np.linspace(low, high, n_bins + 1), n_bins
     if estimator.strategy == "quantile":
+        # By way of percent, as scikit-learn goes: shares that are divided otherwise differ in the last digit.
         levels = np.true_divide(np.linspace(0, 100, n_bins + 1), 100)
         found = np.asarray(column_quantiles(summary, index, levels, kind, estimator.quantile_method), dtype=np.float64)
     else:

@@ -39,6 +39,7 @@ class Scatter(Gatherer):
         X = X.astype(np.float64)
         found.n, found.mean = X.shape[0], np.asarray(X.mean(axis=0)).ravel()
         if scipy.sparse.issparse(X):
+            # Taken off afterwards: a sparse matrix whose columns are centred is a dense one.
             products = (X.T @ X).toarray()
             found.products = products - found.n * np.outer(found.mean, found.mean) if self.centred else products
         else:
@@ -115,6 +116,7 @@ def _finish_pca(estimator: BaseEstimator, scatter: Scatter, rows: int, width: in
         )
     values, vectors = np.linalg.eigh(scatter.products / (rows - 1))
     values, vectors = np.flip(values, axis=0).copy(), np.flip(vectors, axis=1)
+    # Rounding may leave the eigenvalues of a singular matrix a little below zero.
     values[values < 0.0] = 0.0
     _, components = svd_flip(None, vectors.T, u_based_decision=False)
     share = values / values.sum()
@@ -141,6 +143,7 @@ def svd(context: Context, estimator: BaseEstimator, stream: Stream, where: str) 
     if few is not None:
         with quiet():
             if estimator.random_state is None:
+                # Left open, scikit-learn's seed would give another run other components.
                 return estimator.set_params(random_state=0).fit(few).set_params(random_state=None)
             return estimator.fit(few)
     if width > WIDEST:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def _counted(categories: np.ndarray, values: object, counts: np.ndarray) -> np.ndarray:
     """How often each category occurs."""
+    # No dictionary finds NaN, which equals nothing, so it has a name; the tuples keep a text "nan" apart from it.
     held = {("nan" if scikit.is_nan(value) else (value,)): count for value, count in zip(_plain(values), counts.tolist(), strict=True)}
     return np.array([held.get("nan" if scikit.is_nan(value) else (value,), 0) for value in _plain(categories)], dtype=np.int64)
 
@@ -56,6 +57,7 @@ def one_hot(context: Context, estimator: "BaseEstimator", stream: Stream, where:
     stored, start = 0, 0
     for i, width in enumerate(widths):
         counts = summary.column(i)[1]
+        # The rows below are repeats that only fill the stand-in up.
         entries = encoded[:, start : start + width].tocsr().getnnz(axis=1)[: len(counts)]
         stored += int(np.dot(entries, counts))
         start += width

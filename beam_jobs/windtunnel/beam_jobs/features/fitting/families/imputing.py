@@ -63,6 +63,7 @@ def _statistic(estimator: "BaseEstimator", summary: Any, index: int, sparse: boo
         return median(numbers, counts)
     n = counts.sum()
     mean = np.dot(counts, numbers) / n
+    # The second sum takes back what the first lost by rounding.
     return mean + np.dot(counts, numbers - mean) / n if np.isfinite(mean) else mean
 
 

@@ -31,6 +31,7 @@ def finish_standard(estimator: "BaseEstimator", moments: TableMoments, template:
         estimator.fit(likeness, sample_weight=np.ones(likeness.shape[0]) if weighted else None)
     kind = np.asarray(estimator.n_samples_seen_).dtype
     seen = moments.n.astype(kind)
+    # scikit-learn keeps one number where no column has gaps.
     estimator.n_samples_seen_ = seen[0] if np.ptp(seen) == 0 else seen
     if estimator.mean_ is not None or estimator.var_ is not None:
         mean, variance = moments.mean.copy(), moments.variance

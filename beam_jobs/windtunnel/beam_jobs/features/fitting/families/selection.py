@@ -37,6 +37,7 @@ def variance(context: Context, estimator: BaseEstimator, stream: Stream, where: 
         )
         estimator.variances_ = moments.variance
         if estimator.threshold == 0:
+            # numpy's range of a column with NaN is NaN, and then scikit-learn goes by the variance alone.
             spread = np.where(moments.n < moments.rows, np.nan, moments.high - moments.low)
             estimator.variances_ = np.nanmin(np.array([estimator.variances_, spread]), axis=0)
         flat = np.all(~np.isfinite(estimator.variances_) | (estimator.variances_ <= estimator.threshold))
@@ -159,6 +160,7 @@ def _chi2(found: ByClass) -> tuple[np.ndarray, np.ndarray]:
     order = _ordered(found)
     observed = np.array([found.sums[label] for label in order])
     rows = np.array([found.classes[label].rows for label in order], dtype=np.float64)
+    # Of a single class scikit-learn makes two columns, one of them empty.
     if len(order) == 1:
         observed, rows = np.vstack([np.zeros_like(observed), observed]), np.r_[0.0, rows]
     expected = np.outer(rows / rows.sum(), observed.sum(axis=0))

@@ -184,6 +184,7 @@ def _folds(estimator: BaseEstimator, y: np.ndarray, where: str) -> tuple[np.ndar
     splitter = check_cv(copy.deepcopy(estimator.cv), y, classifier=discrete, shuffle=shuffle, random_state=seed)
     folds = np.full(len(y), -1, dtype=np.int16)
     count = 0
+    # Splitters look at the number of rows and at the labels only.
     stand_in = np.zeros((len(y), 1), dtype=np.int8)
     for _, test in splitter.split(stand_in, y):
         if (folds[test] >= 0).any():

@@ -29,6 +29,7 @@ class Terms(Gatherer):
         self.rows = 0
 
     def __getstate__(self) -> dict[str, object]:
+        # Analysers hold functions that do not pickle: each worker builds its own.
         return {**self.__dict__, "_analyze": None}
 
     def gather(self, stream: Stream, chunk: Chunk) -> None:
@@ -92,6 +93,7 @@ def _distinct(texts: Any) -> tuple[list[object], np.ndarray]:
     try:
         codes, unique = pd.factorize(np.array(values, dtype=object), use_na_sentinel=False)
     except TypeError:
+        # Documents that are lists have no hash.
         return values, np.ones(len(values), dtype=np.int64)
     return unique.tolist(), np.bincount(codes, minlength=len(unique)).astype(np.int64)
 
@@ -131,6 +133,7 @@ def _limited(estimator: BaseEstimator, rows: int, documents: np.ndarray, often: 
         raise ValueError("max_df corresponds to < documents than min_df")
     mask = (documents <= most) & (documents >= least)
     if estimator.max_features is not None and mask.sum() > estimator.max_features:
+        # Sorted in the vectorizer's own type, in which other counts tie: what is kept of equally frequent terms depends on it.
         times = often.astype(estimator.dtype) if np.dtype(estimator.dtype).kind == "f" else often
         chosen = (-times[mask]).argsort()[: estimator.max_features]
         new = np.zeros(len(mask), dtype=bool)
