@@ -17,7 +17,7 @@ from windtunnel.serving.base.options import Options
 from windtunnel.serving.base.values import InvalidInputError, Schema, invalid
 from windtunnel.serving.front import v2
 from windtunnel.serving.front.access import Access, Caller
-from windtunnel.serving.front.rpc_rows import PlainRows
+from windtunnel.serving.front.rpc_rows import CONTENTS, PlainRows
 from windtunnel.serving.protocol import open_inference_pb2 as pb
 from windtunnel.serving.routing.answer import Answer
 from windtunnel.serving.routing.models import Served
@@ -42,19 +42,6 @@ _CODES = {
     500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-_CONTENTS = {
-    "BOOL": "bool_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
 }
 
 
@@ -423,8 +410,8 @@ def _request(message: pb.ModelInferRequest) -> v2.Request:
 def _contents(entry: Any, count: int) -> list[object]:
     if entry.datatype == "BYTES":
         values: list[Any] = [v2.decode(entry.name, value) for value in entry.contents.bytes_contents]
-    elif entry.datatype in _CONTENTS:
-        values = list(getattr(entry.contents, _CONTENTS[entry.datatype]))
+    elif entry.datatype in CONTENTS:
+        values = list(getattr(entry.contents, CONTENTS[entry.datatype]))
     else:
         raise _no_contents(entry)
     if len(values) != count:

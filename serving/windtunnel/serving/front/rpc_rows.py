@@ -13,24 +13,32 @@ from windtunnel.serving.base import quickjson
 from windtunnel.serving.front import v2
 from windtunnel.serving.front.access import Access
 from windtunnel.serving.protocol import open_inference_pb2 as pb
-from windtunnel.serving.routing.lane import Lane, Lanes
+from windtunnel.serving.routing.lane import SIMPLE, Lane, Lanes
 from windtunnel.serving.routing.service import Service
 
-__all__ = ["PlainRows"]
+__all__ = ["CONTENTS", "PlainRows"]
 
-_TASKS = {"binary", "anomaly", "regression"}
 _LENGTH = 4
 _RAW: dict[str, Callable[[bytes], tuple[Any, ...]]] = {
     name: struct.Struct(f"<{code}").unpack for name, code in (("BOOL", "?"), ("INT32", "i"), ("INT64", "q"), ("FP32", "f"), ("FP64", "d"))
 }
-_CONTENTS = {
+CONTENTS = {
     "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
     "INT32": "int_contents",
     "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
+"""Datatype -> the field of a tensor's contents that holds its values."""
+
+_PLAIN = {name: CONTENTS[name] for name in (*_RAW, "BYTES")}  # of the narrower ones the values have to be looked at
 
 
 class PlainRows:
@@ -44,7 +52,7 @@ class PlainRows:
     def __init__(self, service: Service, access: Access) -> None:
         self._service, self._access = service, access
         self._lanes = Lanes(service, "grpc")
-        self._constant: dict[Lane, bytes] = {}
+        self._common: dict[Lane, tuple[bytes, dict[str, str]]] = {}
 
     def answer(self, message: Any, metadata: Mapping[str, str], began: float) -> bytes | None:
         """The answer's bytes; None where the request has to go the ordinary way.
@@ -62,10 +70,10 @@ class PlainRows:
         found = lane.answer(row, quickjson.encode(identity), began)
         if found is None:
             return None
-        kinds = v2.outputs_of(lane.engine)
+        head, kinds = self._common_of(lane, found[0])
         values = [v2.raw_tensor(kinds[name], [value]) for name, value in found[0].items()]
         changing = pb.ModelInferResponse(id=identity, raw_output_contents=values)
-        return self._constant_of(lane, found[0]) + bytes(changing.SerializeToString())  # two messages' bytes are those of both in one
+        return head + bytes(changing.SerializeToString())  # two messages' bytes are those of both in one
 
     def _lane(self, message: Any, metadata: Mapping[str, str]) -> Lane | None:
         header = metadata.get("authorization")
@@ -78,21 +86,21 @@ class PlainRows:
         except WindtunnelError:
             return None
         lane = self._lanes.of(found, "grpc")
-        return lane if lane is not None and lane.engine.bundle.task in _TASKS else None
+        return lane if lane is not None and lane.engine.bundle.task in SIMPLE else None
 
-    def _constant_of(self, lane: Lane, found: JsonMapping) -> bytes:
-        """What all answers of a lane have in common."""
-        constant = self._constant.get(lane)
-        if constant is None:
+    def _common_of(self, lane: Lane, found: JsonMapping) -> tuple[bytes, dict[str, str]]:
+        """What all answers of a lane have in common: the bytes of that part, and the outputs' datatypes."""
+        common = self._common.get(lane)
+        if common is None:
             response = pb.ModelInferResponse(model_name=lane.found[0].name, model_version=lane.found[2])
             response.parameters["route"].string_param = lane.found[1]
             kinds = v2.outputs_of(lane.engine)
             for name in found:
                 response.outputs.add(name=name, datatype=kinds[name], shape=[1])
-            if len(self._constant) >= _MOST_LANES:
-                self._constant.clear()
-            constant = self._constant[lane] = response.SerializeToString()
-        return constant
+            if len(self._common) >= _MOST_LANES:
+                self._common.clear()
+            common = self._common[lane] = (response.SerializeToString(), kinds)
+        return common
 
 
 # a swap makes new lanes, and each that is kept here keeps its engine in memory
@@ -139,5 +147,5 @@ def _value(tensor: Any) -> Any:
     Raises:
         KeyError, ValueError: it is not of a plain kind.
     """
-    (value,) = getattr(tensor.contents, _CONTENTS[tensor.datatype])
+    (value,) = getattr(tensor.contents, _PLAIN[tensor.datatype])
     return value.decode() if type(value) is bytes else value

@@ -14,7 +14,10 @@ from windtunnel.serving.base.log import LogUnavailableError
 from windtunnel.serving.routing.entries import spellings
 from windtunnel.serving.routing.service import Service, Target
 
-__all__ = ["Lane", "Lanes"]
+__all__ = ["SIMPLE", "Lane", "Lanes"]
+
+SIMPLE = {"binary", "anomaly", "regression"}
+"""Tasks whose answers are a value or two a row."""
 
 
 class Lane:

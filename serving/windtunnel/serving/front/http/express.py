@@ -7,9 +7,9 @@ from windtunnel.serving.base import quickjson
 from windtunnel.serving.front import v2
 from windtunnel.serving.front.http.formats import JSON_KINDS, kind_of
 from windtunnel.serving.front.http.messages import Headers, header_of
-from windtunnel.serving.front.http.plain_forms import FORMS, SIMPLE, Form
+from windtunnel.serving.front.http.plain_forms import FORMS, Form
 from windtunnel.serving.front.http.raw_tensors import RawTensors
-from windtunnel.serving.routing.lane import Lane
+from windtunnel.serving.routing.lane import SIMPLE, Lane
 from windtunnel.serving.routing.service import Service
 
 __all__ = ["Express", "form_of"]

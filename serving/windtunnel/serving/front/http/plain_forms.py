@@ -3,6 +3,7 @@
 A form answers None for whatever is not the plain case.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,17 +12,14 @@ from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.front import v2
 from windtunnel.serving.front.http.formats import labels_of
-from windtunnel.serving.routing.lane import Lane
+from windtunnel.serving.routing.lane import SIMPLE, Lane
 
-__all__ = ["FORMS", "SIMPLE", "Form", "Row"]
+__all__ = ["FORMS", "Form", "Row", "tensors_head"]
 
 Row = dict[str, Any]
 
-SIMPLE = {"binary", "anomaly", "regression"}
-"""Tasks whose answers are a value or two a row."""
 
-
-class Form:
+class Form(ABC):
     """One protocol's bodies of a single row.
 
     Args:
@@ -31,10 +29,11 @@ class Form:
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
 
+    @abstractmethod
     def read(self, body: bytes) -> Row | None:
         """The row of a body; None where it is another body than the plain one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, found: Row, text: bytes, identity: bytes) -> tuple[bytes, bytes]:
         """The body of the answer, and its media type with further headers.
 
@@ -43,7 +42,6 @@ class Form:
             text: the same as JSON.
             identity: the request's id, as JSON.
         """
-        raise NotImplementedError
 
 
 class OwnRows(Form):
@@ -150,8 +148,7 @@ class Tensors(Form):
         super().__init__(lane)
         self._count = len(lane.engine.schema.names)
         self._kinds = {name: datatype.encode() for name, datatype in v2.outputs_of(lane.engine).items()}
-        about = {"model_name": lane.found[0].name, "model_version": lane.found[2], "parameters": {"route": lane.found[1]}}
-        self._about = quickjson.encode(about)[1:-1]
+        self._about = tensors_head(lane)
 
     @classmethod
     def of(cls, lane: Lane) -> "Tensors | None":
@@ -177,6 +174,12 @@ class Tensors(Form):
             for name, value in found.items()
         )
         return b'{"id":%b,%b,"outputs":[%b]}' % (identity, self._about, outputs), b"application/json"
+
+
+def tensors_head(lane: Lane) -> bytes:
+    """Who answered, as members of a JSON object."""
+    served, arm, version = lane.found
+    return quickjson.encode({"model_name": served.name, "model_version": version, "parameters": {"route": arm}})[1:-1]
 
 
 def _value(tensor: Row) -> Any:

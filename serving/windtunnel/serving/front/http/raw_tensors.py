@@ -10,7 +10,7 @@ from windtunnel.lifecycle.payload import JsonMapping, JsonObject
 from windtunnel.serving.base import quickjson
 from windtunnel.serving.base.values import InvalidInputError
 from windtunnel.serving.front import v2
-from windtunnel.serving.front.http.plain_forms import Form
+from windtunnel.serving.front.http.plain_forms import Form, tensors_head
 from windtunnel.serving.routing.lane import Lane
 
 __all__ = ["Layout", "RawTensors"]
@@ -105,8 +105,7 @@ class RawTensors(Form):
         self._layout: Layout | None = None
         self._kinds = v2.outputs_of(lane.engine)
         self._names = set(lane.engine.schema.names)
-        about = {"model_name": lane.found[0].name, "model_version": lane.found[2], "parameters": {"route": lane.found[1]}}
-        self._about = quickjson.encode(about)[1:-1]
+        self._about = tensors_head(lane)
 
     def read(self, body: bytes) -> JsonObject | None:
         """The row of the bytes behind the JSON part."""
