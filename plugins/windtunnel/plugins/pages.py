@@ -177,13 +177,13 @@ def qualities(user: GetUserDep) -> HTMLResponse:
     """The newest day's quality of every problem whose DAG the caller may read."""
     from windtunnel.lifecycle.data.tables import table_names
     from windtunnel.lifecycle.quality.history import TABLE, history
-    from windtunnel.lifecycle.quality.score import scores, trend
+    from windtunnel.lifecycle.quality.score import BEFORE, scores, trend
 
     settings, rows = airflow_settings(), []
     for name in table_names(settings, TABLE):
         if not _may_see(name, user):
             continue
-        found = scores(history(settings, name))[-_DAYS:]
+        found = scores(history(settings, name, _DAYS + BEFORE))[-_DAYS:]
         if found:
             link = page.link(name, name)
             picture = page.line([(place, entry.score) for place, entry in enumerate(found)], width=200, height=36)
@@ -200,9 +200,10 @@ def quality(dag_id: ProblemName, days: Annotated[int, Query(ge=1, le=3660)] = 30
     """The quality of a problem's data, day by day."""
     from windtunnel.lifecycle.pages.quality import quality_page
     from windtunnel.lifecycle.quality.history import history
+    from windtunnel.lifecycle.quality.score import BEFORE
 
     name = _problem(dag_id)
-    return HTMLResponse(quality_page(name, history(airflow_settings(), name), days), headers=_PLAIN)
+    return HTMLResponse(quality_page(name, history(airflow_settings(), name, days + BEFORE), days), headers=_PLAIN)
 
 
 def _stale(name: str, payload: dict[str, object]) -> list[Markup]:

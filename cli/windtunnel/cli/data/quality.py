@@ -21,14 +21,14 @@ def run(arguments: argparse.Namespace) -> int:
     from windtunnel.cli.data.reading import write
     from windtunnel.cli.instance.resolve import command_settings
     from windtunnel.lifecycle.contract.errors import ConfigurationError
-    from windtunnel.lifecycle.pages.quality import quality_page, worst_columns
+    from windtunnel.lifecycle.pages.quality import quality_page
     from windtunnel.lifecycle.quality.history import history
-    from windtunnel.lifecycle.quality.score import scores, trend
+    from windtunnel.lifecycle.quality.score import BEFORE, scores, trend, worst_columns
 
     if arguments.days < 1:
         raise ConfigurationError(f"--days must be at least 1 but is {arguments.days}")
     problem = arguments.source.removesuffix(".examples")
-    recorded = history(command_settings(arguments), problem)
+    recorded = history(command_settings(arguments), problem, arguments.days + BEFORE)
     found = scores(recorded)[-arguments.days :]
     direction, worst = trend(found), worst_columns(found)
     if arguments.html:

@@ -6,22 +6,13 @@ from markupsafe import Markup
 
 from windtunnel.lifecycle.pages import page
 from windtunnel.lifecycle.quality.history import Measures
-from windtunnel.lifecycle.quality.score import DayScore, Trend, scores, trend
+from windtunnel.lifecycle.quality.score import DayScore, Trend, scores, trend, worst_columns
 
-__all__ = ["quality_page", "worst_columns"]
+__all__ = ["quality_page"]
 
 _TONES = {"falling": "bad", "rising": "good", "steady": "good", "unknown": "info"}
 _GOOD, _FAIR = 90.0, 70.0
 _COLUMNS = 30
-
-
-def worst_columns(found: Sequence[DayScore]) -> list[tuple[str, int, str]]:
-    """The columns that were to blame, the one that was so on most days first: name, days, and the newest reason."""
-    seen: dict[str, list[str]] = {}
-    for entry in found:
-        for blame in entry.blame:
-            seen.setdefault(blame.column or "(rows)", []).append(f"{entry.day}: {blame}")
-    return sorted(((name, len(reasons), reasons[-1]) for name, reasons in seen.items()), key=lambda row: (-row[1], row[0]))
 
 
 def quality_page(problem: str, history: Mapping[str, Measures], days: int) -> str:
@@ -29,7 +20,7 @@ def quality_page(problem: str, history: Mapping[str, Measures], days: int) -> st
 
     Args:
         problem: its name.
-        history: all recorded days: those before the shown ones say what was usual.
+        history: recorded days; `BEFORE` more than are shown say what was usual.
         days: how many of them are shown, the newest.
     """
     found = scores(history)[-days:]

@@ -19,9 +19,11 @@ from collections.abc import Mapping, Sequence
 from windtunnel.lifecycle.payload import JsonObject
 from windtunnel.lifecycle.quality.history import Measures
 
-__all__ = ["Blame", "DayScore", "Trend", "scores", "trend"]
+__all__ = ["BEFORE", "Blame", "DayScore", "Trend", "scores", "trend", "worst_columns"]
 
 BEFORE = 28
+"""Days before a day that say what is usual."""
+
 _LEAST = 5
 _STEADY = 4.0
 _BLAMED = 5
@@ -202,3 +204,12 @@ def trend(found: Sequence[DayScore]) -> Trend:
     if not p_value < 0.01 or abs(slope) < 0.1:
         return Trend("steady", slope, p_value)
     return Trend("falling" if slope < 0 else "rising", slope, p_value)
+
+
+def worst_columns(found: Sequence[DayScore]) -> list[tuple[str, int, str]]:
+    """The columns that were to blame, the one that was so on most days first: name, days, and the newest reason."""
+    seen: dict[str, list[str]] = {}
+    for entry in found:
+        for blame in entry.blame:
+            seen.setdefault(blame.column or "(rows)", []).append(f"{entry.day}: {blame}")
+    return sorted(((name, len(reasons), reasons[-1]) for name, reasons in seen.items()), key=lambda row: (-row[1], row[0]))
