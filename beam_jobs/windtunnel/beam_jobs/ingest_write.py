@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from windtunnel.beam_jobs.batches import BATCH_ROWS
 from windtunnel.lifecycle.contract.errors import IntegrityError
 from windtunnel.lifecycle.contract.problem import Problem
+from windtunnel.lifecycle.data.artifacts import is_local_store
 from windtunnel.lifecycle.data.days import UNKNOWN_DAY
 from windtunnel.lifecycle.data.rows import DAY
 from windtunnel.lifecycle.data.schema import QUARANTINE_SCHEMA, arrow_schema
@@ -226,7 +227,7 @@ def publish(filesystem: Any, temporary: str, target: str) -> None:
     """Give a whole file its name; if somebody wrote the same content before, theirs stays."""
     if filesystem.exists(target):
         filesystem.rm_file(temporary)
-    elif "file" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)):
+    elif is_local_store(filesystem):
         Path(temporary).replace(target)
     else:
         filesystem.mv(temporary, target)

@@ -24,7 +24,7 @@ from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.data.expiry import expired, modified, refuse_expired
 from windtunnel.lifecycle.payload import JsonObject
 
-__all__ = ["Stage", "local_copy", "read_text", "replace_file", "room_for"]
+__all__ = ["Stage", "is_local_store", "local_copy", "read_text", "replace_file", "room_for"]
 
 log = logging.getLogger("windtunnel.artifacts")
 
@@ -75,7 +75,7 @@ class Stage:
     def _used_again(self, filesystem: Any, path: str, content: bytes, written: dt.datetime) -> bool:
         """Make a result's file new again; False if a housekeeping was quicker, and removes it."""
         try:
-            if _is_local(filesystem):
+            if is_local_store(filesystem):
                 os.utime(path)
                 return True
             # An object store has nothing like utime: the same content written again is what makes it new.
@@ -98,7 +98,7 @@ class Stage:
         On a local root the folder lies beside its destination, so that finishing is a rename.
         """
         filesystem, path = fsspec.core.url_to_fs(self.uri)
-        local = _is_local(filesystem)
+        local = is_local_store(filesystem)
         if local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=Path(path).parent if local else None))
@@ -115,7 +115,7 @@ class Stage:
         self._add_pages(folder, result)
         (folder / _RESULT).write_text(json.dumps(result, sort_keys=True), encoding="utf-8")
         filesystem, path = fsspec.core.url_to_fs(self.uri)
-        if not _is_local(filesystem):
+        if not is_local_store(filesystem):
             files = [file for file in folder.rglob("*") if file.is_file() and file.name != _RESULT]
             for file in [*files, folder / _RESULT]:
                 filesystem.put_file(str(file), f"{path}/{file.relative_to(folder).as_posix()}")
@@ -139,7 +139,8 @@ class Stage:
                 log.exception("the page %r could not be added to the stage %s", page.name, self.name)
 
 
-def _is_local(filesystem: Any) -> bool:
+def is_local_store(filesystem: Any) -> bool:
+    """Whether a file system of fsspec's is this machine's own."""
     return "file" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,))
 
 
@@ -188,7 +189,7 @@ def local_copy(uri: str) -> Iterator[Path]:
     filesystem, path = fsspec.core.url_to_fs(uri)
     if not filesystem.exists(path):
         refuse_expired(uri)
-    if "file" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)):
+    if is_local_store(filesystem):
         yield Path(path)
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -24,6 +24,7 @@ from windtunnel.beam_jobs.features.quiet import quiet
 from windtunnel.beam_jobs.features.tallies.streams import Stream
 from windtunnel.lifecycle.contract.errors import ConfigurationError, SchemaMismatchError
 from windtunnel.lifecycle.contract.references import SnapshotRef
+from windtunnel.lifecycle.data.artifacts import is_local_store
 from windtunnel.lifecycle.learning import shards
 from windtunnel.lifecycle.payload import JsonObject
 
@@ -148,7 +149,7 @@ def output_folder(output: str) -> Iterator[Path]:
         ConfigurationError: the output exists and is no folder of features.
     """
     filesystem, path = fsspec.core.url_to_fs(output)
-    local = "file" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,))
+    local = is_local_store(filesystem)
     place = Path(path)
     if local and place.exists() and (place.is_file() or (any(place.iterdir()) and not (place / "manifest.json").is_file())):
         raise ConfigurationError(
