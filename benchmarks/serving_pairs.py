@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
-from serving import cpu, load, load_of, request, server, serving_models, tensors_of
+from serving_load import cpu, load, load_of, request, server, serving_models, tensors_of
 
 BATCH = 1000
 SHIPPING = ("--log-age", "1")  # what is logged while they are asked is shipped before CPU is read
